@@ -1,0 +1,13 @@
+"""What can go wrong with a model; each class says what the operator should do."""
+
+
+class ModelError(Exception):
+    """Base of every error the model room raises on purpose."""
+
+
+class CheckpointError(ModelError):
+    """Weights cannot be read as that model: check the reference, its variant and its files."""
+
+
+class NonFiniteLossError(ModelError):
+    """Training met a loss that is not a number: resume from the last checkpoint with other settings."""

@@ -1,0 +1,29 @@
+"""What can go wrong in the data plane; each class says what the operator should do."""
+
+
+class PipelineError(Exception):
+    """Base of every error the data plane raises on purpose."""
+
+
+class SourceError(PipelineError):
+    """A source cannot be found or read as the layout says: check its URI, layout and name."""
+
+
+class ShardCorruptError(PipelineError):
+    """A stored shard is not what the catalog says it is: restore or remake that shard."""
+
+
+class CatalogConflictError(PipelineError):
+    """The catalog already holds something else under that name: use another name, or the same settings."""
+
+
+class CatalogMissingError(PipelineError):
+    """The catalog does not know that name: see `factory catalog` for the names it knows."""
+
+
+class LeaseLostError(PipelineError):
+    """Somebody else owns the work now: drop the result, its owner will commit its own."""
+
+
+class StorageError(PipelineError):
+    """The store cannot be reached or written: check address, credentials and free space, then rerun."""
