@@ -1,0 +1,199 @@
+"""The configuration of every verb, one frozen dataclass each.
+
+The field's help is the only place where an option is described: the command line, `--config` YAML
+and the Python functions all read these classes. Nothing here imports a heavy library, so that
+`factory --help` answers at once.
+
+Metadata keys of a field: ``help`` (one line, with the unit), ``argument`` (positional on the
+command line), ``env`` (environment variable that sets the default), ``choices``.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def option(help: str, default: Any = None, *, choices: tuple[str, ...] = (), env: str = "") -> Any:
+    """A field that is a flag."""
+    metadata = {"help": help, "choices": choices, "env": env}
+    if isinstance(default, list | tuple):
+        return field(default_factory=lambda: tuple(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def required(help: str, *, argument: bool = False) -> Any:
+    """A field without a default."""
+    return field(metadata={"help": help, "argument": argument})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Common:
+    """What every verb takes."""
+
+    store: str = option(
+        "Where shards, labels and models live: a local path or any fsspec URL.",
+        "./factory-store",
+        env="FACTORY_STORE",
+    )
+    catalog: str | None = option(
+        "Database that knows what is committed (default: SQLite inside a local store; "
+        "postgresql+psycopg://… for teams; a remote store needs it named).",
+        env="FACTORY_CATALOG",
+    )
+    ray: str | None = option(
+        "Ray cluster address (default: a private Ray on this machine).", env="RAY_ADDRESS"
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IngestConfig(Common):
+    """Turn a raw data set into shards: folder, tar, zip, Parquet or synthetic://NAME?n=N&seed=S."""
+
+    uri: str = required("The data set: local path, fsspec URL or synthetic://…", argument=True)
+    source: str = required("Name of the source in the catalog.")
+    role: str = option(
+        "What it is for.", "unlabelled", choices=("unlabelled", "labelled", "benchmark")
+    )
+    layout: str = option(
+        "How the data set is laid out; `pairs` needs --truth.",
+        "auto",
+        choices=("auto", "images", "tar", "zip", "parquet", "pairs"),
+    )
+    truth: str | None = option(
+        "How ground truth files are encoded, for --layout pairs: png-mm, png-256, png-5000, npy-m, …; "
+        "`factory ingest --help` lists them."
+    )
+    licence: str | None = option("Licence of the images, as an SPDX id or a sentence.")
+    attribution: str | None = option("Who must be named, where the licence asks for it.")
+    by_reference: bool = option("Store uri, offset and length in place of the bytes.", False)
+    shard_images: int = option("Images per shard.", 1000)
+    dedup: str = option(
+        "Drop images whose bytes the source already has.", "none", choices=("none", "exact")
+    )
+    verify: str = option(
+        "`header` reads headers and looks for a cut-off end; `decode` decodes every pixel too.",
+        "header",
+        choices=("header", "decode"),
+    )
+    min_side: int = option("Drop images whose shorter side is below this, pixels.", 32)
+    max_pixels: int = option("Drop images with more pixels than this, before decoding them.", 100_000_000)
+    max_aspect: float = option("Drop images whose longer side exceeds this many shorter sides.", 8.0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LabelConfig(Common):
+    """Label sources with a teacher: every image exactly once, or quarantined with a reason."""
+
+    sources: tuple[str, ...] = required("Sources to label.", argument=True)
+    teacher: str = required(
+        "Catalog name, directory, fsspec URL, Hugging Face id, or original weights as FILE.pth#v2-s."
+    )
+    label_set: str | None = option("Name of the label set (default: the teacher's name).")
+    size: int | None = option(
+        "Shorter side at the network's input, pixels (default: what the model was trained with)."
+    )
+    resize: str = option(
+        "`exact`: the official size rule, batched by identical size.", "exact", choices=("exact",)
+    )
+    precision: str = option(
+        "Of the forward pass; auto is bf16 on a GPU that has it, else fp32.",
+        "auto",
+        choices=("auto", "fp32", "bf16"),
+    )
+    bits: int = option("Bits per label value: 16 or 12.", 16)
+    batch_size: int | None = option("Images per forward pass (default: 8 on a CPU, 32 on a GPU).")
+    actors: int | None = option("Actors (default: one per GPU, or one where there is none).")
+    gpus_per_actor: float | None = option("GPUs per actor, fractions allowed (default: 1 or 0).")
+    cpus_per_actor: float | None = option("CPUs per actor (default: the machine's, shared out).")
+    shard_timeout_s: float = option("A shard that takes longer is taken from its actor, seconds.", 3600.0)
+    lease_s: float = option("How long a lease lives without a heartbeat, seconds.", 60.0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingOptions(Common):
+    """What both training verbs take."""
+
+    labelled: tuple[str, ...] = option("Labelled sources.", ())
+    encoder: str = required(
+        "DINOv2 encoder: Hugging Face id, directory, original FILE.pth#dinov2-s, "
+        "or scratch:tiny | scratch:s | scratch:b | scratch:l."
+    )
+    name: str = required("Name of the model in the catalog.")
+    preset: str = option("Recipe.", "v1", choices=("v1",))
+    steps: int | None = option("Optimiser steps (default: the recipe's epochs).")
+    batch_size: int | None = option("Images per step on each worker (default: the recipe's).")
+    size: int | None = option("Side of the square training crop, pixels (default: the recipe's 518).")
+    learning_rate: float | None = option(
+        "Of the encoder; the head keeps the recipe's ratio (default: the recipe's)."
+    )
+    precision: str = option(
+        "Of the forward pass; auto is bf16 on a GPU that has it, else fp32.",
+        "auto",
+        choices=("auto", "fp32", "bf16"),
+    )
+    workers: int = option("Ray Train workers; each takes one GPU where there are any.", 1)
+    seed: int = option("Seed of weights, order and perturbations.", 0)
+    checkpoint_steps: int = option("Write a checkpoint every so many steps.", 500)
+    resume: bool = option("Go on from the newest checkpoint of the run with this name.", False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainTeacherConfig(TrainingOptions):
+    """Train a teacher on labelled sources."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainStudentConfig(TrainingOptions):
+    """Train a student on labelled sources and pseudo-labelled images."""
+
+    pseudo: tuple[str, ...] = required("Label sets to learn from.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluateConfig(Common):
+    """Score a model without any training on the benchmark (zero-shot)."""
+
+    model: str = required("Model reference, as for label --teacher.", argument=True)
+    benchmark: tuple[str, ...] = required("PROTOCOL=SOURCE, for example relative@1=kitti; repeatable.")
+    size: int | None = option("Shorter side at the network's input, pixels (default: the model's).")
+    precision: str = option("Of the forward pass.", "fp32", choices=("auto", "fp32", "bf16"))
+    out: str | None = option("Also write the results as JSON and Markdown into this folder.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PredictConfig(Common):
+    """Try a model: writes a 16-bit depth PNG, a float .npy and a colour PNG per image."""
+
+    model: str = required("Model reference, as for label --teacher.", argument=True)
+    images: tuple[str, ...] = required("Image files or folders.", argument=True)
+    out: str = required("Folder to write into.")
+    size: int | None = option("Shorter side at the network's input, pixels (default: the model's).")
+    precision: str = option("Of the forward pass.", "fp32", choices=("auto", "fp32", "bf16"))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportConfig(Common):
+    """One self-contained HTML page about a source, a label set or a model."""
+
+    target: str = required("Name of a source, label set or model in the catalog.", argument=True)
+    out: str = required("HTML file to write.")
+    samples: int = option("Images shown.", 24)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CatalogConfig(Common):
+    """Ask the catalog."""
+
+    question: str = option(
+        "What to list.",
+        "sources",
+        choices=("sources", "shards", "label-sets", "models", "runs", "evaluations", "lineage"),
+    )
+    ref: str | None = option("For `shards` a source or label set; for `lineage` anything named.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DemoConfig(Common):
+    """All of it on this laptop, offline, in minutes, ending in a report."""
+
+    images: str | None = option("Folder of your own photographs (default: those of scikit-image).")
+    out: str = option("Folder for store, report and pictures.", "./demo-output")
