@@ -1,0 +1,101 @@
+"""Model references: what people write, and where the files are.
+
+A reference is a name in the catalog, a local directory, an fsspec URL, a Hugging Face id, or an
+original ``FILE.pth#variant``. Only the driver talks to the catalog, so a reference is *located*
+there, and *fetched* where the model is loaded, which may be another machine.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pipeline.catalog import Catalog
+from pipeline.errors import CatalogMissingError
+from pipeline.storage import Store, model_prefix
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLocation:
+    """Where a model is, in words that another machine understands.
+
+    Attributes:
+        kind: ``store`` (a prefix in the store), ``url`` (any fsspec URL) or ``plain`` (a path or
+            a Hugging Face id, used as it is).
+        name: The catalog's name of the model, None where it has none.
+    """
+
+    kind: Literal["store", "url", "plain"]
+    value: str
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedModel:
+    """A model whose files are at hand."""
+
+    reference: str
+    location: ModelLocation
+
+
+def locate_model(reference: str, catalog: Catalog) -> ModelLocation:
+    """Say where a model is; names in the catalog win over paths of the same name."""
+    if "://" in reference:
+        return ModelLocation("url", reference)
+    try:
+        model = catalog.model(reference)
+    except (CatalogMissingError, ValueError):
+        return ModelLocation("plain", reference)
+    if model.uri:
+        return ModelLocation("plain", model.uri, name=model.name)
+    return ModelLocation("store", model.key or model_prefix(model.name), name=model.name)
+
+
+def fetch_model(location: ModelLocation, store: Store) -> str:
+    """Bring the files to this machine where they are not; a path or id for `load_depth_model`."""
+    if location.kind == "plain":
+        return location.value
+    if location.kind == "store":
+        local = store.local_path(location.value)
+        if local is not None:
+            return str(local)
+        return str(_download(store, location.value, _cache_folder(f"{store.uri}/{location.value}")))
+    address, _, variant = location.value.partition("#")
+    root, _, last = address.rstrip("/").rpartition("/")
+    cached = _download(Store(root), last, _cache_folder(address))
+    return f"{cached}#{variant}" if variant else str(cached)
+
+
+def resolve_model(reference: str, catalog: Catalog, store: Store) -> ResolvedModel:
+    """Locate and fetch in one step, for commands that run the model themselves."""
+    location = locate_model(reference, catalog)
+    return ResolvedModel(fetch_model(location, store), location)
+
+
+def _cache_folder(address: str) -> Path:
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "pseudo-label-factory" / "models" / hashlib.sha256(address.encode()).hexdigest()
+
+
+def _download(store: Store, key: str, folder: Path) -> Path:
+    """Fetch a folder or a single file once; a half-finished download is never taken for whole."""
+    target = folder / Path(key).name
+    if target.exists():
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=folder))
+    try:
+        if store.is_file(key):
+            (scratch / "it").write_bytes(store.get(key))
+        else:
+            store.get_folder(key, scratch / "it")
+        (scratch / "it").rename(target)
+    except OSError:
+        if not target.exists():  # somebody else may have finished first
+            raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return target

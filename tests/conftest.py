@@ -1,0 +1,30 @@
+"""Fixtures shared by all tests: sample data, one Ray for the session, quiet libraries."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["tests.postgres_fixtures", "tests.ray_fixtures"]
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Set before any test imports the libraries that read them; workers and subprocesses inherit them.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+for name in ("FACTORY_STORE", "FACTORY_CATALOG", "RAY_ADDRESS"):
+    os.environ.pop(name, None)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of sample data beside the repository; tests that need it skip without it."""
+    folder = Path(os.environ.get("FACTORY_SAMPLE_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no sample data at {folder} (set FACTORY_SAMPLE_DATA to its folder)")
+    return folder
