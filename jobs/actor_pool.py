@@ -1,0 +1,212 @@
+"""A pool of Ray actors that survives its actors: the driver owns every retry.
+
+Ray's own restarts are off. A task that kills its process would otherwise loop for ever or take
+innocent neighbours with it (measured on Ray 2.60). So: tasks go only to actors that have answered;
+when an actor dies every task it was running is *lost*; a suspect is run again alone; an actor that
+overruns its deadline is killed; and actors that cannot start three times in a row end the run.
+
+The pool knows nothing of leases or labels: it takes tasks and gives back outcomes.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from jobs.errors import JobError
+
+Task = TypeVar("Task")
+MAX_START_FAILURES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[Task]):
+    """What became of a task.
+
+    Attributes:
+        result: What the actor returned; None unless the task succeeded.
+        error: Why there is no result; None if it succeeded.
+        actor_lost: The process running it is gone, so the task itself is a suspect.
+    """
+
+    task: Task
+    result: Any = None
+    error: str | None = None
+    actor_lost: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class _Slot(Generic[Task]):
+    """One place in the pool: an actor, whether it has answered, and what it is running."""
+
+    actor: Any = None
+    ready_ref: Any = None
+    running: dict[Any, tuple[Task, float, bool]] = field(default_factory=dict)
+
+    @property
+    def is_ready(self) -> bool:
+        return self.actor is not None and self.ready_ref is None
+
+    @property
+    def runs_suspect(self) -> bool:
+        return any(alone for _, _, alone in self.running.values())
+
+
+class ActorPool(Generic[Task]):
+    """Runs tasks on ``size`` actors, up to ``concurrency`` at a time on each.
+
+    Args:
+        start_actor: Starts an actor with methods ``ready()`` and ``label(task)``; it must be created
+            with ``max_restarts=0, max_task_retries=0``.
+        size: Actors wanted; fewer run where Ray has no room for more.
+        concurrency: Tasks an actor runs at once (its ``max_concurrency``).
+        task_timeout_s: A task older than this costs its actor its life.
+    """
+
+    def __init__(
+        self,
+        start_actor: Callable[[], Any],
+        *,
+        size: int,
+        concurrency: int = 2,
+        task_timeout_s: float | None = None,
+    ) -> None:
+        self._start_actor = start_actor
+        self._concurrency = concurrency
+        self._task_timeout_s = task_timeout_s
+        self._slots: list[_Slot[Task]] = [_Slot() for _ in range(size)]
+        self._waiting: deque[tuple[Task, bool]] = deque()
+        self._start_failures = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing waits and nothing runs."""
+        return not self._waiting and not any(slot.running for slot in self._slots)
+
+    @property
+    def ready_actors(self) -> int:
+        """Actors that have answered."""
+        return sum(slot.is_ready for slot in self._slots)
+
+    def room(self) -> int:
+        """How many more tasks could start at once."""
+        free = sum(
+            self._concurrency - len(slot.running)
+            for slot in self._slots
+            if slot.is_ready and not slot.runs_suspect
+        )
+        return max(0, free - len(self._waiting))
+
+    def submit(self, task: Task, *, alone: bool = False) -> None:
+        """Queue a task; a suspect (``alone``) gets an actor that runs nothing else."""
+        self._waiting.append((task, alone))
+
+    def wait(self, timeout_s: float) -> list[Outcome[Task]]:
+        """Start what can start, then wait until something ends or the time is over.
+
+        Raises:
+            JobError: Actors could not start, three times in a row.
+        """
+        import ray
+
+        self._start_missing()
+        self._dispatch()
+        refs = self._pending_refs()
+        if not refs:
+            time.sleep(timeout_s)
+            return []
+        done, _ = ray.wait(refs, num_returns=1, timeout=timeout_s)
+        outcomes = [outcome for ref in done for outcome in self._finish(ref)]
+        return outcomes + self._expire()
+
+    def close(self) -> None:
+        """Kill every actor; what they were running is dropped."""
+        import ray
+
+        for slot in self._slots:
+            if slot.actor is not None:
+                ray.kill(slot.actor)
+            slot.actor = slot.ready_ref = None
+            slot.running.clear()
+
+    def _start_missing(self) -> None:
+        for slot in self._slots:
+            if slot.actor is None:
+                slot.actor = self._start_actor()
+                slot.ready_ref = slot.actor.ready.remote()
+
+    def _dispatch(self) -> None:
+        for slot in sorted((s for s in self._slots if s.is_ready), key=lambda s: len(s.running)):
+            while self._waiting and self._can_take(slot, alone=self._waiting[0][1]):
+                task, alone = self._waiting.popleft()
+                ref = slot.actor.label.remote(task)
+                slot.running[ref] = (task, time.monotonic(), alone)
+
+    def _can_take(self, slot: _Slot[Task], *, alone: bool) -> bool:
+        if alone or slot.runs_suspect:
+            return not slot.running
+        return len(slot.running) < self._concurrency
+
+    def _pending_refs(self) -> list[Any]:
+        starting = [slot.ready_ref for slot in self._slots if slot.ready_ref is not None]
+        return starting + [ref for slot in self._slots for ref in slot.running]
+
+    def _finish(self, ref: Any) -> list[Outcome[Task]]:
+        import ray
+        from ray.exceptions import RayActorError, RayTaskError
+
+        slot = next(s for s in self._slots if ref == s.ready_ref or ref in s.running)
+        try:
+            result = ray.get(ref)
+        except RayActorError as error:
+            if slot.ready_ref == ref:
+                self._count_start_failure(error)
+            return self._lose(slot, _first_line(error))
+        except RayTaskError as error:
+            if slot.ready_ref == ref:
+                self._count_start_failure(error)
+                return self._lose(slot, _first_line(error))
+            task, _, _ = slot.running.pop(ref)
+            return [Outcome(task, error=_last_line(error))]
+        if slot.ready_ref == ref:
+            slot.ready_ref = None
+            self._start_failures = 0
+            return []
+        task, _, _ = slot.running.pop(ref)
+        return [Outcome(task, result=result)]
+
+    def _count_start_failure(self, error: Exception) -> None:
+        self._start_failures += 1
+        if self._start_failures >= MAX_START_FAILURES:
+            raise JobError(f"label actors cannot start: {_last_line(error)}") from error
+
+    def _lose(self, slot: _Slot[Task], why: str) -> list[Outcome[Task]]:
+        """Forget an actor; the old handle is killed too, in case it only became unreachable."""
+        import ray
+
+        ray.kill(slot.actor)
+        lost = [Outcome(task, error=why, actor_lost=True) for task, _, _ in slot.running.values()]
+        slot.running.clear()
+        slot.actor = slot.ready_ref = None
+        return lost
+
+    def _expire(self) -> list[Outcome[Task]]:
+        if self._task_timeout_s is None:
+            return []
+        oldest_allowed = time.monotonic() - self._task_timeout_s
+        return [
+            outcome
+            for slot in self._slots
+            if any(started < oldest_allowed for _, started, _ in slot.running.values())
+            for outcome in self._lose(slot, f"no answer within {self._task_timeout_s:.0f} s")
+        ]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
+
+
+def _last_line(error: Exception) -> str:
+    """Ray puts the worker's traceback first and what went wrong last."""
+    return str(error).strip().splitlines()[-1]

@@ -1,0 +1,40 @@
+"""What decides the pixels of a label, and nothing else; its hash guards a label set."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LabelRecipe:
+    """Everything that changes the value of a label.
+
+    Attributes:
+        teacher_sha256: Of the teacher's weights.
+        family: Of the teacher, decides its preprocessing.
+        geometry: Of the labels: ``disparity_affine_invariant`` or ``disparity_metric``.
+        side: Shorter side at the network's input, pixels.
+        multiple: Both sides are multiples of this, pixels.
+        resize: How sizes are chosen.
+        precision: ``fp32`` or ``bf16``.
+        codec: See `pipeline.depth_codec`.
+        batch_size: The same images in other batches can differ in the last bit.
+    """
+
+    teacher_sha256: str
+    family: str
+    geometry: str
+    side: int
+    multiple: int
+    resize: str
+    precision: str
+    codec: str
+    batch_size: int
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain values, for the catalog and the footers."""
+        return asdict(self)
+
+    def digest(self) -> str:
+        """Hex sha256 of the recipe, independent of field order."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
