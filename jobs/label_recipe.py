@@ -18,7 +18,9 @@ class LabelRecipe:
         resize: How sizes are chosen.
         precision: ``fp32`` or ``bf16``.
         codec: See `pipeline.depth_codec`.
-        batch_size: The same images in other batches can differ in the last bit.
+
+    The batch size is not part of it: it changes the last bits of a float at most, and a machine
+    with less memory must be able to finish a set.
     """
 
     teacher_sha256: str
@@ -29,7 +31,6 @@ class LabelRecipe:
     resize: str
     precision: str
     codec: str
-    batch_size: int
 
     def as_dict(self) -> dict[str, object]:
         """Plain values, for the catalog and the footers."""

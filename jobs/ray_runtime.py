@@ -20,6 +20,13 @@ class Resources:
     gpus: int
 
 
+def local_resources() -> Resources:
+    """What this machine has, without starting anything."""
+    import torch
+
+    return Resources(cpus=os.cpu_count() or 1, gpus=torch.cuda.device_count())
+
+
 @contextmanager
 def ray_cluster(address: str | None, *, num_cpus: int | None = None) -> Iterator[Resources]:
     """Join the cluster at ``address``, or start a private one on this machine and stop it after.

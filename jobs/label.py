@@ -1,0 +1,196 @@
+"""`factory label`: every image of some sources labelled by a teacher, exactly once.
+
+The driver leases shards from the catalog, hands them to actors and commits what they wrote. It is
+the only one that talks to the catalog. Killed at any moment it can be started again: what was
+committed stays, what was leased is leased again, and an object without a commit is an orphan.
+"""
+
+from contextlib import ExitStack
+from typing import Any
+
+from jobs.actor_pool import ActorPool
+from jobs.config import LabelConfig
+from jobs.console import Reporter
+from jobs.errors import ConfigError
+from jobs.label_driver import LabelDriver, LabelTally
+from jobs.label_engine import LabelEngine, LabelJob, LabelTask
+from jobs.label_recipe import LabelRecipe
+from jobs.models import locate_model
+from jobs.ray_runtime import Resources, local_resources, ray_cluster
+from jobs.teachers import inspect_teacher
+from jobs.version import code_version
+from jobs.workspace import Workspace, open_workspace
+from pipeline.depth_codec import CODECS
+from pipeline.identity import check_name
+
+SHARDS_PER_ACTOR = 2  # the second one's reading overlaps the first one's writing
+CPU_BATCH, GPU_BATCH = 8, 32
+
+
+def label(config: LabelConfig, *, reporter: Reporter | None = None) -> dict[str, Any]:
+    """Label sources; see `LabelConfig` for the options and design §3 for the summary's keys."""
+    reporter = reporter or Reporter.silent()
+    _check(config)
+    with open_workspace(config) as workspace, ExitStack() as stack:
+        for source in config.sources:
+            workspace.catalog.source(source)
+        joined = stack.enter_context(ray_cluster(config.ray)) if config.ray else None
+        resources = joined or local_resources()
+        job = _open_label_set(config, workspace, resources)
+        before = workspace.catalog.progress(job.label_set, sources=config.sources)
+        left = before.pending + before.leased
+        reporter.note(f"label set {job.label_set}: {before.done} shards done, {left} to do")
+        tally = LabelTally()
+        if left:
+            if joined is None:
+                stack.enter_context(ray_cluster(None))
+            tally = _run(config, workspace, job, resources, reporter)
+        return _summary(config, workspace, job, before.done, tally)
+
+
+def _check(config: LabelConfig) -> None:
+    problems = []
+    if not config.sources:
+        problems.append("name at least one source to label")
+    if config.bits not in CODECS:
+        problems.append(f"--bits must be one of {sorted(CODECS)}, not {config.bits}")
+    for flag, value in (("--batch-size", config.batch_size), ("--actors", config.actors)):
+        if value is not None and value < 1:
+            problems.append(f"{flag} must be at least 1, not {value}")
+    if config.lease_s < 5:
+        problems.append(f"--lease-s must be at least 5 seconds, not {config.lease_s:g}")
+    if config.label_set is not None:
+        try:
+            check_name(config.label_set)
+        except ValueError as error:
+            problems.append(f"--label-set: {error}")
+    if problems:
+        raise ConfigError(problems)
+
+
+def _open_label_set(config: LabelConfig, workspace: Workspace, resources: Resources) -> LabelJob:
+    """Look at the teacher, open the set under its recipe, and add the shards that are new."""
+    location = locate_model(config.teacher, workspace.catalog)
+    teacher = inspect_teacher(
+        location, workspace, precision=_precision(config, resources), side=config.size
+    )
+    recipe = LabelRecipe(
+        teacher_sha256=teacher.sha256,
+        family=teacher.family,
+        geometry=teacher.label_geometry,
+        side=teacher.side,
+        multiple=teacher.multiple,
+        resize=config.resize,
+        precision=teacher.precision,
+        codec=CODECS[config.bits],
+    )
+    name = config.label_set or teacher.name
+    workspace.catalog.open_label_set(
+        name,
+        teacher=teacher.name,
+        teacher_sha256=teacher.sha256,
+        recipe=recipe.as_dict(),
+        recipe_hash=recipe.digest(),
+        code_version=code_version(),
+    )
+    workspace.catalog.plan_work(name, config.sources)
+    return LabelJob(
+        store_uri=config.store,
+        label_set=name,
+        teacher=teacher.name,
+        location=location,
+        recipe=recipe,
+        code_version=code_version(),
+        batch_size=config.batch_size or (GPU_BATCH if resources.gpus else CPU_BATCH),
+        threads=max(2, _cpus_per_actor(config, resources)),
+    )
+
+
+def _run(
+    config: LabelConfig,
+    workspace: Workspace,
+    job: LabelJob,
+    resources: Resources,
+    reporter: Reporter,
+) -> LabelTally:
+    pool: ActorPool[LabelTask] = ActorPool(
+        lambda: _start_actor(config, job, resources),
+        size=_actor_count(config, resources),
+        concurrency=SHARDS_PER_ACTOR,
+        task_timeout_s=config.shard_timeout_s,
+    )
+    driver = LabelDriver(
+        catalog=workspace.catalog,
+        label_set=job.label_set,
+        sources=config.sources,
+        pool=pool,
+        lease_s=config.lease_s,
+        reporter=reporter,
+    )
+    progress = workspace.catalog.progress(job.label_set, sources=config.sources)
+    try:
+        with reporter.progress(f"label {job.label_set}", total=progress.images_left) as bar:
+            return driver.run(bar)
+    finally:
+        pool.close()
+
+
+def _start_actor(config: LabelConfig, job: LabelJob, resources: Resources) -> Any:
+    import ray
+
+    gpus = _gpus_per_actor(config, resources)
+    actor = ray.remote(LabelEngine).options(
+        num_cpus=_cpus_per_actor(config, resources),
+        num_gpus=gpus,
+        max_restarts=0,
+        max_task_retries=0,
+        max_concurrency=SHARDS_PER_ACTOR,
+        runtime_env={"env_vars": {"OMP_NUM_THREADS": str(_cpus_per_actor(config, resources))}},
+    )
+    return actor.remote(job, device="cuda" if gpus else "cpu")
+
+
+def _precision(config: LabelConfig, resources: Resources) -> str:
+    if config.precision != "auto":
+        return config.precision
+    return "bf16" if resources.gpus else "fp32"
+
+
+def _gpus_per_actor(config: LabelConfig, resources: Resources) -> float:
+    if config.gpus_per_actor is not None:
+        return config.gpus_per_actor
+    return 1.0 if resources.gpus else 0.0
+
+
+def _actor_count(config: LabelConfig, resources: Resources) -> int:
+    gpus = _gpus_per_actor(config, resources)
+    return config.actors or (max(1, int(resources.gpus / gpus)) if gpus else 1)
+
+
+def _cpus_per_actor(config: LabelConfig, resources: Resources) -> int:
+    if config.cpus_per_actor is not None:
+        return max(1, int(config.cpus_per_actor))
+    return max(1, resources.cpus // _actor_count(config, resources))
+
+
+def _summary(
+    config: LabelConfig, workspace: Workspace, job: LabelJob, done_before: int, tally: LabelTally
+) -> dict[str, Any]:
+    progress = workspace.catalog.progress(job.label_set, sources=config.sources)
+    failed = workspace.catalog.failed_work(job.label_set)
+    return {
+        "label_set": job.label_set,
+        "teacher": job.teacher,
+        "shards_done": progress.done,
+        "shards_skipped": done_before,
+        "shards_failed": progress.failed,
+        "failed": [{"shard": shard, "error": error} for shard, error in failed],
+        "labelled": progress.labelled,
+        "quarantined": dict(progress.quarantined),
+        "images_per_s": _rate(tally.images, tally.wall_s),
+        "forward_images_per_s": _rate(tally.images, tally.forward_s),
+    }
+
+
+def _rate(images: int, seconds: float) -> float | None:
+    return round(images / seconds, 2) if seconds > 0 else None
