@@ -1,0 +1,33 @@
+"""Numbers and names as people read them."""
+
+
+def readable_duration(seconds: float) -> str:
+    """For example ``41 s``, ``12 min 5 s``, ``3 h 20 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600:,} h {whole % 3600 // 60} min"
+
+
+def readable_rate(done: int, seconds: float, unit: str) -> str:
+    """For example ``121.9 images/s``."""
+    return f"{done / seconds:,.1f} {unit}/s" if seconds > 0 else f"– {unit}/s"
+
+
+def readable_bytes(count: float) -> str:
+    """For example ``12.3 MB`` (powers of 1000)."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:,.1f} PB"
+
+
+def printable(text: str) -> str:
+    """Spell control characters, which could steer a terminal; line breaks and tabs stay."""
+    return "".join(
+        each if each.isprintable() or each in "\n\t" else each.encode("unicode_escape").decode()
+        for each in text
+    )
