@@ -8,6 +8,8 @@ committed stays, what was leased is leased again, and an object without a commit
 from contextlib import ExitStack
 from typing import Any
 
+from pipeline.identity import check_name
+
 from jobs.actor_pool import ActorPool
 from jobs.config import LabelConfig
 from jobs.console import Reporter
@@ -21,7 +23,6 @@ from jobs.teachers import inspect_teacher
 from jobs.version import code_version
 from jobs.workspace import Workspace, open_workspace
 from pipeline.depth_codec import CODECS
-from pipeline.identity import check_name
 
 SHARDS_PER_ACTOR = 2  # the second one's reading overlaps the first one's writing
 CPU_BATCH, GPU_BATCH = 8, 32

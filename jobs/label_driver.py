@@ -8,13 +8,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from pipeline.catalog import Catalog
+from pipeline.leases import WorkLease
+
 from jobs.actor_pool import ActorPool, Outcome
 from jobs.console import Bar, Reporter
 from jobs.label_engine import LabelTask
 from jobs.owner import current_owner, is_dead
-from pipeline.catalog import Catalog
 from pipeline.errors import LeaseLostError
-from pipeline.leases import WorkLease
 from pipeline.records import LabelManifest
 
 MAX_ATTEMPTS = 3

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.catalog import Catalog
-from pipeline.errors import CatalogMissingError
 from pipeline.storage import Store, model_prefix
+
+from pipeline.errors import CatalogMissingError
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.config import Common
-from jobs.errors import ConfigError
 from pipeline.catalog import Catalog
 from pipeline.storage import Store
+
+from jobs.config import Common
+from jobs.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)

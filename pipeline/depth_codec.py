@@ -1,8 +1,8 @@
 """Disparity maps to bytes and back: 16 or 12 bits per value, lossless JPEG XL.
 
-A map is quantised linearly between its own minimum and maximum, which are kept beside it as float64.
-An affine-invariant target loses nothing by that, and the largest error is half a step, less than
-half precision loses. JPEG XL at effort 1 was measured 15x faster than PNG level 1 and 28 % smaller.
+A map is quantised linearly between its own minimum and maximum, kept beside it as float64. An
+affine-invariant target loses nothing by that, and the largest error, half a step, is less than half
+precision loses. JPEG XL at effort 1 was measured 15x faster than PNG level 1 and 28 % smaller.
 
 Exact 0 (sky) stays exact 0: where a map has values of both signs, its range is widened by less
 than one step so that 0 falls on a code.
