@@ -1,0 +1,267 @@
+"""The store behaves the same on a folder and on an fsspec file system, and hides vendors."""
+
+import os
+import pickle
+import threading
+import uuid
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from pipeline.errors import StorageError
+from pipeline.storage import (
+    Store,
+    dropped_key,
+    image_shard_key,
+    is_folder,
+    label_shard_key,
+    model_prefix,
+    open_uri,
+    public_uri,
+    read_range,
+    read_uri,
+    run_prefix,
+    walk_folder,
+)
+
+
+@pytest.fixture(params=["local", "memory"])
+def store(request, tmp_path) -> Store:
+    if request.param == "local":
+        return Store(str(tmp_path / "store"))
+    return Store(f"memory://{uuid.uuid4().hex}")
+
+
+def test_put_and_get_give_the_same_bytes(store):
+    store.put("a/b.bin", b"\0\xffxyz")
+    assert store.get("a/b.bin") == b"\0\xffxyz"
+    assert store.size("a/b.bin") == 5
+    assert store.exists("a/b.bin") and store.is_file("a/b.bin")
+    assert store.exists("a") and not store.is_file("a")
+
+
+def test_put_replaces_but_exclusive_put_does_not(store):
+    store.put("k", b"one")
+    store.put("k", b"two")
+    with pytest.raises(FileExistsError, match="k in"):
+        store.put("k", b"three", exclusive=True)
+    assert store.get("k") == b"two"
+    store.put("new", b"mine", exclusive=True)
+    assert store.get("new") == b"mine"
+
+
+def test_exclusive_put_has_one_winner_among_threads(tmp_path):
+    store, won = Store(str(tmp_path)), []
+
+    def claim(name: bytes) -> None:
+        try:
+            store.put("claim", name * 1000, exclusive=True)
+        except FileExistsError:
+            return
+        won.append(name)
+
+    threads = [threading.Thread(target=claim, args=(bytes([65 + i]),)) for i in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 1
+    assert store.get("claim") == won[0] * 1000
+
+
+def test_missing_objects_are_file_not_found(store):
+    for ask in (store.get, store.size, store.open):
+        with pytest.raises(FileNotFoundError, match="gone in"):
+            ask("gone")
+    assert not store.exists("gone") and not store.is_file("gone")
+    store.delete("gone")
+
+
+def test_open_reads_anywhere(store):
+    data = os.urandom(5000)
+    store.put("k", data)
+    with store.open("k") as file:
+        file.seek(-100, os.SEEK_END)
+        assert file.read() == data[-100:]
+        file.seek(17)
+        assert file.read(40) == data[17:57]
+
+
+def test_list_is_sorted_recursive_and_below_a_folder_only(store):
+    for key in ("b/2", "b/1/x", "bb/3", "a", "b/10"):
+        store.put(key, b"")
+    assert list(store.list("b")) == ["b/1/x", "b/10", "b/2"]
+    assert list(store.list()) == ["a", "b/1/x", "b/10", "b/2", "bb/3"]
+    assert list(store.list("nothing")) == []
+    assert list(store.list("a")) == []
+
+
+def test_delete_removes_one_object(store):
+    store.put("a/1", b"")
+    store.put("a/2", b"")
+    store.delete("a/1")
+    assert list(store.list()) == ["a/2"]
+
+
+@pytest.mark.parametrize(
+    "key", ["", "/abs", "../up", "a/../b", "a//b", "./a", "a\\b", "a\0b", "a/"]
+)
+def test_keys_cannot_leave_the_store(store, key):
+    for ask in (store.get, store.exists, store.delete, store.local_path if key else store.get):
+        with pytest.raises(ValueError, match="no key"):
+            ask(key)
+    with pytest.raises(ValueError, match="no key"):
+        store.put(key, b"")
+
+
+def test_folders_travel_both_ways(store, tmp_path):
+    source = tmp_path / "model"
+    (source / "sub").mkdir(parents=True)
+    (source / "config.json").write_bytes(b"{}")
+    (source / "sub" / "weights").write_bytes(b"\1" * 3000)
+    store.put_folder(source, "models/m")
+    assert list(store.list("models/m")) == ["models/m/config.json", "models/m/sub/weights"]
+    store.get_folder("models/m", tmp_path / "back")
+    assert (tmp_path / "back" / "sub" / "weights").read_bytes() == b"\1" * 3000
+    with pytest.raises(FileNotFoundError, match="models/none"):
+        store.get_folder("models/none", tmp_path / "none")
+
+
+def test_an_interrupted_put_leaves_nothing(tmp_path, monkeypatch):
+    store = Store(str(tmp_path))
+    store.put("k", b"old")
+
+    def power_cut(descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", power_cut)
+    with pytest.raises(KeyboardInterrupt):
+        store.put("k", b"new")
+    assert store.get("k") == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["k"]
+
+
+def test_temporary_names_of_a_killed_writer_are_not_listed(tmp_path):
+    (tmp_path / ".tmp-0123").write_bytes(b"half")
+    assert list(Store(str(tmp_path)).list()) == []
+
+
+def test_store_survives_pickling(store):
+    store.put("k", b"v")
+    again = pickle.loads(pickle.dumps(store))
+    assert again.get("k") == b"v" and again == store and again.uri == store.uri
+
+
+def test_local_path_is_for_local_stores(tmp_path):
+    assert Store(str(tmp_path)).local_path("a/b") == tmp_path / "a" / "b"
+    assert Store(f"file://{tmp_path}").local_path("") == tmp_path
+    assert Store("memory://x").local_path("a") is None
+
+
+def test_unknown_schemes_are_refused_at_once():
+    with pytest.raises(ValueError, match="nosuch"):
+        Store("nosuch://bucket")
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["ftp://user:hunter2@host/x", "https://host/a.tar?X-Amz-Signature=hunter2&b=1"],
+)
+def test_credentials_are_never_shown(uri):
+    assert "hunter2" not in Store(uri).uri + repr(Store(uri)) + public_uri(uri)
+    assert "host" in public_uri(uri)
+
+
+class _BrokenFileSystem(fsspec.AbstractFileSystem):
+    protocol = "broken"
+
+    def _open(self, path, mode="rb", **options):
+        raise RuntimeError("GET https://u:hunter2@host/x?sig=hunter2 failed")
+
+    def cat_file(self, path, **options):
+        raise PermissionError("https://u:hunter2@host/x")
+
+
+def test_vendor_errors_become_ours_with_their_cause():
+    fsspec.register_implementation("broken", _BrokenFileSystem, clobber=True)
+    store = Store("broken://bucket")
+    with pytest.raises(StorageError, match="k in broken://bucket: RuntimeError") as caught:
+        store.open("k")
+    assert "hunter2" not in str(caught.value)
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    with pytest.raises(PermissionError, match="k in") as denied:
+        store.get("k")
+    assert "hunter2" not in str(denied.value)
+
+
+def test_faults_while_reading_are_storage_errors(tmp_path):
+    class Failing(fsspec.implementations.memory.MemoryFile):
+        def readinto(self, buffer):
+            raise OSError(5, "input/output error")
+
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/faulty/k", b"x" * 10)
+    file = memory.store["/faulty/k"]
+    file.__class__ = Failing
+    with (
+        open_uri("memory://faulty/k") as reading,
+        pytest.raises(StorageError, match="input/output"),
+    ):
+        reading.read()
+
+
+def test_keys_of_the_layout():
+    assert image_shard_key("src", "s1") == "sources/src/s1.parquet"
+    assert dropped_key("src", "s1") == "sources/src/dropped/s1.parquet"
+    assert label_shard_key("set", "s1", "3-ab") == "labels/set/s1/3-ab.parquet"
+    assert model_prefix("m") == "models/m" and run_prefix("r") == "runs/r"
+    with pytest.raises(ValueError, match="no name"):
+        image_shard_key("../x", "s1")
+
+
+def test_walk_is_sorted_and_does_not_follow_links(tmp_path):
+    outside = tmp_path / "outside.jpg"
+    outside.write_bytes(b"o")
+    root = tmp_path / "root"
+    (root / "b").mkdir(parents=True)
+    (root / "b" / "2.jpg").write_bytes(b"22")
+    (root / "b" / "10.jpg").write_bytes(b"1")
+    (root / "a.jpg").write_bytes(b"a")
+    (root / "link.jpg").symlink_to(outside)
+    (root / "loop").symlink_to(root)
+    os.mkfifo(root / "pipe.jpg")
+    found = list(walk_folder(str(root)))
+    assert [(file.path, file.kind) for file in found] == [
+        ("a.jpg", "file"),
+        ("b/10.jpg", "file"),
+        ("b/2.jpg", "file"),
+        ("link.jpg", "link"),
+        ("loop", "link"),
+        ("pipe.jpg", "other"),
+    ]
+    assert found[2].bytes == 2 and Path(found[2].uri) == root / "b" / "2.jpg"
+
+
+def test_walk_of_an_fsspec_folder_equals_the_local_one(tmp_path):
+    name = uuid.uuid4().hex
+    memory = fsspec.filesystem("memory")
+    for path in ("a.jpg", "b/10.jpg", "b/2.jpg"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes(path.encode())
+        memory.pipe_file(f"/{name}/{path}", path.encode())
+    local = [(file.path, file.bytes) for file in walk_folder(str(tmp_path))]
+    remote = list(walk_folder(f"memory://{name}"))
+    assert [(file.path, file.bytes) for file in remote] == local
+    assert [read_uri(file.uri) for file in remote] == [file.path.encode() for file in remote]
+
+
+def test_ranges_and_kinds(tmp_path):
+    (tmp_path / "f").write_bytes(b"0123456789")
+    fsspec.filesystem("memory").pipe_file("/ranges/f", b"0123456789")
+    for uri in (str(tmp_path / "f"), "memory://ranges/f"):
+        assert read_range(uri, 3, 4) == b"3456"
+        assert read_range(uri, 8, 4) == b"89"
+        assert not is_folder(uri) and is_folder(uri.rpartition("/")[0])
+    with pytest.raises(FileNotFoundError, match="gone"):
+        is_folder(str(tmp_path / "gone"))
