@@ -5,16 +5,23 @@ and the Python functions all read these classes. Nothing here imports a heavy li
 `factory --help` answers at once.
 
 Metadata keys of a field: ``help`` (one line, with the unit), ``argument`` (positional on the
-command line), ``env`` (environment variable that sets the default), ``choices``.
+command line), ``env`` (environment variable that sets the default), ``choices``, ``minimum``.
 """
 
 from dataclasses import dataclass, field
 from typing import Any
 
 
-def option(help: str, default: Any = None, *, choices: tuple[str, ...] = (), env: str = "") -> Any:
+def option(
+    help: str,
+    default: Any = None,
+    *,
+    choices: tuple[str, ...] = (),
+    minimum: float | None = None,
+    env: str = "",
+) -> Any:
     """A field that is a flag."""
-    metadata = {"help": help, "choices": choices, "env": env}
+    metadata = {"help": help, "choices": choices, "minimum": minimum, "env": env}
     if isinstance(default, list | tuple):
         return field(default_factory=lambda: tuple(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -75,8 +82,12 @@ class IngestConfig(Common):
         choices=("header", "decode"),
     )
     min_side: int = option("Drop images whose shorter side is below this, pixels.", 32)
-    max_pixels: int = option("Drop images with more pixels than this, before decoding them.", 100_000_000)
-    max_aspect: float = option("Drop images whose longer side exceeds this many shorter sides.", 8.0)
+    max_pixels: int = option(
+        "Drop images with more pixels than this, before decoding them.", 100_000_000
+    )
+    max_aspect: float = option(
+        "Drop images whose longer side exceeds this many shorter sides.", 8.0
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,7 +115,9 @@ class LabelConfig(Common):
     actors: int | None = option("Actors (default: one per GPU, or one where there is none).")
     gpus_per_actor: float | None = option("GPUs per actor, fractions allowed (default: 1 or 0).")
     cpus_per_actor: float | None = option("CPUs per actor (default: the machine's, shared out).")
-    shard_timeout_s: float = option("A shard that takes longer is taken from its actor, seconds.", 3600.0)
+    shard_timeout_s: float = option(
+        "A shard that takes longer is taken from its actor, seconds.", 3600.0
+    )
     lease_s: float = option("How long a lease lives without a heartbeat, seconds.", 60.0)
 
 
@@ -121,7 +134,9 @@ class TrainingOptions(Common):
     preset: str = option("Recipe.", "v1", choices=("v1",))
     steps: int | None = option("Optimiser steps (default: the recipe's epochs).")
     batch_size: int | None = option("Images per step on each worker (default: the recipe's).")
-    size: int | None = option("Side of the square training crop, pixels (default: the recipe's 518).")
+    size: int | None = option(
+        "Side of the square training crop, pixels (default: the recipe's 518)."
+    )
     learning_rate: float | None = option(
         "Of the encoder; the head keeps the recipe's ratio (default: the recipe's)."
     )
@@ -153,7 +168,9 @@ class EvaluateConfig(Common):
     """Score a model without any training on the benchmark (zero-shot)."""
 
     model: str = required("Model reference, as for label --teacher.", argument=True)
-    benchmark: tuple[str, ...] = required("PROTOCOL=SOURCE, for example relative@1=kitti; repeatable.")
+    benchmark: tuple[str, ...] = required(
+        "PROTOCOL=SOURCE, for example relative@1=kitti; repeatable."
+    )
     size: int | None = option("Shorter side at the network's input, pixels (default: the model's).")
     precision: str = option("Of the forward pass.", "fp32", choices=("auto", "fp32", "bf16"))
     out: str | None = option("Also write the results as JSON and Markdown into this folder.")
@@ -179,16 +196,26 @@ class ReportConfig(Common):
     samples: int = option("Images shown.", 24)
 
 
+CATALOG_QUESTIONS = {
+    "sources": "Every source: role, licence, images, what was dropped.",
+    "shards": "Every shard of a source, or of a label set.",
+    "label-sets": "Every label set: teacher, recipe, how much of it is done.",
+    "models": "Every model: what it is and where its files are.",
+    "runs": "Every training run: state, steps, losses.",
+    "evaluations": "Every result of a model under a protocol.",
+    "lineage": "What a model, label set or source was made from, and what was made from it.",
+}
+QUESTIONS_WITH_REF = ("shards", "lineage")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CatalogConfig(Common):
     """Ask the catalog."""
 
-    question: str = option(
-        "What to list.",
-        "sources",
-        choices=("sources", "shards", "label-sets", "models", "runs", "evaluations", "lineage"),
+    question: str = option("What to list.", "sources", choices=tuple(CATALOG_QUESTIONS))
+    ref: str | None = option(
+        "For `shards` a source or label set; for `lineage` a source, label set or model."
     )
-    ref: str | None = option("For `shards` a source or label set; for `lineage` anything named.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,0 +1,252 @@
+"""The console script ``factory``: parse, load settings, run the verb, say how it went.
+
+Exit status: 0 done; 1 something that should have been done was not; 2 wrong usage or configuration;
+130 interrupted. A verb's module is imported only when it runs, so that help answers at once.
+"""
+
+import contextlib
+import json
+import math
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from jobs import config as configs
+from jobs.command_line import make_command
+from jobs.errors import ConfigError, JobError
+from jobs.settings import load_settings, masked
+from model.errors import CheckpointError, ModelError
+from pipeline.errors import (
+    CatalogConflictError,
+    CatalogMissingError,
+    PipelineError,
+    SourceError,
+)
+
+DONE, NOT_DONE, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+OUR_ERRORS = (JobError, ConfigError, PipelineError, ModelError)
+USAGE_ERRORS = (
+    ConfigError,
+    SourceError,
+    CatalogConflictError,
+    CatalogMissingError,
+    CheckpointError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """A command: the class of its configuration and, as ``module:function``, what runs it."""
+
+    config_class: type
+    function: str
+
+
+VERBS = {
+    "ingest": Verb(configs.IngestConfig, "jobs.ingest:ingest"),
+    "train-teacher": Verb(configs.TrainTeacherConfig, "jobs.train_teacher:train_teacher"),
+    "label": Verb(configs.LabelConfig, "jobs.label:label"),
+    "train-student": Verb(configs.TrainStudentConfig, "jobs.train_student:train_student"),
+    "evaluate": Verb(configs.EvaluateConfig, "jobs.evaluate:evaluate"),
+    "predict": Verb(configs.PredictConfig, "jobs.predict:predict"),
+    "report": Verb(configs.ReportConfig, "jobs.report:report"),
+    "demo": Verb(configs.DemoConfig, "jobs.demo:demo"),
+}
+CATALOG = Verb(configs.CatalogConfig, "jobs.catalog_queries:query_catalog")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What the command line asked for; nothing of it has been checked yet."""
+
+    verb: Verb
+    flags: Mapping[str, Any]
+    file: Path | None
+    json: bool
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    try:
+        status = run(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # `factory catalog shards photos | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        status = NOT_DONE
+    sys.exit(status)
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command line and return its exit status."""
+    calls: list[Call] = []
+    words = [*argv, "--help"] if list(argv) in ([], ["catalog"]) else list(argv)
+    try:
+        status = build_app(calls.append)(words, prog_name="factory", standalone_mode=False)
+    except typer.TyperException as error:
+        return _fail_usage(error, as_json="--json" in argv)
+    return execute(calls[0]) if calls else int(status or DONE)
+
+
+def build_app(choose: Callable[[Call], None]) -> typer.Typer:
+    """All commands; running one of them only hands its `Call` to ``choose``."""
+    app = typer.Typer(
+        help="The open pseudo-label factory for monocular depth.",
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_version_callback)
+    for name, verb in VERBS.items():
+        _add(app, name, verb, choose)
+    catalog = typer.Typer(help=CATALOG.config_class.__doc__)
+    for question, help in configs.CATALOG_QUESTIONS.items():
+        _add_question(catalog, question, help, choose)
+    app.add_typer(catalog, name="catalog")
+    return app
+
+
+def execute(call: Call) -> int:
+    """Load the settings, run the verb, print its summary."""
+    with _stdout_for_result(call.json) as write_json:
+        try:
+            config: object = load_settings(
+                call.verb.config_class, flags=call.flags, file=call.file, environ=os.environ
+            )
+            summary = _run_verb(call.verb, config)
+        except KeyboardInterrupt:
+            print("Interrupted: run the same command again to go on.", file=sys.stderr)
+            write_json({"error": "interrupted", "kind": "KeyboardInterrupt"})
+            return INTERRUPTED
+        except Exception as error:
+            _explain(error)
+            write_json({"error": masked(str(error)), "kind": type(error).__name__})
+            return WRONG_USAGE if isinstance(error, USAGE_ERRORS) else NOT_DONE
+        write_json(summary)
+    if not call.json:
+        _print_summary(summary)
+    return NOT_DONE if summary.get("shards_failed") else DONE
+
+
+def as_json(value: object) -> str:
+    """One line of strict JSON; numbers that JSON has no word for become null."""
+    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False)
+
+
+def _add(app: typer.Typer, name: str, verb: Verb, choose: Callable[[Call], None]) -> None:
+    command, command_class = make_command(
+        verb.config_class, lambda given: choose(_call(verb, given))
+    )
+    app.command(name, cls=command_class)(command)
+
+
+def _add_question(
+    app: typer.Typer, question: str, help: str, choose: Callable[[Call], None]
+) -> None:
+    has_ref = question in configs.QUESTIONS_WITH_REF
+    command, command_class = make_command(
+        CATALOG.config_class,
+        lambda given: choose(_call(CATALOG, {"question": question, **given})),
+        leave_out=["question"] if has_ref else ["question", "ref"],
+        arguments=["ref"] if has_ref else [],
+    )
+    app.command(question, cls=command_class, help=help)(command)
+
+
+def _call(verb: Verb, given: Mapping[str, Any]) -> Call:
+    flags = {name: value for name, value in given.items() if name not in ("config", "json")}
+    return Call(verb, flags, given["config"], bool(given["json"]))
+
+
+def _run_verb(verb: Verb, config: object) -> dict[str, Any]:
+    from jobs.console import reporter_for
+
+    module, _, function = verb.function.partition(":")
+    summary: dict[str, Any] = getattr(import_module(module), function)(
+        config, reporter=reporter_for(sys.stderr)
+    )
+    return summary
+
+
+def _print_summary(summary: Mapping[str, Any]) -> None:
+    from jobs.summary import print_summary
+
+    print_summary(summary)
+
+
+@contextlib.contextmanager
+def _stdout_for_result(as_one_object: bool) -> Iterator[Callable[[object], None]]:
+    """With ``--json``, what any library (in C too) writes to stdout meanwhile goes to stderr."""
+    if not as_one_object:
+        yield lambda _: None
+        return
+    sys.stdout.flush()
+    stdout = os.dup(1)
+    results: list[object] = []
+    os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield results.append
+    finally:
+        os.dup2(stdout, 1)
+        os.close(stdout)
+        for result in results:
+            print(as_json(result))
+
+
+def _explain(error: Exception) -> None:
+    """Tell a person what went wrong; a traceback only where the error is not one of ours."""
+    if not isinstance(error, OUR_ERRORS) or os.environ.get("FACTORY_TRACEBACK") == "1":
+        traceback.print_exception(error)
+        return
+    if isinstance(error, ConfigError) and len(error.problems) > 1:
+        lines = [f"{len(error.problems)} problems:", *(f"  - {each}" for each in error.problems)]
+    else:
+        advice = (type(error).__doc__ or "").partition(": ")[2]
+        lines = [str(error), *([f"What to do: {advice}"] if advice else [])]
+    print(masked("Error: " + "\n".join(lines)), file=sys.stderr)
+
+
+def _fail_usage(error: typer.TyperException, *, as_json: bool) -> int:
+    context = getattr(error, "ctx", None)
+    usage = f"{context.get_usage()}\n" if context else ""
+    print(f"{usage}Error: {error.format_message()}", file=sys.stderr)
+    if as_json:
+        print(json.dumps({"error": error.format_message(), "kind": "usage"}))
+    return WRONG_USAGE
+
+
+def _version_callback(
+    version_wanted: bool = typer.Option(
+        False, "--version", help="Print the version and leave.", is_eager=True
+    ),
+) -> None:
+    if version_wanted:
+        print(version("pseudo-label-factory"))
+        raise typer.Exit
+
+
+def _plain(value: object) -> object:
+    """Only what JSON has: mappings, lists, text, numbers, true, false and null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    if isinstance(value, bool | str | None):
+        return value
+    if isinstance(value, Integral):  # numpy's too
+        return int(value)
+    if isinstance(value, Real):
+        return float(value) if math.isfinite(value) else None
+    return str(value)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,238 @@
+"""One configuration from flags, a YAML file, the environment and defaults, in that order.
+
+Every problem is reported at once, each with where it stands (the flag, the file and key, or the
+environment variable), so that nobody has to correct a file one error at a time.
+"""
+
+import difflib
+import re
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field, dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from jobs.errors import ConfigError
+
+MASK = "***"
+ConfigT = TypeVar("ConfigT")
+_PASSWORD = re.compile(r"(://[^\s:/@]*):\S*@")
+_TOKEN_AS_USER = re.compile(r"(https?://)[^\s:/@]+@")
+_SECRET_PARAMETER = re.compile(
+    r"([?&;][^=&;#\s]*(?:password|passwd|secret|token|signature|credential|key|sig)=)[^&;#\s]*",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A value as somebody wrote it, and where."""
+
+    value: Any
+    where: str
+
+
+def load_settings(
+    config_class: type[ConfigT],
+    *,
+    flags: Mapping[str, Any],
+    file: Path | None,
+    environ: Mapping[str, str],
+) -> ConfigT:
+    """Build a configuration; flags win over the file, the file over the environment.
+
+    Args:
+        config_class: One of the dataclasses of `jobs.config`.
+        flags: By field name; None and () mean that the flag was not given. Text is converted.
+        file: YAML, one flat mapping from field names (with ``-`` or ``_``) to values.
+        environ: Environment variables; an empty one counts as not set.
+
+    Raises:
+        ConfigError: With all problems: unknown keys, wrong types, bad choices, what is missing.
+    """
+    problems: list[str] = []
+    given = _from_environment(config_class, environ)
+    if file is not None:
+        given |= _from_file(config_class, file, problems)
+    given |= _from_flags(config_class, flags)
+    kinds = typing.get_type_hints(config_class)
+    values: dict[str, Any] = {}
+    for each in fields(config_class):  # type: ignore[arg-type]
+        if each.name in given:
+            _take(each, kinds[each.name], given[each.name], values, problems)
+        elif is_required(each):
+            problems.append(f"{flag_name(each)} is missing: {each.metadata['help']}")
+    if problems:
+        raise ConfigError(problems)
+    return config_class(**values)
+
+
+def resolved(config: object) -> dict[str, Any]:
+    """Every setting as it was used, for writing beside what was made; credentials are masked."""
+    return {
+        each.name: _masked_value(getattr(config, each.name))
+        for each in fields(config)  # type: ignore[arg-type]
+    }
+
+
+def masked(text: str) -> str:
+    """The same text without the passwords, tokens and signatures of the URLs in it."""
+    text = _PASSWORD.sub(rf"\g<1>:{MASK}@", text)
+    text = _TOKEN_AS_USER.sub(rf"\g<1>{MASK}@", text)
+    return _SECRET_PARAMETER.sub(rf"\g<1>{MASK}", text)
+
+
+def flag_name(of: Field[Any]) -> str:
+    """How people write it: ``--gpus-per-actor``, or ``SOURCES`` for an argument."""
+    if of.metadata.get("argument"):
+        return of.name.upper()
+    return f"--{of.name.replace('_', '-')}"
+
+
+def is_list(kind: Any) -> bool:
+    """Whether a field holds several values."""
+    return typing.get_origin(kind) is tuple
+
+
+def is_required(of: Field[Any]) -> bool:
+    """Whether a field has no default."""
+    return of.default is MISSING and of.default_factory is MISSING
+
+
+def plain_type(kind: Any) -> type:
+    """``float`` for ``float | None``, ``str`` for ``tuple[str, ...]``."""
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):
+        (kind,) = (each for each in typing.get_args(kind) if each is not type(None))
+    if is_list(kind):
+        kind = typing.get_args(kind)[0]
+    return typing.cast(type, kind)
+
+
+def _from_environment(config_class: type, environ: Mapping[str, str]) -> dict[str, _Given]:
+    return {
+        each.name: _Given(environ[name], f"environment variable {name}")
+        for each in fields(config_class)
+        if (name := each.metadata.get("env")) and environ.get(name)
+    }
+
+
+def _from_flags(config_class: type, flags: Mapping[str, Any]) -> dict[str, _Given]:
+    return {
+        each.name: _Given(flags[each.name], flag_name(each))
+        for each in fields(config_class)
+        if flags.get(each.name) not in (None, (), [])
+    }
+
+
+def _from_file(config_class: type, file: Path, problems: list[str]) -> dict[str, _Given]:
+    known = [each.name for each in fields(config_class)]
+    given: dict[str, _Given] = {}
+    for key, value in _yaml_items(file, problems):
+        name = str(key).replace("-", "_")
+        if name not in known:
+            problems.append(f"{file}: unknown key {str(key)!r}{_did_you_mean(name, known)}")
+        elif name in given:
+            problems.append(f"{file}: {key} stands there twice")
+        else:
+            given[name] = _Given(value, f"{file}: {key}")
+    return given
+
+
+def _yaml_items(file: Path, problems: list[str]) -> Iterator[tuple[Any, Any]]:
+    """Keys and values in order, repeated keys too, which `yaml.safe_load` would hide."""
+    import yaml  # takes a quarter of the time in which `factory --help` must answer
+
+    try:
+        loader = yaml.SafeLoader(file.read_text(encoding="utf-8"))
+        node = loader.get_single_node()
+        if node is None:
+            return
+        if not isinstance(node, yaml.MappingNode):
+            problems.append(f"{file}: expected one mapping of settings, such as `name: value`")
+            return
+        for key, value in node.value:
+            yield (
+                loader.construct_object(key, deep=True),
+                loader.construct_object(value, deep=True),
+            )
+    except OSError as error:
+        problems.append(f"{file}: cannot be read: {error.strerror}")
+    except UnicodeDecodeError as error:
+        problems.append(f"{file}: is not UTF-8 text: {error}")
+    except yaml.YAMLError as error:
+        problems.append(f"{file}: is not YAML: {' '.join(str(error).split())}")
+
+
+def _take(
+    of: Field[Any], kind: Any, given: _Given, values: dict[str, Any], problems: list[str]
+) -> None:
+    """Convert one value and put it into ``values``, or say what is wrong with it."""
+    try:
+        value = _convert(given.value, kind)
+    except ValueError as error:
+        problems.append(f"{given.where}: {error}")
+        return
+    choices: tuple[str, ...] = of.metadata.get("choices", ())
+    if choices and value is not None and str(value) not in choices:
+        hint = _did_you_mean(str(value), choices)
+        problems.append(f"{given.where}: {value!r} is not one of {', '.join(choices)}{hint}")
+        return
+    minimum = of.metadata.get("minimum")
+    if minimum is not None and value is not None and not value >= minimum:
+        problems.append(f"{given.where}: must be at least {minimum}, got {value}")
+        return
+    values[of.name] = value
+
+
+def _convert(value: Any, kind: Any) -> Any:
+    """Make it the type the field declares; ValueError says what was expected."""
+    if value is None:
+        if type(None) in typing.get_args(kind):
+            return None
+        raise ValueError("needs a value, got nothing")
+    plain = plain_type(kind)
+    if is_list(kind):
+        items = value if isinstance(value, list | tuple) else [value]
+        return tuple(_scalar(item, plain) for item in items)
+    return _scalar(value, plain)
+
+
+def _scalar(value: Any, kind: type) -> Any:
+    if kind is str:
+        if not isinstance(value, str):
+            raise ValueError(f"expected text, got {value!r} (in YAML, put it in quotes)")
+        return value
+    if kind is bool:
+        return _boolean(value)
+    expected = {int: "a whole number", float: "a number"}[kind]
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError(f"expected {expected}, got {value!r}")
+    if kind is int and isinstance(value, float) and not value.is_integer():
+        raise ValueError(f"expected {expected}, got {value!r}")
+    if value != value:
+        raise ValueError(f"expected {expected}, got {value!r}")
+    try:
+        return kind(value)  # YAML reads 5e-6 as text: numbers written as text are numbers
+    except (ValueError, OverflowError):
+        raise ValueError(f"expected {expected}, got {value!r}") from None
+
+
+def _boolean(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    spelt = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if isinstance(value, str) and value.lower() in spelt:
+        return spelt[value.lower()]
+    raise ValueError(f"expected true or false, got {value!r}")
+
+
+def _masked_value(value: Any) -> Any:
+    if isinstance(value, str):
+        return masked(value)
+    return [_masked_value(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _did_you_mean(name: str, known: typing.Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
