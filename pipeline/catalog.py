@@ -1,0 +1,104 @@
+"""The catalog: what exists, what is committed, who made it from what, and who works on what.
+
+One class for callers, which says nothing by itself: each method is a function of the module that
+its group is named after, where its contract stands. Only the driver of a job opens a catalog;
+workers get keys and return manifests.
+
+    with Catalog.open("sqlite:///factory-store/catalog.db") as catalog:
+        catalog.plan_work("teacher-v1", ["street"])
+"""
+
+from pipeline import (
+    catalog_ingest,
+    catalog_labels,
+    catalog_models,
+    catalog_snapshots,
+    catalog_sources,
+    catalog_work,
+    leases,
+)
+from pipeline.catalog_database import Database
+from pipeline.catalog_rows import (
+    EvaluationRow,
+    IngestLease,
+    IngestRow,
+    LabelProgress,
+    LabelSetRow,
+    LabelShardRow,
+    ModelRow,
+    RunRow,
+    SnapshotMember,
+    SnapshotRow,
+    SourceRow,
+    WorkLease,
+)
+
+__all__ = [
+    "Catalog",
+    "EvaluationRow",
+    "IngestLease",
+    "IngestRow",
+    "LabelProgress",
+    "LabelSetRow",
+    "LabelShardRow",
+    "ModelRow",
+    "RunRow",
+    "SnapshotMember",
+    "SnapshotRow",
+    "SourceRow",
+    "WorkLease",
+]
+
+
+class Catalog(Database):
+    """An open catalog; ``Catalog.open(url)`` and a ``with`` block."""
+
+    register_source = catalog_sources.register_source
+    source = catalog_sources.source
+    sources = catalog_sources.list_sources
+    source_digest = catalog_sources.source_digest
+    image_shards = catalog_sources.image_shards_of
+    image_shard = catalog_sources.image_shard
+
+    begin_ingest = catalog_ingest.begin_ingest
+    renew_ingest = catalog_ingest.renew_ingest
+    commit_image_shard = catalog_ingest.commit_image_shard
+    commit_drops = catalog_ingest.commit_drops
+    finish_ingest = catalog_ingest.finish_ingest
+    release_ingest_of = catalog_ingest.release_ingest_of
+    live_ingest = catalog_ingest.live_ingest
+    ingests = catalog_ingest.list_ingests
+
+    open_label_set = catalog_labels.open_label_set
+    label_set = catalog_labels.label_set
+    label_sets = catalog_labels.list_label_sets
+    label_shards = catalog_labels.label_shards_of
+
+    plan_work = catalog_work.plan_work
+    progress = catalog_work.progress
+    failed_work = catalog_work.failed_work
+    retry_failed = catalog_work.retry_failed
+    live_owners = catalog_work.live_owners
+
+    lease = leases.lease
+    renew = leases.renew
+    release = leases.release
+    release_owner = leases.release_owner
+    charge = leases.charge
+    commit_label_shard = leases.commit_label_shard
+
+    pin_snapshot = catalog_snapshots.pin_snapshot
+    snapshot = catalog_snapshots.snapshot
+
+    register_model = catalog_models.register_model
+    model = catalog_models.model
+    models = catalog_models.list_models
+    find_model = catalog_models.find_model
+    begin_run = catalog_models.begin_run
+    resume_run = catalog_models.resume_run
+    finish_run = catalog_models.finish_run
+    run = catalog_models.run
+    runs = catalog_models.list_runs
+    newest_run = catalog_models.newest_run
+    record_evaluation = catalog_models.record_evaluation
+    evaluations = catalog_models.list_evaluations

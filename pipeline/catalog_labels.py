@@ -1,0 +1,165 @@
+"""Label sets: one teacher and one recipe, and the label shards committed under it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from pipeline.catalog_database import Database, insert_if_absent
+from pipeline.catalog_rows import LabelSetRow, LabelShardRow
+from pipeline.catalog_sources import SHARD_COLUMNS, require_names
+from pipeline.catalog_tables import (
+    database_now,
+    image_shards,
+    label_sets,
+    label_shards,
+    quarantine,
+)
+from pipeline.catalog_values import check_name, differences, storable, storable_text
+from pipeline.errors import CatalogConflictError
+from pipeline.records import ShardRef
+
+_LABEL_COLUMNS = tuple(
+    label_shards.c[name].label(f"label_{name}")
+    for name in (
+        "key",
+        "sha256",
+        "bytes",
+        "rows",
+        "labelled",
+        "forward_s",
+        "wall_s",
+        "committed_at",
+    )
+)
+
+
+def open_label_set(
+    database: Database,
+    name: str,
+    *,
+    teacher: str,
+    teacher_sha256: str,
+    recipe: Mapping[str, Any],
+    recipe_hash: str,
+    code_version: str,
+) -> LabelSetRow:
+    """Make the label set, or find it again to go on with it.
+
+    Raises:
+        CatalogConflictError: It was made with another recipe; says which keys differ.
+    """
+    check_name(name, what="label set")
+    values = {
+        "teacher": storable_text(teacher),
+        "teacher_sha256": teacher_sha256,
+        "recipe": storable(recipe),
+        "recipe_hash": recipe_hash,
+        "code_version": code_version,
+        "created_at": database_now(),
+    }
+    with database.write() as connection:
+        if not insert_if_absent(connection, label_sets, name=name, **values):
+            _check_same(connection, name, values)
+    return label_set(database, name)
+
+
+def _check_same(connection: Connection, name: str, values: Mapping[str, Any]) -> None:
+    known = connection.execute(select(label_sets).where(label_sets.c.name == name)).one()
+    if known.recipe_hash == values["recipe_hash"]:
+        return
+    changed = differences(known.recipe, values["recipe"])
+    changed = changed or [f"recipe hash: {known.recipe_hash} → {values['recipe_hash']}"]
+    msg = (
+        f"label set {name!r} was made with another recipe: {'; '.join(changed)}; "
+        "use the same settings, or another name"
+    )
+    raise CatalogConflictError(msg)
+
+
+def label_set(database: Database, name: str) -> LabelSetRow:
+    """One label set.
+
+    Raises:
+        CatalogMissingError: No label set has that name.
+    """
+    with database.read() as connection:
+        require_names(connection, label_sets, [name], what="label set")
+        return _rows(connection, label_sets.c.name == name)[0]
+
+
+def list_label_sets(database: Database) -> list[LabelSetRow]:
+    """All label sets by name."""
+    with database.read() as connection:
+        return _rows(connection, True)
+
+
+def _rows(connection: Connection, which: Any) -> list[LabelSetRow]:
+    found = connection.execute(select(label_sets).where(which).order_by(label_sets.c.name))
+    return [LabelSetRow(**row._asdict(), **_counts(connection, row.name)) for row in found.all()]
+
+
+def _counts(connection: Connection, name: str) -> dict[str, Any]:
+    of_set = label_shards.c.label_set == name
+    sums = select(
+        func.count().label("shards"),
+        *(func.coalesce(func.sum(label_shards.c[c]), 0) for c in ("rows", "bytes", "labelled")),
+    ).where(of_set)
+    shards, images, size, labelled = (int(n) for n in connection.execute(sums).one())
+    counted = {"shards": shards, "images": images, "bytes": size, "labelled": labelled}
+    return counted | {"quarantined": quarantined_of(connection, name, None)}
+
+
+def quarantined_of(
+    connection: Connection, name: str, sources: Sequence[str] | None
+) -> dict[str, int]:
+    """Images quarantined per reason, in all sources of a label set or in some."""
+    reasons = select(quarantine.c.reason, func.sum(quarantine.c.images))
+    reasons = reasons.where(quarantine.c.label_set == name)
+    if sources is not None:
+        same_shard = image_shards.c.shard_id == quarantine.c.shard_id
+        reasons = reasons.join(image_shards, same_shard).where(image_shards.c.source.in_(sources))
+    rows = connection.execute(reasons.group_by(quarantine.c.reason).order_by(quarantine.c.reason))
+    return {reason: int(images) for reason, images in rows}
+
+
+def label_shards_of(
+    database: Database, label_set: str, sources: Sequence[str] | None = None
+) -> list[LabelShardRow]:
+    """The committed label shards, in the order of their image shards.
+
+    Raises:
+        CatalogMissingError: No label set has that name.
+    """
+    same_shard = image_shards.c.shard_id == label_shards.c.shard_id
+    shards = select(*SHARD_COLUMNS, *_LABEL_COLUMNS).join_from(
+        label_shards, image_shards, same_shard
+    )
+    shards = shards.where(label_shards.c.label_set == label_set).order_by(image_shards.c.number)
+    if sources is not None:
+        shards = shards.where(image_shards.c.source.in_(sources))
+    reasons = select(quarantine.c.shard_id, quarantine.c.reason, quarantine.c.images)
+    reasons = reasons.where(quarantine.c.label_set == label_set).order_by(quarantine.c.reason)
+    with database.read() as connection:
+        require_names(connection, label_sets, [label_set], what="label set")
+        rows = connection.execute(shards).all()
+        per_shard: dict[str, dict[str, int]] = {}
+        for shard_id, reason, images in connection.execute(reasons):
+            per_shard.setdefault(shard_id, {})[reason] = images
+    return [_label_shard(label_set, row, per_shard.get(row.shard_id, {})) for row in rows]
+
+
+def _label_shard(label_set: str, row: Any, quarantined: Mapping[str, int]) -> LabelShardRow:
+    return LabelShardRow(
+        label_set=label_set,
+        shard=ShardRef(*row[: len(SHARD_COLUMNS)]),
+        key=row.label_key,
+        sha256=row.label_sha256,
+        bytes=row.label_bytes,
+        rows=row.label_rows,
+        labelled=row.label_labelled,
+        quarantined=quarantined,
+        forward_s=row.label_forward_s,
+        wall_s=row.label_wall_s,
+        committed_at=row.label_committed_at,
+    )

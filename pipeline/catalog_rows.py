@@ -1,0 +1,223 @@
+"""What the catalog answers with. Times are seconds since 1970 by the database's clock."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.records import ShardRef
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRow:
+    """A source and what is committed of it.
+
+    Attributes:
+        uri: Where it was first ingested from; each ingest run has its own.
+        images: Rows of its shards.
+        dropped: Images refused, per reason.
+    """
+
+    name: str
+    role: str
+    uri: str
+    layout: str
+    licence: str | None
+    attribution: str | None
+    created_at: float
+    shards: int = 0
+    images: int = 0
+    bytes: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class IngestLease:
+    """The right to add shards to a source; ``epoch`` rises with each holder."""
+
+    run_id: str
+    source: str
+    owner: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class IngestRow:
+    """One ingest run of a source.
+
+    Attributes:
+        state: ``running``, ``done``, ``failed``, ``stopped``, or ``lost`` to another owner.
+        lease_until: When another owner may take over, if it is running.
+    """
+
+    run_id: str
+    source: str
+    epoch: int
+    owner: str
+    lease_until: float
+    state: str
+    uri: str
+    config: Mapping[str, Any]
+    code_version: str
+    summary: Mapping[str, Any]
+    started_at: float
+    finished_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRow:
+    """A model under a name; its weights never change.
+
+    Attributes:
+        key: Its folder inside the store; None where ``uri`` names it.
+        sha256: Of the weights, hex.
+        geometry: What it predicts, a value of ``records.Geometry``.
+        run_id: The training run that made it; None for a model from elsewhere.
+    """
+
+    name: str
+    key: str | None
+    uri: str | None
+    sha256: str
+    family: str
+    geometry: str
+    kind: str
+    licence: str | None
+    run_id: str | None
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSetRow:
+    """A label set and what is committed of it."""
+
+    name: str
+    teacher: str
+    teacher_sha256: str
+    recipe: Mapping[str, Any]
+    recipe_hash: str
+    code_version: str
+    created_at: float
+    shards: int = 0
+    images: int = 0
+    bytes: int = 0
+    labelled: int = 0
+    quarantined: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkLease:
+    """The right to commit the labels of one shard.
+
+    Attributes:
+        epoch: Rises with each lease of the shard.
+        attempts: Attempts charged so far: above 0, the shard is a suspect.
+    """
+
+    label_set: str
+    shard: ShardRef
+    owner: str
+    epoch: int
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class LabelProgress:
+    """Where a label set stands.
+
+    Attributes:
+        pending: Shards that can be leased now, those with an expired lease too.
+        leased: Shards somebody holds.
+        images: In all planned shards; those of done shards are labelled or quarantined.
+    """
+
+    pending: int
+    leased: int
+    done: int
+    failed: int
+    images: int
+    labelled: int
+    quarantined: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelShardRow:
+    """A committed label shard and the image shard it labels."""
+
+    label_set: str
+    shard: ShardRef
+    key: str
+    sha256: str
+    bytes: int
+    rows: int
+    labelled: int
+    quarantined: Mapping[str, int]
+    forward_s: float
+    wall_s: float
+    committed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotMember:
+    """One shard of a snapshot.
+
+    Attributes:
+        role: ``labelled`` (ground truth is in the image shard) or ``pseudo`` (in the label shard).
+        rows: Images in it.
+    """
+
+    role: str
+    source: str
+    label_set: str | None
+    shard_id: str
+    rows: int
+    image_key: str
+    image_sha256: str
+    label_key: str | None = None
+    label_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRow:
+    """A pinned list of shards; the order of the members follows from their content."""
+
+    snapshot_id: str
+    created_at: float
+    members: tuple[SnapshotMember, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One training run; ``state`` is ``running``, ``done``, ``failed`` or ``stopped``."""
+
+    run_id: str
+    kind: str
+    name: str
+    state: str
+    config: Mapping[str, Any]
+    snapshot_id: str | None
+    code_version: str
+    metrics: Mapping[str, Any]
+    started_at: float
+    finished_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationRow:
+    """One row of a zero-shot table.
+
+    Attributes:
+        source_digest: Of the benchmark's shards (``Catalog.source_digest``).
+    """
+
+    model: str
+    model_sha256: str
+    protocol: str
+    version: str
+    source: str
+    source_digest: str
+    images: int
+    valid_pixels: int
+    metrics: Mapping[str, float | None]
+    config: Mapping[str, Any]
+    code_version: str
+    created_at: float

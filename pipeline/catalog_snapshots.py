@@ -1,0 +1,111 @@
+"""Snapshots: the exact shards a training run reads, pinned by digest."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from sqlalchemy import select
+
+from pipeline.catalog_database import Database, insert_if_absent
+from pipeline.catalog_labels import label_shards_of
+from pipeline.catalog_rows import SnapshotMember, SnapshotRow
+from pipeline.catalog_sources import image_shards_of
+from pipeline.catalog_tables import database_now, snapshot_members, snapshots
+from pipeline.errors import CatalogMissingError
+
+_MEMBER_COLUMNS = [
+    column for column in snapshot_members.c if column.name in SnapshotMember.__slots__
+]
+
+
+def pin_snapshot(
+    database: Database, *, labelled: Sequence[str], pseudo: Sequence[str]
+) -> SnapshotRow:
+    """Pin what these labelled sources and label sets hold now.
+
+    The id is a digest of the members: pinning the same content again gives the same snapshot.
+
+    Raises:
+        CatalogMissingError: One of them is not known, or has no shard yet.
+    """
+    found = [*_labelled(database, labelled), *_pseudo(database, pseudo)]
+    members = sorted(found, key=_line)
+    if not members:
+        msg = "a snapshot needs at least one labelled source or label set"
+        raise ValueError(msg)
+    snapshot_id = hashlib.sha256("".join(map(_line, members)).encode()).hexdigest()[:32]
+    with database.write() as connection:
+        new = {"snapshot_id": snapshot_id, "created_at": database_now()}
+        if insert_if_absent(connection, snapshots, **new):
+            rows = [
+                {"snapshot_id": snapshot_id, "position": position, **asdict(member)}
+                for position, member in enumerate(members)
+            ]
+            connection.execute(snapshot_members.insert(), rows)
+    return snapshot(database, snapshot_id)
+
+
+def _line(member: SnapshotMember) -> str:
+    """What of a member makes the snapshot what it is; its place in the store does not."""
+    label = f"{member.label_set} {member.label_sha256}" if member.label_set else ""
+    return f"{member.role} {member.source} {member.shard_id} {member.image_sha256} {label}\n"
+
+
+def _labelled(database: Database, names: Sequence[str]) -> list[SnapshotMember]:
+    members = []
+    for name in dict.fromkeys(names):
+        shards = image_shards_of(database, name)
+        _require_some(shards, f"labelled source {name!r}")
+        members += [
+            SnapshotMember(
+                "labelled", name, None, shard.shard_id, shard.rows, shard.key, shard.sha256
+            )
+            for shard in shards
+        ]
+    return members
+
+
+def _pseudo(database: Database, names: Sequence[str]) -> list[SnapshotMember]:
+    members = []
+    for name in dict.fromkeys(names):
+        labels = label_shards_of(database, name)
+        _require_some(labels, f"label set {name!r}")
+        members += [
+            SnapshotMember(
+                role="pseudo",
+                source=label.shard.source,
+                label_set=name,
+                shard_id=label.shard.shard_id,
+                rows=label.rows,
+                image_key=label.shard.key,
+                image_sha256=label.shard.sha256,
+                label_key=label.key,
+                label_sha256=label.sha256,
+            )
+            for label in labels
+        ]
+    return members
+
+
+def _require_some(shards: Sequence[object], what: str) -> None:
+    if not shards:
+        msg = f"{what} has no committed shard yet"
+        raise CatalogMissingError(msg)
+
+
+def snapshot(database: Database, snapshot_id: str) -> SnapshotRow:
+    """One snapshot with its members.
+
+    Raises:
+        CatalogMissingError: No snapshot has that id.
+    """
+    mine = snapshot_members.c.snapshot_id == snapshot_id
+    members = select(*_MEMBER_COLUMNS).where(mine).order_by(snapshot_members.c.position)
+    with database.read() as connection:
+        head = select(snapshots).where(snapshots.c.snapshot_id == snapshot_id)
+        row = connection.execute(head).one_or_none()
+        if row is None:
+            msg = f"no snapshot has the id {snapshot_id!r}"
+            raise CatalogMissingError(msg)
+        found = tuple(SnapshotMember(**m._asdict()) for m in connection.execute(members))
+    return SnapshotRow(snapshot_id, row.created_at, found)

@@ -1,0 +1,170 @@
+"""Sources and their image shards."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from sqlalchemy import Connection, Table, func, select
+
+from pipeline.catalog_database import Database, insert_if_absent
+from pipeline.catalog_rows import SourceRow
+from pipeline.catalog_tables import database_now, image_drops, image_shards, sources
+from pipeline.catalog_values import check_name, differences, storable_text
+from pipeline.errors import CatalogConflictError, CatalogMissingError
+from pipeline.records import Role, ShardRef
+
+SHARD_COLUMNS = (
+    image_shards.c.source,
+    image_shards.c.shard_id,
+    image_shards.c.key,
+    image_shards.c.rows,
+    image_shards.c.bytes,
+    image_shards.c.sha256,
+)
+_NAMES_SHOWN = 20
+
+
+def register_source(
+    database: Database,
+    name: str,
+    *,
+    role: str,
+    uri: str,
+    layout: str,
+    licence: str | None = None,
+    attribution: str | None = None,
+) -> SourceRow:
+    """Make the source known; a known one stays as it is, apart from facts it lacked until now.
+
+    Its URI and layout may differ from the first: a source can grow from several places.
+
+    Raises:
+        CatalogConflictError: It has another role, licence or attribution.
+    """
+    check_name(name, what="source")
+    given = {"role": Role(role).value, "licence": licence, "attribution": attribution}
+    place = {"uri": storable_text(uri), "layout": layout}
+    with database.write() as connection:
+        now = database_now()
+        if not insert_if_absent(connection, sources, name=name, created_at=now, **place, **given):
+            _complete(connection, name, given)
+    return source(database, name)
+
+
+def _complete(connection: Connection, name: str, given: Mapping[str, str | None]) -> None:
+    mine = sources.c.name == name
+    known = connection.execute(select(sources).where(mine).with_for_update()).one()._asdict()
+    given = {key: value for key, value in given.items() if value is not None}
+    held = {key: known[key] for key in given if known[key] is not None}
+    if changed := differences(held, {key: given[key] for key in held}):
+        msg = f"source {name!r} is already in the catalog with another {'; '.join(changed)}"
+        raise CatalogConflictError(msg)
+    connection.execute(sources.update().where(mine).values(given))
+
+
+def source(database: Database, name: str) -> SourceRow:
+    """One source.
+
+    Raises:
+        CatalogMissingError: No source has that name.
+    """
+    with database.read() as connection:
+        require_names(connection, sources, [name], what="source")
+        return _rows(connection, [name])[0]
+
+
+def list_sources(database: Database) -> list[SourceRow]:
+    """All sources by name."""
+    with database.read() as connection:
+        return _rows(connection, None)
+
+
+def _rows(connection: Connection, names: Sequence[str] | None) -> list[SourceRow]:
+    sums = select(
+        image_shards.c.source,
+        func.count().label("shards"),
+        func.sum(image_shards.c.rows).label("images"),
+        func.sum(image_shards.c.bytes).label("bytes"),
+    ).group_by(image_shards.c.source)
+    drops = select(
+        image_drops.c.source, image_drops.c.reason, func.sum(image_drops.c.images).label("images")
+    ).group_by(image_drops.c.source, image_drops.c.reason)
+    found = select(sources).order_by(sources.c.name)
+    if names is not None:
+        sums = sums.where(image_shards.c.source.in_(names))
+        drops = drops.where(image_drops.c.source.in_(names))
+        found = found.where(sources.c.name.in_(names))
+    held = {row.source: row for row in connection.execute(sums)}
+    dropped: dict[str, dict[str, int]] = {}
+    for row in connection.execute(drops.order_by(image_drops.c.reason)):
+        dropped.setdefault(row.source, {})[row.reason] = int(row.images)
+    return [
+        SourceRow(**row._asdict(), **_sums(held.get(row.name)), dropped=dropped.get(row.name, {}))
+        for row in connection.execute(found)
+    ]
+
+
+def _sums(row: Any) -> dict[str, Any]:
+    # PostgreSQL adds integers up to a decimal.
+    if row is None:
+        return {}
+    return {"shards": row.shards, "images": int(row.images), "bytes": int(row.bytes)}
+
+
+def image_shards_of(database: Database, source: str) -> list[ShardRef]:
+    """The shards of a source in the order in which they were committed."""
+    with database.read() as connection:
+        require_names(connection, sources, [source], what="source")
+        shards = select(*SHARD_COLUMNS).where(image_shards.c.source == source)
+        rows = connection.execute(shards.order_by(image_shards.c.number))
+        return [ShardRef(*row) for row in rows]
+
+
+def image_shard(database: Database, shard_id: str) -> ShardRef:
+    """One shard by its id, whatever its source.
+
+    Raises:
+        CatalogMissingError: No shard with that id is committed.
+    """
+    with database.read() as connection:
+        shard = select(*SHARD_COLUMNS).where(image_shards.c.shard_id == shard_id)
+        row = connection.execute(shard).one_or_none()
+    if row is None:
+        msg = f"no image shard {shard_id!r} is committed"
+        raise CatalogMissingError(msg)
+    return ShardRef(*row)
+
+
+def source_digest(database: Database, name: str) -> str:
+    """SHA-256 that changes with any shard of the source, whatever the order of commits."""
+    return shards_digest(
+        (shard.shard_id, shard.sha256) for shard in image_shards_of(database, name)
+    )
+
+
+def shards_digest(shards: Any) -> str:
+    """SHA-256 of (shard id, sha256) pairs, independent of their order."""
+    lines = sorted(f"{shard_id} {sha256}\n" for shard_id, sha256 in shards)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def require_names(connection: Connection, table: Table, names: Sequence[str], *, what: str) -> None:
+    """Check that rows with these names exist.
+
+    Raises:
+        CatalogMissingError: Names the missing one, what is known and what was meant.
+    """
+    found = set(connection.scalars(select(table.c.name).where(table.c.name.in_(names))))
+    missing = [name for name in names if name not in found]
+    if missing:
+        known = list(connection.scalars(select(table.c.name).order_by(table.c.name)))
+        raise CatalogMissingError(_missing(missing[0], known, what=what))
+
+
+def _missing(name: str, known: Sequence[str], *, what: str) -> str:
+    meant = get_close_matches(name, known, n=1)
+    guess = f"; did you mean {meant[0]!r}?" if meant else ""
+    more = f" and {len(known) - _NAMES_SHOWN} more" if len(known) > _NAMES_SHOWN else ""
+    listed = ", ".join(known[:_NAMES_SHOWN]) or "none yet"
+    return f"no {what} is named {name!r}{guess} (known: {listed}{more})"

@@ -1,0 +1,259 @@
+"""The tables of the catalog, and its clock.
+
+Rows are per shard, never per image (62,000, not 62 million): what is known of one image stays in
+the columns of its shard. Names people choose are the keys, so that a query by hand is readable.
+Counts per reason are rows rather than JSON, so that the database adds them up.
+
+A change here needs a migration in ``migrations/versions``; a test compares the two.
+"""
+
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+# SQLite numbers rows by itself only where the type is spelled INTEGER.
+_SERIAL = BigInteger().with_variant(Integer, "sqlite")
+
+
+class database_now(FunctionElement[float]):
+    """The database's clock, seconds since 1970: leases must not depend on anyone else's."""
+
+    type = Double()
+    inherit_cache = True
+
+
+@compiles(database_now, "sqlite")
+def _now_sqlite(element: Any, compiler: Any, **options: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+@compiles(database_now, "postgresql")
+def _now_postgresql(element: Any, compiler: Any, **options: Any) -> str:
+    # clock_timestamp moves on inside a transaction; now() would stay at its beginning.
+    return "extract(epoch from clock_timestamp())::double precision"
+
+
+def _one_of(column: str, *values: str) -> CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+sources = Table(
+    "sources",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("role", Text, nullable=False),
+    Column("uri", Text, nullable=False),
+    Column("layout", Text, nullable=False),
+    Column("licence", Text),
+    Column("attribution", Text),
+    Column("created_at", Double, nullable=False),
+    _one_of("role", "unlabelled", "labelled", "benchmark"),
+)
+
+# The newest run of a source is its lease: (owner, epoch), while it is `running`.
+ingest_runs = Table(
+    "ingest_runs",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("source", Text, ForeignKey("sources.name"), nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("lease_until", Double, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("uri", Text, nullable=False),
+    Column("config", JSON, nullable=False),
+    Column("code_version", Text, nullable=False),
+    Column("summary", JSON, nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("finished_at", Double),
+    UniqueConstraint("source", "epoch"),
+    _one_of("state", "running", "done", "failed", "stopped", "lost"),
+)
+
+image_shards = Table(
+    "image_shards",
+    metadata,
+    Column("number", _SERIAL, primary_key=True, autoincrement=True),  # the order of commits
+    Column("shard_id", Text, nullable=False, unique=True),
+    Column("source", Text, ForeignKey("sources.name"), nullable=False),
+    Column("run_id", Text, ForeignKey("ingest_runs.run_id"), nullable=False),
+    Column("key", Text, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("committed_at", Double, nullable=False),
+    Index(None, "source", "number"),
+)
+
+# A batch is what was refused beside one shard, or after the last one.
+image_drops = Table(
+    "image_drops",
+    metadata,
+    Column("source", Text, ForeignKey("sources.name"), primary_key=True),
+    Column("batch_id", Text, primary_key=True),
+    Column("reason", Text, primary_key=True),
+    Column("images", Integer, nullable=False),
+    Column("run_id", Text, ForeignKey("ingest_runs.run_id"), nullable=False),
+)
+
+label_sets = Table(
+    "label_sets",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("teacher", Text, nullable=False),
+    Column("teacher_sha256", Text, nullable=False),
+    Column("recipe", JSON, nullable=False),
+    Column("recipe_hash", Text, nullable=False),
+    Column("code_version", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Index(None, "teacher_sha256"),
+)
+
+work = Table(
+    "work",
+    metadata,
+    Column("label_set", Text, ForeignKey("label_sets.name"), primary_key=True),
+    Column("shard_id", Text, ForeignKey("image_shards.shard_id"), primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("number", BigInteger, nullable=False),  # of the image shard: the order of work
+    Column("state", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("owner", Text),
+    Column("lease_until", Double),
+    Column("error", Text),
+    _one_of("state", "pending", "leased", "done", "failed"),
+    # Finds the next shard without reading the others: leasing stays linear over 62,000.
+    Index(None, "label_set", "state", "attempts", "number"),
+)
+
+label_shards = Table(
+    "label_shards",
+    metadata,
+    Column("label_set", Text, ForeignKey("label_sets.name"), primary_key=True),
+    Column("shard_id", Text, ForeignKey("image_shards.shard_id"), primary_key=True),
+    Column("key", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("labelled", Integer, nullable=False),
+    Column("forward_s", Double, nullable=False),
+    Column("wall_s", Double, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("committed_at", Double, nullable=False),
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("label_set", Text, ForeignKey("label_sets.name"), primary_key=True),
+    Column("shard_id", Text, ForeignKey("image_shards.shard_id"), primary_key=True),
+    Column("reason", Text, primary_key=True),
+    Column("images", Integer, nullable=False),
+)
+
+snapshots = Table(
+    "snapshots",
+    metadata,
+    Column("snapshot_id", Text, primary_key=True),
+    Column("created_at", Double, nullable=False),
+)
+
+# Copies, not references: a snapshot says what was read even after a shard has been made again.
+snapshot_members = Table(
+    "snapshot_members",
+    metadata,
+    Column("snapshot_id", Text, ForeignKey("snapshots.snapshot_id"), primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("role", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("label_set", Text),
+    Column("shard_id", Text, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("image_key", Text, nullable=False),
+    Column("image_sha256", Text, nullable=False),
+    Column("label_key", Text),
+    Column("label_sha256", Text),
+    _one_of("role", "labelled", "pseudo"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("number", _SERIAL, primary_key=True, autoincrement=True),
+    Column("run_id", Text, nullable=False, unique=True),
+    Column("kind", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("config", JSON, nullable=False),
+    Column("snapshot_id", Text, ForeignKey("snapshots.snapshot_id")),
+    Column("code_version", Text, nullable=False),
+    Column("metrics", JSON, nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("finished_at", Double),
+    _one_of("state", "running", "done", "failed", "stopped"),
+    Index(None, "name", "number"),
+)
+
+models = Table(
+    "models",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("key", Text),
+    Column("uri", Text),
+    Column("sha256", Text, nullable=False),
+    Column("family", Text, nullable=False),
+    Column("geometry", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("licence", Text),
+    Column("run_id", Text, ForeignKey("runs.run_id")),
+    Column("created_at", Double, nullable=False),
+    CheckConstraint("(key IS NULL) <> (uri IS NULL)", name="place"),
+    Index(None, "sha256"),
+)
+
+evaluations = Table(
+    "evaluations",
+    metadata,
+    Column("number", _SERIAL, primary_key=True, autoincrement=True),
+    Column("model", Text, nullable=False),
+    Column("model_sha256", Text, nullable=False),
+    Column("protocol", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("source_digest", Text, nullable=False),
+    Column("images", Integer, nullable=False),
+    Column("valid_pixels", BigInteger, nullable=False),
+    Column("metrics", JSON, nullable=False),
+    Column("config", JSON, nullable=False),
+    Column("code_version", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Index(None, "model_sha256"),
+)

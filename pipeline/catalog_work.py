@@ -1,0 +1,114 @@
+"""Work of a label set as a whole: planned in one statement, counted, and asked about.
+
+Leasing and committing single shards is in ``leases``.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy import ColumnElement, exists, func, insert, literal, select, update
+
+from pipeline import catalog_tables as tables
+from pipeline.catalog_database import Database
+from pipeline.catalog_labels import quarantined_of
+from pipeline.catalog_rows import LabelProgress
+from pipeline.catalog_sources import require_names
+from pipeline.catalog_tables import database_now, image_shards, label_sets, label_shards, work
+
+
+def plan_work(database: Database, label_set: str, sources: Sequence[str]) -> int:
+    """Add the committed shards of these sources that the label set lacks; returns how many.
+
+    One statement, whatever the number of shards; running it again adds what came since.
+
+    Raises:
+        CatalogMissingError: No label set or source has that name.
+    """
+    planned = exists().where(
+        work.c.label_set == label_set, work.c.shard_id == image_shards.c.shard_id
+    )
+    missing = select(
+        literal(label_set),
+        image_shards.c.shard_id,
+        image_shards.c.source,
+        image_shards.c.number,
+        literal("pending"),
+        literal(0),
+        literal(0),
+    ).where(image_shards.c.source.in_(sources), ~planned)
+    columns = ["label_set", "shard_id", "source", "number", "state", "attempts", "epoch"]
+    with database.write() as connection:
+        require_names(connection, label_sets, [label_set], what="label set")
+        require_names(connection, tables.sources, sources, what="source")
+        one_planner = select(label_sets.c.name).where(label_sets.c.name == label_set)
+        connection.execute(one_planner.with_for_update(key_share=True))
+        return connection.execute(insert(work).from_select(columns, missing)).rowcount
+
+
+def progress(
+    database: Database, label_set: str, sources: Sequence[str] | None = None
+) -> LabelProgress:
+    """Where the planned work of a label set stands, for all its sources or for some.
+
+    Raises:
+        CatalogMissingError: No label set has that name.
+    """
+    expired = (work.c.state == "leased") & (work.c.lease_until <= database_now())
+    states = (
+        select(
+            work.c.state,
+            expired.label("expired"),
+            func.count(),
+            func.sum(image_shards.c.rows),
+            func.coalesce(func.sum(label_shards.c.labelled), 0),
+        )
+        .join(image_shards, image_shards.c.shard_id == work.c.shard_id)
+        .outerjoin(
+            label_shards,
+            (label_shards.c.label_set == work.c.label_set)
+            & (label_shards.c.shard_id == work.c.shard_id),
+        )
+        .where(*_which(label_set, sources))
+        .group_by(work.c.state, "expired")
+    )
+    with database.read() as connection:
+        require_names(connection, label_sets, [label_set], what="label set")
+        rows = connection.execute(states).all()
+        quarantined = quarantined_of(connection, label_set, sources)
+    shards = {"pending": 0, "leased": 0, "done": 0, "failed": 0}
+    for state, has_expired, count, _, _ in rows:
+        shards["pending" if has_expired else state] += count
+    images, labelled = (sum(int(row[column]) for row in rows) for column in (3, 4))
+    return LabelProgress(**shards, images=images, labelled=labelled, quarantined=quarantined)
+
+
+def retry_failed(database: Database, label_set: str, sources: Sequence[str] | None = None) -> int:
+    """Make failed shards pending again, with no attempt charged; returns how many."""
+    failed = update(work).where(*_which(label_set, sources), work.c.state == "failed")
+    with database.write() as connection:
+        return connection.execute(failed.values(state="pending", attempts=0)).rowcount
+
+
+def failed_work(
+    database: Database, label_set: str, sources: Sequence[str] | None = None
+) -> list[tuple[str, str]]:
+    """The id and last error of each failed shard."""
+    failed = select(work.c.shard_id, work.c.error).where(*_which(label_set, sources))
+    failed = failed.where(work.c.state == "failed").order_by(work.c.number)
+    with database.read() as connection:
+        return [(shard_id, error) for shard_id, error in connection.execute(failed)]
+
+
+def live_owners(database: Database, label_set: str) -> list[str]:
+    """Who holds leases of the label set that have not expired."""
+    live = select(work.c.owner).where(
+        work.c.label_set == label_set,
+        work.c.state == "leased",
+        work.c.lease_until > database_now(),
+    )
+    with database.read() as connection:
+        return list(connection.scalars(live.distinct().order_by(work.c.owner)))
+
+
+def _which(label_set: str, sources: Sequence[str] | None) -> list[ColumnElement[bool]]:
+    of_set = [work.c.label_set == label_set]
+    return of_set if sources is None else [*of_set, work.c.source.in_(sources)]
