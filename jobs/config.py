@@ -66,13 +66,13 @@ class IngestConfig(Common):
         choices=("auto", "images", "tar", "zip", "parquet", "pairs"),
     )
     truth: str | None = option(
-        "How ground truth files are encoded, for --layout pairs: png-mm, png-256, png-5000, npy-m, …; "
-        "`factory ingest --help` lists them."
+        "How ground truth files are encoded, for --layout pairs: png-mm, png-256, png-5000, "
+        "npy-m, …; `factory ingest --help` lists them."
     )
     licence: str | None = option("Licence of the images, as an SPDX id or a sentence.")
     attribution: str | None = option("Who must be named, where the licence asks for it.")
     by_reference: bool = option("Store uri, offset and length in place of the bytes.", False)
-    shard_images: int = option("Images per shard.", 1000)
+    shard_images: int = option("Images per shard.", 1000, minimum=1)
     dedup: str = option(
         "Drop images whose bytes the source already has.", "none", choices=("none", "exact")
     )
@@ -81,12 +81,12 @@ class IngestConfig(Common):
         "header",
         choices=("header", "decode"),
     )
-    min_side: int = option("Drop images whose shorter side is below this, pixels.", 32)
+    min_side: int = option("Drop images whose shorter side is below this, pixels.", 32, minimum=1)
     max_pixels: int = option(
-        "Drop images with more pixels than this, before decoding them.", 100_000_000
+        "Drop images with more pixels than this, before decoding them.", 100_000_000, minimum=1
     )
     max_aspect: float = option(
-        "Drop images whose longer side exceeds this many shorter sides.", 8.0
+        "Drop images whose longer side exceeds this many shorter sides.", 8.0, minimum=1
     )
 
 
@@ -96,11 +96,13 @@ class LabelConfig(Common):
 
     sources: tuple[str, ...] = required("Sources to label.", argument=True)
     teacher: str = required(
-        "Catalog name, directory, fsspec URL, Hugging Face id, or original weights as FILE.pth#v2-s."
+        "Catalog name, directory, fsspec URL, Hugging Face id, or original weights as "
+        "FILE.pth#v2-s."
     )
     label_set: str | None = option("Name of the label set (default: the teacher's name).")
     size: int | None = option(
-        "Shorter side at the network's input, pixels (default: what the model was trained with)."
+        "Shorter side at the network's input, pixels (default: what the model was trained with).",
+        minimum=14,
     )
     resize: str = option(
         "`exact`: the official size rule, batched by identical size.", "exact", choices=("exact",)
@@ -110,15 +112,23 @@ class LabelConfig(Common):
         "auto",
         choices=("auto", "fp32", "bf16"),
     )
-    bits: int = option("Bits per label value: 16 or 12.", 16)
-    batch_size: int | None = option("Images per forward pass (default: 8 on a CPU, 32 on a GPU).")
-    actors: int | None = option("Actors (default: one per GPU, or one where there is none).")
-    gpus_per_actor: float | None = option("GPUs per actor, fractions allowed (default: 1 or 0).")
-    cpus_per_actor: float | None = option("CPUs per actor (default: the machine's, shared out).")
-    shard_timeout_s: float = option(
-        "A shard that takes longer is taken from its actor, seconds.", 3600.0
+    bits: int = option("Bits per label value.", 16, choices=("16", "12"))
+    batch_size: int | None = option(
+        "Images per forward pass (default: 8 on a CPU, 32 on a GPU).", minimum=1
     )
-    lease_s: float = option("How long a lease lives without a heartbeat, seconds.", 60.0)
+    actors: int | None = option(
+        "Actors (default: one per GPU, or one where there is none).", minimum=1
+    )
+    gpus_per_actor: float | None = option(
+        "GPUs per actor, fractions allowed (default: 1 or 0).", minimum=0
+    )
+    cpus_per_actor: float | None = option(
+        "CPUs per actor (default: the machine's, shared out).", minimum=0
+    )
+    shard_timeout_s: float = option(
+        "A shard that takes longer is taken from its actor, seconds.", 3600.0, minimum=1
+    )
+    lease_s: float = option("How long a lease lives without a heartbeat, seconds.", 60.0, minimum=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,22 +142,26 @@ class TrainingOptions(Common):
     )
     name: str = required("Name of the model in the catalog.")
     preset: str = option("Recipe.", "v1", choices=("v1",))
-    steps: int | None = option("Optimiser steps (default: the recipe's epochs).")
-    batch_size: int | None = option("Images per step on each worker (default: the recipe's).")
+    steps: int | None = option("Optimiser steps (default: the recipe's epochs).", minimum=1)
+    batch_size: int | None = option(
+        "Images per step on each worker (default: the recipe's).", minimum=1
+    )
     size: int | None = option(
-        "Side of the square training crop, pixels (default: the recipe's 518)."
+        "Side of the square training crop, pixels (default: the recipe's 518).", minimum=14
     )
     learning_rate: float | None = option(
-        "Of the encoder; the head keeps the recipe's ratio (default: the recipe's)."
+        "Of the encoder; the head keeps the recipe's ratio (default: the recipe's).", minimum=0
     )
     precision: str = option(
         "Of the forward pass; auto is bf16 on a GPU that has it, else fp32.",
         "auto",
         choices=("auto", "fp32", "bf16"),
     )
-    workers: int = option("Ray Train workers; each takes one GPU where there are any.", 1)
+    workers: int = option(
+        "Ray Train workers; each takes one GPU where there are any.", 1, minimum=1
+    )
     seed: int = option("Seed of weights, order and perturbations.", 0)
-    checkpoint_steps: int = option("Write a checkpoint every so many steps.", 500)
+    checkpoint_steps: int = option("Write a checkpoint every so many steps.", 500, minimum=1)
     resume: bool = option("Go on from the newest checkpoint of the run with this name.", False)
 
 
@@ -171,7 +185,9 @@ class EvaluateConfig(Common):
     benchmark: tuple[str, ...] = required(
         "PROTOCOL=SOURCE, for example relative@1=kitti; repeatable."
     )
-    size: int | None = option("Shorter side at the network's input, pixels (default: the model's).")
+    size: int | None = option(
+        "Shorter side at the network's input, pixels (default: the model's).", minimum=14
+    )
     precision: str = option("Of the forward pass.", "fp32", choices=("auto", "fp32", "bf16"))
     out: str | None = option("Also write the results as JSON and Markdown into this folder.")
 
@@ -183,7 +199,9 @@ class PredictConfig(Common):
     model: str = required("Model reference, as for label --teacher.", argument=True)
     images: tuple[str, ...] = required("Image files or folders.", argument=True)
     out: str = required("Folder to write into.")
-    size: int | None = option("Shorter side at the network's input, pixels (default: the model's).")
+    size: int | None = option(
+        "Shorter side at the network's input, pixels (default: the model's).", minimum=14
+    )
     precision: str = option("Of the forward pass.", "fp32", choices=("auto", "fp32", "bf16"))
 
 
@@ -193,7 +211,7 @@ class ReportConfig(Common):
 
     target: str = required("Name of a source, label set or model in the catalog.", argument=True)
     out: str = required("HTML file to write.")
-    samples: int = option("Images shown.", 24)
+    samples: int = option("Images shown.", 24, minimum=1)
 
 
 CATALOG_QUESTIONS = {

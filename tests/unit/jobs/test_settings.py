@@ -1,0 +1,238 @@
+import typing
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import pytest
+
+from jobs import config as configs
+from jobs.config import (
+    Common,
+    IngestConfig,
+    LabelConfig,
+    TrainingOptions,
+    TrainStudentConfig,
+    option,
+    required,
+)
+from jobs.errors import ConfigError
+from jobs.settings import load_settings, masked, resolved
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ToyConfig(Common):
+    """A verb with a field of every kind."""
+
+    name: str = required("Its name.")
+    count: int = option("How many.", 3, minimum=1)
+    share: float | None = option("Which part.")
+    eager: bool = option("Whether at once.", False)
+    mode: str = option("How.", "slow", choices=("slow", "fast"))
+    parts: tuple[str, ...] = option("Of what.", ())
+
+
+def load(config_class=ToyConfig, *, file=None, environ=None, **flags):
+    return load_settings(config_class, flags=flags, file=file, environ=environ or {})
+
+
+def problems_of(**arguments) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(**arguments)
+    return caught.value.problems
+
+
+@pytest.fixture
+def yaml(tmp_path: Path):
+    def write(text: str) -> Path:
+        file = tmp_path / "toy.yaml"
+        file.write_text(text)
+        return file
+
+    return write
+
+
+def test_defaults_hold_where_nothing_is_given():
+    assert load(name="a") == ToyConfig(name="a")
+
+
+def test_flags_win_over_file_over_environment_over_default(yaml):
+    environ = {
+        "FACTORY_STORE": "from-env",
+        "FACTORY_CATALOG": "from-env",
+        "RAY_ADDRESS": "from-env",
+    }
+    file = yaml("store: from-file\ncatalog: from-file\nname: from-file\n")
+    config = load(file=file, environ=environ, store="from-flag")
+    assert (config.store, config.catalog, config.ray) == ("from-flag", "from-file", "from-env")
+    assert config.name == "from-file"
+    assert load(name="a").store == "./factory-store"
+
+
+def test_an_empty_environment_variable_is_not_set():
+    assert load(name="a", environ={"FACTORY_STORE": ""}).store == "./factory-store"
+
+
+def test_every_kind_of_value_is_read_from_yaml(yaml):
+    file = yaml(
+        "name: a\ncount: 7\nshare: 5e-6\neager: true\nmode: fast\nparts: [x, y]\nray: null\n"
+    )
+    config = load(file=file, environ={"RAY_ADDRESS": "auto"})
+    assert config == ToyConfig(
+        name="a", count=7, share=5e-6, eager=True, mode="fast", parts=("x", "y"), ray=None
+    )
+
+
+def test_text_of_flags_becomes_the_declared_type():
+    config = load(name="a", count="7", share="0.5", parts=["x"], eager=False)
+    assert (config.count, config.share, config.parts, config.eager) == (7, 0.5, ("x",), False)
+
+
+def test_keys_may_have_hyphens_and_one_value_makes_a_list(yaml):
+    file = yaml("sources: photos\nteacher: t\ngpus-per-actor: 0.5\n")
+    config = load(LabelConfig, file=file)
+    assert (config.sources, config.gpus_per_actor) == (("photos",), 0.5)
+
+
+def test_all_problems_are_reported_at_once_each_with_its_place(yaml):
+    file = yaml("cuont: 3\nshare: wide\nmode: fsat\nparts: [1]\neager: 2\n")
+    problems = problems_of(file=file, count="many", store=None)
+    assert problems == [
+        f"{file}: unknown key 'cuont' (did you mean 'count'?)",
+        "--name is missing: Its name.",
+        "--count: expected a whole number, got 'many'",
+        f"{file}: share: expected a number, got 'wide'",
+        f"{file}: eager: expected true or false, got 2",
+        f"{file}: mode: 'fsat' is not one of slow, fast (did you mean 'fast'?)",
+        f"{file}: parts: expected text, got 1 (in YAML, put it in quotes)",
+    ]
+
+
+def test_a_wrong_environment_variable_is_named():
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class FromEnvironment(Common):
+        count: int = option("How many.", 1, env="TOY_COUNT")
+
+    with pytest.raises(ConfigError, match="environment variable TOY_COUNT: expected a whole"):
+        load(FromEnvironment, environ={"TOY_COUNT": "x"})
+
+
+@pytest.mark.parametrize("value", ["0", "-1"])
+def test_values_below_the_minimum_are_refused(value):
+    assert problems_of(name="a", count=value) == [f"--count: must be at least 1, got {value}"]
+
+
+@pytest.mark.parametrize("text", ["name: yes", "name: 12", "name: 2024-01-01"])
+def test_text_that_yaml_takes_for_something_else_is_refused_not_converted(yaml, text):
+    [problem] = problems_of(file=yaml(text))
+    assert "expected text" in problem and "quotes" in problem
+
+
+@pytest.mark.parametrize("text", ["count: 1.5", "count: true", "share: .nan", "share: [1]"])
+def test_near_numbers_are_refused(yaml, text):
+    [problem] = problems_of(file=yaml(f"name: a\n{text}"))
+    assert "expected a" in problem
+
+
+def test_no_value_for_a_setting_that_needs_one(yaml):
+    [problem] = problems_of(file=yaml("name: a\nmode:\n"))
+    assert problem.endswith("mode: needs a value, got nothing")
+
+
+@pytest.mark.parametrize("text", ["name: a\nname: b\n", "name: a\ncount: 1\ncount: 2\n"])
+def test_a_key_that_stands_there_twice_is_a_problem(yaml, text):
+    [problem] = problems_of(file=yaml(text))
+    assert problem.endswith("stands there twice")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("- a\n- b\n", "expected one mapping"),
+        ("name: [a\n", "is not YAML"),
+        ("name: !!python/object:os.system x", "is not YAML"),
+    ],
+)
+def test_a_file_that_is_not_a_mapping_of_settings(yaml, text, said):
+    assert any(said in problem for problem in problems_of(file=yaml(text), name="a"))
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    [problem] = problems_of(file=tmp_path / "none.yaml", name="a")
+    assert "none.yaml: cannot be read: No such file" in problem
+
+
+def test_an_empty_file_sets_nothing(yaml):
+    assert load(file=yaml(""), name="a") == ToyConfig(name="a")
+
+
+CONFIG_CLASSES = [
+    each
+    for each in vars(configs).values()
+    if isinstance(each, type) and issubclass(each, Common) and each not in (Common, TrainingOptions)
+]
+
+
+@pytest.mark.parametrize("config_class", CONFIG_CLASSES)
+def test_every_field_of_every_verb_can_be_given_as_text(config_class):
+    kinds = typing.get_type_hints(config_class)
+    texts = {
+        each.name: (each.metadata.get("choices") or ["true" if kinds[each.name] is bool else "50"])[
+            0
+        ]
+        for each in fields(config_class)
+    }
+    config = load(config_class, **texts)
+    for each in fields(config_class):
+        assert (
+            str(getattr(config, each.name)).strip("(',)").removesuffix(".0").lower()
+            == texts[each.name]
+        ), each.name
+
+
+@pytest.mark.parametrize("config_class", CONFIG_CLASSES)
+def test_defaults_are_allowed_values(config_class):
+    for each in fields(config_class):
+        default, allowed = each.default, each.metadata.get("choices")
+        if allowed:
+            assert str(default) in allowed, each.name
+        if each.metadata.get("minimum") is not None and default is not None:
+            assert default >= each.metadata["minimum"], each.name
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("postgresql+psycopg://me:s3cr/t@host/db", "postgresql+psycopg://me:***@host/db"),
+        (
+            "postgresql://me:p@ss:w@host:5432/db?sslpassword=x",
+            "postgresql://me:***@host:5432/db?sslpassword=***",
+        ),
+        ("https://ghp_abc@github.com/x", "https://***@github.com/x"),
+        ("https://h/x?X-Amz-Signature=ab%2F&n=1", "https://h/x?X-Amz-Signature=***&n=1"),
+        ("s3://bucket/images/a@2x.png", "s3://bucket/images/a@2x.png"),
+        ("synthetic://rooms?n=10&seed=3", "synthetic://rooms?n=10&seed=3"),
+        ("depth-anything/Depth-Anything-V2-Small-hf", "depth-anything/Depth-Anything-V2-Small-hf"),
+    ],
+)
+def test_credentials_in_urls_are_masked(text, expected):
+    assert masked(text) == expected
+
+
+def test_resolved_holds_every_setting_and_no_credentials():
+    config = TrainStudentConfig(
+        pseudo=("a", "https://t:k@h/x"),
+        encoder="scratch:tiny",
+        name="s",
+        catalog="postgresql://me:secret@host/db",
+    )
+    written = resolved(config)
+    assert list(written) == [each.name for each in fields(config)]
+    assert written["catalog"] == "postgresql://me:***@host/db"
+    assert written["pseudo"] == ["a", "https://t:***@h/x"]
+    assert (written["steps"], written["workers"]) == (None, 1)
+
+
+def test_resolved_can_be_loaded_again(yaml):
+    import yaml as library
+
+    config = IngestConfig(uri="photos", source="p", min_side=8, by_reference=True)
+    assert load(IngestConfig, file=yaml(library.safe_dump(resolved(config)))) == config

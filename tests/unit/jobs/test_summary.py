@@ -1,0 +1,62 @@
+import io
+
+from jobs.summary import print_summary
+
+
+def shown(summary) -> str:
+    stream = io.StringIO()
+    print_summary(summary, stream=stream)
+    return stream.getvalue()
+
+
+def test_a_line_per_key_with_numbers_as_people_read_them():
+    text = shown(
+        {
+            "label_set": "l",
+            "labelled": 1234567,
+            "bytes": 12_300_000,
+            "images_per_s": 41.23456,
+            "quarantined": {"truncated": 3, "too_small": 1000},
+            "dropped": {},
+            "ref": None,
+            "resumed": True,
+        }
+    )
+    assert text.splitlines()[0].split() == ["label", "set", "l"]
+    for expected in ("1,234,567", "12.3 MB", "41.23", "truncated 3, too_small 1,000", "none", "–"):
+        assert expected in text
+    assert text.splitlines()[-1].split() == ["resumed", "yes"]
+
+
+def test_records_become_a_table_with_every_column():
+    text = shown({"results": [{"protocol": "kitti@1", "images": 652}, {"note": "[red]x"}]})
+    assert all(word in text for word in ("protocol", "images", "note", "kitti@1", "652", "[red]x"))
+
+
+def test_lineage_becomes_a_tree():
+    source = {"kind": "source", "name": "photos", "licence": "CC0-1.0"}
+    text = shown(
+        {
+            "lineage": {
+                "kind": "model",
+                "name": "student",
+                "made_from": [{"kind": "label-set", "name": "l", "made_from": [source]}],
+            }
+        }
+    )
+    lines = [line.rstrip() for line in text.splitlines()]
+    assert lines[0] == "model student"
+    depth = {
+        word: line.index(word) for line in lines for word in ("label-set", "source") if word in line
+    }
+    assert 0 < depth["label-set"] < depth["source"]
+    assert "licence CC0-1.0" in text
+
+
+def test_tables_in_a_file_are_not_folded_to_eighty_columns():
+    record = {f"column_{number}": "x" * 12 for number in range(10)}
+    assert "x" * 12 in shown({"rows": [record]})
+
+
+def test_control_characters_are_spelt():
+    assert "\x1b" not in shown({"path": "a\x1b[2J", "rows": [{"path": "b\x1b"}]})
