@@ -103,7 +103,7 @@ def build_app(choose: Callable[[Call], None]) -> typer.Typer:
         rich_markup_mode="rich",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.callback()(_version_callback)
+    app.callback(help=app.info.help)(_global_flags)
     for name, verb in VERBS.items():
         _add(app, name, verb, choose)
     catalog = typer.Typer(help=CATALOG.config_class.__doc__)
@@ -223,14 +223,23 @@ def _fail_usage(error: typer.TyperException, *, as_json: bool) -> int:
     return WRONG_USAGE
 
 
-def _version_callback(
-    version_wanted: bool = typer.Option(
-        False, "--version", help="Print the version and leave.", is_eager=True
-    ),
-) -> None:
-    if version_wanted:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         print(version("pseudo-label-factory"))
         raise typer.Exit
+
+
+def _global_flags(
+    _: bool = typer.Option(
+        False,
+        "--version",
+        help="Print the version and leave.",
+        metavar="",
+        is_eager=True,
+        callback=_print_version,
+    ),
+) -> None:
+    """Nothing happens before the command."""
 
 
 def _plain(value: object) -> object:
