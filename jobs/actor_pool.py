@@ -57,8 +57,8 @@ class ActorPool(Generic[Task]):
     """Runs tasks on ``size`` actors, up to ``concurrency`` at a time on each.
 
     Args:
-        start_actor: Starts an actor with methods ``ready()`` and ``label(task)``; it must be created
-            with ``max_restarts=0, max_task_retries=0``.
+        start_actor: Starts an actor with methods ``ready()`` and ``label(task)``, created with
+            ``max_restarts=0, max_task_retries=0``.
         size: Actors wanted; fewer run where Ray has no room for more.
         concurrency: Tasks an actor runs at once (its ``max_concurrency``).
         task_timeout_s: A task older than this costs its actor its life.

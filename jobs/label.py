@@ -8,8 +8,6 @@ committed stays, what was leased is leased again, and an object without a commit
 from contextlib import ExitStack
 from typing import Any
 
-from pipeline.identity import check_name
-
 from jobs.actor_pool import ActorPool
 from jobs.config import LabelConfig
 from jobs.console import Reporter
@@ -22,7 +20,9 @@ from jobs.ray_runtime import Resources, local_resources, ray_cluster
 from jobs.teachers import inspect_teacher
 from jobs.version import code_version
 from jobs.workspace import Workspace, open_workspace
+from pipeline.catalog import LabelProgress
 from pipeline.depth_codec import CODECS
+from pipeline.identity import check_name
 
 SHARDS_PER_ACTOR = 2  # the second one's reading overlaps the first one's writing
 CPU_BATCH, GPU_BATCH = 8, 32
@@ -96,7 +96,7 @@ def _open_label_set(config: LabelConfig, workspace: Workspace, resources: Resour
     )
     workspace.catalog.plan_work(name, config.sources)
     return LabelJob(
-        store_uri=config.store,
+        store=workspace.store,
         label_set=name,
         teacher=teacher.name,
         location=location,
@@ -130,7 +130,7 @@ def _run(
     )
     progress = workspace.catalog.progress(job.label_set, sources=config.sources)
     try:
-        with reporter.progress(f"label {job.label_set}", total=progress.images_left) as bar:
+        with reporter.progress(f"label {job.label_set}", total=_images_left(progress)) as bar:
             return driver.run(bar)
     finally:
         pool.close()
@@ -191,6 +191,10 @@ def _summary(
         "images_per_s": _rate(tally.images, tally.wall_s),
         "forward_images_per_s": _rate(tally.images, tally.forward_s),
     }
+
+
+def _images_left(progress: LabelProgress) -> int:
+    return progress.images - progress.labelled - sum(progress.quarantined.values())
 
 
 def _rate(images: int, seconds: float) -> float | None:

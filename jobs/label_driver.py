@@ -8,14 +8,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pipeline.catalog import Catalog
-from pipeline.leases import WorkLease
-
 from jobs.actor_pool import ActorPool, Outcome
 from jobs.console import Bar, Reporter
 from jobs.label_engine import LabelTask
 from jobs.owner import current_owner, is_dead
+from pipeline.catalog import Catalog
 from pipeline.errors import LeaseLostError
+from pipeline.leases import WorkLease
 from pipeline.records import LabelManifest
 
 MAX_ATTEMPTS = 3
@@ -98,7 +97,7 @@ class LabelDriver:
             self.tally.first_task = time.monotonic()
 
     def _is_finished(self) -> bool:
-        """Nothing left; work that another live driver holds is waited for, a dead one's is taken."""
+        """Nothing left; what another live driver holds is waited for, a dead one's is taken."""
         progress = self.catalog.progress(self.label_set, sources=self.sources)
         if progress.leased and not progress.pending:
             self._take_over_from_the_dead()

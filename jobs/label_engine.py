@@ -4,8 +4,9 @@ A plain class without Ray, so that tests and benchmarks run it inline and a Ray 
 code. Threads decode and encode (both release the GIL) while the network runs; two shards may be
 under way at once, so the network does not wait at the border between them.
 
-Batches hold images of one size, taken in the shard's order within a bounded look-ahead. Their
-composition is a function of the shard alone: the same shard on the same device gives the same bytes.
+Batches hold images of one size, taken in the shard's order within a bounded look-ahead. What is
+batched with what follows from the shard alone: the same shard on the same device gives the same
+bytes.
 """
 
 import threading
@@ -18,16 +19,16 @@ from dataclasses import dataclass
 import numpy as np
 from model.depth_model import DepthModel, load_depth_model
 from numpy.typing import NDArray
-from pipeline.images import ImageDecodeError, decode_rgb
 from pipeline.shards import read_image_rows
-from pipeline.storage import Store, label_shard_key
 
 from jobs.label_recipe import LabelRecipe
 from jobs.models import ModelLocation, fetch_model
 from model.errors import CheckpointError
 from pipeline.depth_codec import BITS, encode, quantise
+from pipeline.images import ImageDecodeError, decode_rgb
 from pipeline.labels import describe_labels, write_label_shard
 from pipeline.records import ImageRecord, LabelManifest, LabelRecord, ShardRef
+from pipeline.storage import Store, label_shard_key
 
 LOOK_AHEAD_BATCHES = 4
 
@@ -49,7 +50,7 @@ class LabelJob:
         threads: Decoding and encoding threads per engine.
     """
 
-    store_uri: str
+    store: Store
     label_set: str
     teacher: str
     location: ModelLocation
@@ -78,7 +79,7 @@ class LabelEngine:
 
     def __init__(self, job: LabelJob, *, device: str = "auto") -> None:
         self._job = job
-        self._store = Store(job.store_uri)
+        self._store = job.store
         self._model = _load_teacher(job, self._store, device)
         self._threads = ThreadPoolExecutor(job.threads, thread_name_prefix="label-io")
         self._network_lock = threading.Lock()

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.catalog import Catalog
-from pipeline.storage import Store, model_prefix
-
 from pipeline.errors import CatalogMissingError
+from pipeline.storage import Store, model_prefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +52,12 @@ def locate_model(reference: str, catalog: Catalog) -> ModelLocation:
     if model.uri:
         return ModelLocation("plain", model.uri, name=model.name)
     return ModelLocation("store", model.key or model_prefix(model.name), name=model.name)
+
+
+def locate_encoder(reference: str) -> ModelLocation:
+    """Say where an encoder is; encoders are no models of the catalog."""
+    is_url = "://" in reference
+    return ModelLocation("url" if is_url else "plain", reference)
 
 
 def fetch_model(location: ModelLocation, store: Store) -> str:

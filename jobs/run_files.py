@@ -41,6 +41,11 @@ class RunFiles:
             return None
         return content
 
+    def forget(self, name: str) -> None:
+        """Delete one of the run's files, if it is there."""
+        if self.store.exists(self.key(name)):
+            self.store.delete(self.key(name))
+
     def add_metrics(self, row: dict[str, Any]) -> None:
         """Remember one line of metrics until the next `flush_metrics`."""
         self._metrics.append(row)

@@ -1,4 +1,4 @@
-"""What the driver must know of a teacher before any actor starts: wrong weights are refused here."""
+"""What the driver must know of a teacher before any actor starts; wrong weights end here."""
 
 import re
 from dataclasses import dataclass

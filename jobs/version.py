@@ -1,4 +1,4 @@
-"""Which code made something: the package's version, and the commit where it runs from a checkout."""
+"""Which code made something: the package's version, and the commit if it runs from a checkout."""
 
 import subprocess
 from functools import cache

@@ -10,4 +10,4 @@ class CheckpointError(ModelError):
 
 
 class NonFiniteLossError(ModelError):
-    """Training met a loss that is not a number: resume from the last checkpoint with other settings."""
+    """A training loss is not a number: resume from the last checkpoint with other settings."""

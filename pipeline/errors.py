@@ -14,7 +14,7 @@ class ShardCorruptError(PipelineError):
 
 
 class CatalogConflictError(PipelineError):
-    """The catalog already holds something else under that name: use another name, or the same settings."""
+    """The catalog holds something else under that name: use another name or the same settings."""
 
 
 class CatalogMissingError(PipelineError):
@@ -26,4 +26,4 @@ class LeaseLostError(PipelineError):
 
 
 class StorageError(PipelineError):
-    """The store cannot be reached or written: check address, credentials and free space, then rerun."""
+    """The store cannot be reached or written: check address, credentials, free space; rerun."""

@@ -56,7 +56,7 @@ class Member:
         path: Path inside the source, unique there: what the sample id is derived from.
         uri: The file, or the archive that holds it.
         data: Its bytes.
-        offset: Where its bytes start in ``uri``; None where they cannot be read in place (compressed).
+        offset: Where its bytes start in ``uri``; None where they cannot be read in place.
         truth: Ground truth that belongs to it, for labelled and benchmark layouts.
     """
 

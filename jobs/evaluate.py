@@ -1,0 +1,164 @@
+"""`factory evaluate`: a model's zero-shot scores on benchmark sources, under named protocols."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from model.depth_model import DepthModel, load_depth_model
+from pipeline.shards import read_image_rows
+
+from jobs.config import EvaluateConfig
+from jobs.console import Bar, Reporter
+from jobs.errors import ConfigError, JobError
+from jobs.models import resolve_model
+from jobs.version import code_version
+from jobs.workspace import Workspace, open_workspace
+from model.evaluation import ImageScore, evaluate_image, summarise
+from model.protocols import Protocol, protocol
+from pipeline.images import decode_rgb
+from pipeline.records import ShardRef
+
+
+@dataclass(frozen=True, slots=True)
+class _Benchmark:
+    """One ``PROTOCOL=SOURCE`` of the command line."""
+
+    protocol: Protocol
+    source: str
+
+
+def evaluate(config: EvaluateConfig, *, reporter: Reporter | None = None) -> dict[str, Any]:
+    """Score a model; see `EvaluateConfig` and design §3 for the summary's keys."""
+    reporter = reporter or Reporter.silent()
+    benchmarks = _parse(config.benchmark)
+    with open_workspace(config) as workspace:
+        shards = {item.source: _benchmark_shards(workspace, item.source) for item in benchmarks}
+        resolved = resolve_model(config.model, workspace.catalog, workspace.store)
+        model = load_depth_model(
+            resolved.reference, device="auto", precision=config.precision, side=config.size
+        )
+        name = resolved.location.name or config.model
+        results = [
+            _score(model, name, item, shards[item.source], workspace, config, reporter)
+            for item in benchmarks
+        ]
+    summary = {"model": name, "model_sha256": model.sha256, "results": results}
+    if config.out is not None:
+        _write(summary, Path(config.out))
+    return summary
+
+
+def _parse(benchmarks: Sequence[str]) -> list[_Benchmark]:
+    problems, parsed = [], []
+    for text in benchmarks:
+        name, equals, source = text.partition("=")
+        if not equals or not name or not source:
+            problems.append(f"--benchmark {text!r}: expected PROTOCOL=SOURCE, as relative@1=kitti")
+            continue
+        try:
+            parsed.append(_Benchmark(protocol(name), source))
+        except ValueError as error:
+            problems.append(f"--benchmark {text!r}: {error}")
+    if not benchmarks:
+        problems.append("name at least one --benchmark PROTOCOL=SOURCE")
+    if problems:
+        raise ConfigError(problems)
+    return parsed
+
+
+def _benchmark_shards(workspace: Workspace, source: str) -> list[ShardRef]:
+    role = workspace.catalog.source(source).role
+    if role == "unlabelled":
+        raise ConfigError([f"source {source!r} is unlabelled: a benchmark needs ground truth"])
+    shards = workspace.catalog.image_shards(source)
+    if not shards:
+        raise ConfigError([f"source {source!r} has no images yet: ingest some first"])
+    return shards
+
+
+def _score(
+    model: DepthModel,
+    name: str,
+    benchmark: _Benchmark,
+    shards: Sequence[ShardRef],
+    workspace: Workspace,
+    config: EvaluateConfig,
+    reporter: Reporter,
+) -> dict[str, Any]:
+    total = sum(shard.rows for shard in shards)
+    title = f"evaluate {name} on {benchmark.source}"
+    with reporter.progress(title, total=total) as bar:
+        scores = list(_image_scores(model, benchmark.protocol, shards, workspace, bar))
+    result = summarise(scores)
+    if result["images"] == 0:
+        raise JobError(
+            f"{benchmark.source}: not one of {total} images could be scored: {result['skipped']}"
+        )
+    workspace.catalog.record_evaluation(
+        model=name,
+        model_sha256=model.sha256,
+        protocol=benchmark.protocol.name,
+        version=benchmark.protocol.version,
+        source=benchmark.source,
+        source_digest=workspace.catalog.source_digest(benchmark.source),
+        images=result["images"],
+        valid_pixels=result["valid_pixels"],
+        metrics=result["metrics"],
+        config={"size": config.size, "precision": config.precision},
+        code_version=code_version(),
+    )
+    return {
+        "protocol": benchmark.protocol.name,
+        "version": benchmark.protocol.version,
+        "source": benchmark.source,
+        **result,
+    }
+
+
+def _image_scores(
+    model: DepthModel,
+    rules: Protocol,
+    shards: Sequence[ShardRef],
+    workspace: Workspace,
+    bar: Bar,
+) -> Iterator[ImageScore]:
+    for shard in shards:
+        for record in read_image_rows(workspace.store, shard.key):
+            assert record.data is not None
+            assert record.truth is not None
+            yield evaluate_image(
+                model.predict(decode_rgb(record.data)),
+                model.geometry,
+                record.truth.values_HW,
+                record.truth.geometry,
+                rules,
+            )
+            bar.advance()
+
+
+def _write(summary: dict[str, Any], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "evaluation.json").write_text(json.dumps(summary, indent=2, sort_keys=True) + "\n")
+    (folder / "evaluation.md").write_text(_markdown(summary))
+
+
+def _markdown(summary: dict[str, Any]) -> str:
+    """One table per benchmark: a metric per row, a space per column."""
+    lines = [f"# {summary['model']}", "", f"Weights sha256 `{summary['model_sha256']}`.", ""]
+    for result in summary["results"]:
+        lines += [
+            f"## {result['source']}, {result['protocol']}@{result['version']}",
+            "",
+            f"{result['images']} images, {result['valid_pixels']} valid pixels.",
+            "",
+            "| metric | value |",
+            "|---|---|",
+        ]
+        lines += [f"| {name} | {_shown(value)} |" for name, value in result["metrics"].items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _shown(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"

@@ -1,0 +1,318 @@
+"""Training on Ray Train: pin the data, train, register the model.
+
+Ray gives processes, devices and restarts. What a run *is* lies in the store and the catalog: the
+pinned snapshot, the resolved configuration, the checkpoints. Another driver on another cluster can
+therefore go on with it.
+"""
+
+import math
+import threading
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from model.depth_model import load_depth_model
+from model.encoders import check_encoder
+
+from jobs.config import TrainingOptions
+from jobs.console import Reporter
+from jobs.errors import ConfigError, JobError
+from jobs.models import ModelLocation, fetch_model, locate_encoder
+from jobs.ray_runtime import Resources, ray_cluster
+from jobs.run_files import RunFiles
+from jobs.settings import resolved
+from jobs.training_worker import TrainingJob, Worker, run_training
+from jobs.version import code_version
+from jobs.workspace import Workspace, open_workspace
+from model.errors import NonFiniteLossError
+from model.recipes import Recipe, override, preset
+from pipeline.catalog import SnapshotRow
+from pipeline.errors import CatalogConflictError, CatalogMissingError
+from pipeline.identity import check_name
+from pipeline.storage import model_prefix
+from pipeline.training_input import TrainingShard
+
+Kind = Literal["teacher", "student"]
+WORKER_RESTARTS = 2
+WATCH_INTERVAL_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A run that is about to be trained: new, or taken up again."""
+
+    run_id: str
+    snapshot: SnapshotRow
+    files: RunFiles
+
+
+def train(
+    config: TrainingOptions, kind: Kind, *, pseudo: Sequence[str] = (), reporter: Reporter | None
+) -> dict[str, Any]:
+    """Train a model and register it under its name; returns the summary of both training verbs."""
+    reporter = reporter or Reporter.silent()
+    recipe = _recipe(config, kind, pseudo)
+    with open_workspace(config) as workspace:
+        _check_name_is_free(config.name, workspace)
+        encoder = locate_encoder(config.encoder)
+        check_encoder(fetch_model(encoder, workspace.store))
+        run = _open_run(config, kind, pseudo, workspace)
+        with ray_cluster(config.ray) as resources:
+            job = TrainingJob(
+                run_id=run.run_id,
+                name=config.name,
+                store=workspace.store,
+                encoder=encoder,
+                recipe=recipe,
+                labelled=_shards(run.snapshot, "labelled"),
+                pseudo=_shards(run.snapshot, "pseudo"),
+                steps=config.steps or _steps(recipe, kind, run.snapshot, config.workers),
+                seed=config.seed,
+                precision=_precision(config, resources),
+                checkpoint_steps=config.checkpoint_steps,
+                threads=max(1, _cpus_per_worker(config, resources)),
+            )
+            _train_and_record(job, config, resources, run, workspace, reporter)
+        return _register(job, kind, run, workspace)
+
+
+def _recipe(config: TrainingOptions, kind: Kind, pseudo: Sequence[str]) -> Recipe:
+    problems = []
+    if kind == "teacher" and not config.labelled:
+        problems.append("a teacher needs at least one --labelled source")
+    if kind == "student" and not pseudo:
+        problems.append("a student needs at least one --pseudo label set")
+    counts = {
+        "--workers": config.workers,
+        "--checkpoint-steps": config.checkpoint_steps,
+        "--steps": config.steps,
+    }
+    for flag, value in counts.items():
+        if value is not None and value < 1:
+            problems.append(f"{flag} must be at least 1, not {value}")
+    if config.size is not None and config.size % 14:
+        problems.append(f"--size must be a multiple of 14, not {config.size}")
+    recipe = preset(config.preset)
+    try:
+        check_name(config.name)
+        recipe = override(
+            recipe,
+            batch_size=config.batch_size,
+            size=config.size,
+            learning_rate=config.learning_rate,
+        )
+    except ValueError as error:
+        problems.append(str(error))
+    if kind == "student" and config.labelled and recipe.batch_size < 2:
+        problems.append("--batch-size must be at least 2: a labelled and a pseudo-labelled image")
+    if problems:
+        raise ConfigError(problems)
+    return recipe
+
+
+def _check_name_is_free(name: str, workspace: Workspace) -> None:
+    try:
+        workspace.catalog.model(name)
+    except CatalogMissingError:
+        return
+    raise CatalogConflictError(f"there is a model {name!r} already: choose another --name")
+
+
+def _open_run(
+    config: TrainingOptions, kind: Kind, pseudo: Sequence[str], workspace: Workspace
+) -> _Run:
+    """A new run on a snapshot pinned now, or the newest unfinished one with the snapshot it has."""
+    catalog = workspace.catalog
+    if config.resume:
+        earlier = catalog.newest_run(config.name, kind=kind)
+        if earlier is None or earlier.snapshot_id is None:
+            raise CatalogMissingError(f"no {kind} run named {config.name!r} to resume")
+        catalog.resume_run(earlier.run_id)
+        snapshot = catalog.snapshot(earlier.snapshot_id)
+        return _Run(earlier.run_id, snapshot, RunFiles(workspace.store, earlier.run_id))
+    for source in config.labelled:
+        if catalog.source(source).role == "unlabelled":
+            raise ConfigError([f"source {source!r} is unlabelled: it has no ground truth"])
+    snapshot = catalog.pin_snapshot(labelled=config.labelled, pseudo=pseudo)
+    run_id = catalog.begin_run(
+        kind,
+        name=config.name,
+        config=resolved(config),
+        snapshot_id=snapshot.snapshot_id,
+        code_version=code_version(),
+    )
+    return _Run(run_id, snapshot, RunFiles(workspace.store, run_id))
+
+
+def _shards(snapshot: SnapshotRow, role: str) -> tuple[TrainingShard, ...]:
+    return tuple(
+        TrainingShard(member.image_key, member.rows, member.label_key)
+        for member in snapshot.members
+        if member.role == role
+    )
+
+
+def _steps(recipe: Recipe, kind: Kind, snapshot: SnapshotRow, workers: int) -> int:
+    """The recipe's epochs over the labelled images, or sweeps over the pseudo-labelled ones."""
+    role = "labelled" if kind == "teacher" else "pseudo"
+    images = sum(member.rows for member in snapshot.members if member.role == role)
+    if kind == "teacher":
+        return math.ceil(recipe.teacher_epochs * images / (recipe.batch_size * workers))
+    has_labelled = any(member.role == "labelled" for member in snapshot.members)
+    per_step = recipe.pseudo_images if has_labelled else recipe.batch_size
+    return math.ceil(recipe.student_sweeps * images / (per_step * workers))
+
+
+def _train_and_record(
+    job: TrainingJob,
+    config: TrainingOptions,
+    resources: Resources,
+    run: _Run,
+    workspace: Workspace,
+    reporter: Reporter,
+) -> None:
+    run.files.write_json(
+        "config.json",
+        {
+            "config": resolved(config),
+            "recipe": asdict(job.recipe),
+            "steps": job.steps,
+            "snapshot": run.snapshot.snapshot_id,
+            "code_version": code_version(),
+        },
+    )
+    reporter.note(
+        f"run {job.run_id}: {job.steps} steps of {job.recipe.batch_size} images "
+        f"on {config.workers} worker(s), snapshot {run.snapshot.snapshot_id[:12]}"
+    )
+    try:
+        with _watched(run.files, job, reporter):
+            _fit_on_ray(job, config, resources)
+    except BaseException as error:
+        state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+        workspace.catalog.finish_run(run.run_id, state=state, metrics={})
+        raise
+
+
+def _fit_on_ray(job: TrainingJob, config: TrainingOptions, resources: Resources) -> None:
+    """Run the workers; a worker that dies is started again from the newest checkpoint.
+
+    Raises:
+        NonFiniteLossError: The loss is not a number; starting again would end the same way.
+        JobError: Workers died more often than they may, or failed for another reason.
+    """
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    files = RunFiles(job.store, job.run_id)
+    files.forget("failure.json")
+    trainer = TorchTrainer(
+        _train_in_worker,
+        train_loop_config={"job": job},
+        scaling_config=ScalingConfig(
+            num_workers=config.workers,
+            use_gpu=resources.gpus > 0,
+            resources_per_worker={"CPU": _cpus_per_worker(config, resources)}
+            | ({"GPU": 1} if resources.gpus else {}),
+        ),
+        run_config=RunConfig(
+            # Ray resumes by itself under a name it knows; our own checkpoints say where to go on.
+            name=f"{job.run_id}-{uuid.uuid4().hex[:6]}",
+            storage_path=f"{job.store.uri}/{files.key('ray')}",
+            failure_config=FailureConfig(max_failures=WORKER_RESTARTS),
+        ),
+    )
+    try:
+        trainer.fit()
+    except Exception as error:  # Ray wraps whatever happened in a worker in errors of its own
+        raise JobError(f"training {job.name}: {error}") from error
+    failure = files.read_json("failure.json")
+    if failure is not None:
+        raise NonFiniteLossError(f"training {job.name}: {failure['error']}")
+
+
+def _train_in_worker(loop_config: dict[str, Any]) -> None:
+    """What Ray Train runs in each worker process."""
+    import ray.train
+    import ray.train.torch
+
+    job: TrainingJob = loop_config["job"]
+    context = ray.train.get_context()
+    worker = Worker(
+        rank=context.get_world_rank(),
+        world_size=context.get_world_size(),
+        device=str(ray.train.torch.get_device()),
+        wrap=ray.train.torch.prepare_model,
+    )
+    try:
+        run_training(job, worker)
+    except NonFiniteLossError as error:
+        if worker.rank == 0:
+            RunFiles(job.store, job.run_id).write_json("failure.json", {"error": str(error)})
+
+
+@contextmanager
+def _watched(files: RunFiles, job: TrainingJob, reporter: Reporter) -> Iterator[None]:
+    """Show the progress that rank 0 writes into the store, while Ray blocks this thread."""
+    done = threading.Event()
+
+    def watch() -> None:
+        with reporter.progress(f"train {job.name}", total=job.steps, unit="steps") as bar:
+            shown = 0
+            while not done.wait(WATCH_INTERVAL_S):
+                progress = files.read_json("progress.json") or {"step": shown}
+                bar.advance(max(0, progress["step"] - shown))
+                shown = max(shown, progress["step"])
+                if "loss" in progress:
+                    bar.describe(f"loss {progress['loss']:.4f}")
+
+    watcher = threading.Thread(target=watch, name="watch-training", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+
+
+def _register(job: TrainingJob, kind: Kind, run: _Run, workspace: Workspace) -> dict[str, Any]:
+    """Enter the saved model into the catalog; only now does it exist."""
+    result = run.files.read_json("result.json")
+    if result is None:
+        raise JobError(f"training {job.name}: the run ended without a result")
+    prefix = model_prefix(job.name)
+    folder = fetch_model(ModelLocation("store", prefix), workspace.store)
+    model = load_depth_model(folder, device="cpu", precision="fp32")
+    workspace.catalog.register_model(
+        job.name,
+        key=prefix,
+        sha256=model.sha256,
+        family=model.family,
+        geometry=model.geometry,
+        kind=kind,
+        run_id=run.run_id,
+    )
+    workspace.catalog.finish_run(run.run_id, state="done", metrics=result)
+    return {
+        "model": job.name,
+        "run": run.run_id,
+        "snapshot": run.snapshot.snapshot_id,
+        "steps": result["step"],
+        "final_loss": result["loss"],
+        "losses": {name: result.get(name) for name in ("labelled", "pseudo", "feature")},
+        "skipped": result["skipped"],
+        "checkpoint": prefix,
+    }
+
+
+def _precision(config: TrainingOptions, resources: Resources) -> str:
+    if config.precision != "auto":
+        return config.precision
+    return "bf16" if resources.gpus else "fp32"
+
+
+def _cpus_per_worker(config: TrainingOptions, resources: Resources) -> int:
+    # Ray Train's controller takes no CPU of its own, so the workers may have all.
+    return max(1, resources.cpus // config.workers)

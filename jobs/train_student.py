@@ -1,0 +1,14 @@
+"""`factory train-student`: a model that learns from ground truth and pseudo-labels together."""
+
+from typing import Any
+
+from jobs.config import TrainStudentConfig
+from jobs.console import Reporter
+from jobs.train import train
+
+
+def train_student(
+    config: TrainStudentConfig, *, reporter: Reporter | None = None
+) -> dict[str, Any]:
+    """Train a student; see `TrainStudentConfig` for the options."""
+    return train(config, "student", pseudo=config.pseudo, reporter=reporter)

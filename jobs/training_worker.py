@@ -1,0 +1,239 @@
+"""One training worker: network, input, loop and checkpoints, without Ray.
+
+Ray Train runs `run_training` in each of its workers; tests and machines without Ray call it as it
+is. Everything a worker does follows from the job, its rank and the newest checkpoint, so that a
+worker that was killed goes on with the same images in the same order.
+"""
+
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from model.depth_model import save_depth_model
+from model.student import FrozenEncoder, TrainableDepth, build_network
+from torch import nn
+from torch.utils.tensorboard import SummaryWriter
+
+from jobs.models import ModelLocation, fetch_model
+from jobs.prefetch import prefetched
+from jobs.run_files import RunFiles
+from jobs.training_batches import TrainingBatch, TrainingBatches
+from model.recipes import Recipe
+from model.training import (
+    Optimisation,
+    TrainingStep,
+    build_optimiser,
+    fit,
+    load_training_state,
+    training_state,
+)
+from pipeline.storage import Store, model_prefix
+from pipeline.training_input import Cursor, TrainingShard
+
+PREFETCHED_BATCHES = 3
+PROGRESS_INTERVAL_S = 2.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingJob:
+    """What all workers of a run share; picklable, and enough to start again from.
+
+    Attributes:
+        labelled: Shards with ground truth.
+        pseudo: Shards with their label shards; empty for a teacher.
+        steps: Optimiser steps of the whole run.
+        threads: Decoding threads per worker and kind of input.
+    """
+
+    run_id: str
+    name: str
+    store: Store
+    encoder: ModelLocation
+    recipe: Recipe
+    labelled: tuple[TrainingShard, ...]
+    pseudo: tuple[TrainingShard, ...]
+    steps: int
+    seed: int
+    precision: str
+    checkpoint_steps: int
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """Which worker of how many this is, and how networks become theirs.
+
+    Attributes:
+        wrap: Puts a network on the device and into DDP; Ray Train's ``prepare_model``.
+    """
+
+    rank: int = 0
+    world_size: int = 1
+    device: str = "cpu"
+    wrap: Callable[[nn.Module], nn.Module] = lambda network: network
+
+
+def run_training(job: TrainingJob, worker: Worker | None = None) -> None:
+    """Train until ``job.steps``, from the newest checkpoint where there is one, and save the model.
+
+    Raises:
+        NonFiniteLossError: A loss is not a number; nothing was stepped with it.
+        ValueError: The checkpoint belongs to another job, or there is too little to read.
+    """
+    worker = worker or Worker()
+    encoder = fetch_model(job.encoder, job.store)
+    network = build_network(encoder, size=job.recipe.size, seed=job.seed)
+    trainable = worker.wrap(TrainableDepth(network))
+    optimisation = build_optimiser(
+        trainable, job.recipe, steps=job.steps, fused=worker.device.startswith("cuda")
+    )
+    step = TrainingStep(
+        trainable,
+        recipe=job.recipe,
+        frozen_encoder=_frozen_encoder(job, encoder, worker),
+        device=worker.device,
+        precision=job.precision,
+        seed=job.seed,
+        rank=worker.rank,
+    )
+    progress = _Progress(job, worker, RunFiles(job.store, job.run_id), trainable, optimisation)
+    start_step, cursors = progress.restore()
+    with progress.batches(cursors) as batches:
+        fit(
+            step,
+            batches,
+            optimiser=optimisation.optimiser,
+            schedule=optimisation.schedule,
+            steps=job.steps,
+            start_step=start_step,
+            clip_norm=job.recipe.clip_norm,
+            on_step=progress.on_step,
+            on_checkpoint=progress.on_checkpoint,
+            checkpoint_steps=job.checkpoint_steps,
+        )
+    if worker.rank == 0:
+        progress.finish(network)
+
+
+def _frozen_encoder(job: TrainingJob, encoder: str, worker: Worker) -> nn.Module | None:
+    """What the student's features are held to; None for a teacher and for encoders from scratch."""
+    if not job.pseudo:
+        return None
+    frozen = FrozenEncoder.load(encoder)
+    return None if frozen is None else frozen.to(worker.device)
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What one worker writes while it trains; only rank 0 writes."""
+
+    job: TrainingJob
+    worker: Worker
+    files: RunFiles
+    network: nn.Module
+    optimisation: Optimisation
+    skipped: Counter[str] = field(default_factory=Counter)
+    events: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="factory-events-")))
+    _board: SummaryWriter | None = None
+    _shown: float = 0.0
+
+    def restore(self) -> tuple[int, Mapping[str, Cursor]]:
+        """Go on from the newest checkpoint; steps done and where this rank's input goes on."""
+        state = self.files.newest_checkpoint()
+        if state is None:
+            return 0, {}
+        step = load_training_state(
+            state["training"],
+            self.network,
+            optimiser=self.optimisation.optimiser,
+            schedule=self.optimisation.schedule,
+            run=self._identity(),
+        )
+        self.files.keep_metrics_until(step)
+        mine = state["cursors"][self.worker.rank]
+        return step, {kind: Cursor(*position) for kind, position in mine.items()}
+
+    @contextmanager
+    def batches(self, cursors: Mapping[str, Cursor]) -> Iterator[Iterator[TrainingBatch]]:
+        """This rank's input from some cursors on, read ahead in a thread."""
+        supply = TrainingBatches(
+            store=self.job.store,
+            recipe=self.job.recipe,
+            labelled=self.job.labelled,
+            pseudo=self.job.pseudo,
+            seed=self.job.seed,
+            rank=self.worker.rank,
+            world_size=self.worker.world_size,
+            threads=self.job.threads,
+            skipped=self.skipped,
+        )
+        items = prefetched(supply.batches_from(cursors), depth=PREFETCHED_BATCHES)
+        with closing(items):
+            yield items
+
+    def on_step(self, step: int, metrics: dict[str, float]) -> None:
+        """Keep the metrics, and tell whoever watches how far the run is."""
+        if self.worker.rank != 0:
+            return
+        self.files.add_metrics({"step": step, "loss": metrics["total"], **metrics})
+        if self._board is None:
+            self._board = SummaryWriter(log_dir=str(self.events), purge_step=step)
+        for name, value in metrics.items():
+            self._board.add_scalar(f"training/{name}", value, step)
+        if time.monotonic() - self._shown > PROGRESS_INTERVAL_S:
+            self.files.write_json("progress.json", {"step": step, "loss": metrics["total"]})
+            self._shown = time.monotonic()
+
+    def on_checkpoint(self, step: int, batch: TrainingBatch) -> None:
+        """Put everything needed to go on from here."""
+        cursors = self._gather({kind: (c.epoch, c.row) for kind, c in batch.cursors.items()})
+        if self.worker.rank != 0:
+            return
+        state = training_state(
+            self.network,
+            optimiser=self.optimisation.optimiser,
+            schedule=self.optimisation.schedule,
+            step=step,
+            run=self._identity(),
+        )
+        self.files.write_checkpoint(step, {"training": state, "cursors": cursors})
+        self.files.flush_metrics()
+        if self._board is not None:
+            self._board.flush()
+            self.job.store.put_folder(self.events, self.files.key("tensorboard"))
+
+    def finish(self, network: nn.Module) -> None:
+        """Save the model in Hugging Face format, then say that the run is complete."""
+        if self._board is not None:
+            self._board.close()
+        with tempfile.TemporaryDirectory(prefix="factory-model-") as folder:
+            save_depth_model(network, Path(folder), side=self.job.recipe.size)
+            self.job.store.put_folder(Path(folder), model_prefix(self.job.name))
+        last = self.files.metrics()[-1]
+        self.files.write_json("result.json", {**last, "skipped": dict(self.skipped)})
+
+    def _identity(self) -> dict[str, int | float | str]:
+        """What must be the same for a checkpoint to be this run's."""
+        return {
+            "run_id": self.job.run_id,
+            "seed": self.job.seed,
+            "steps": self.job.steps,
+            "workers": self.worker.world_size,
+            "batch_size": self.job.recipe.batch_size,
+            "size": self.job.recipe.size,
+            "learning_rate": self.job.recipe.learning_rate,
+        }
+
+    def _gather(self, mine: dict[str, Any]) -> list[dict[str, Any]]:
+        """What each rank has, in rank order."""
+        if self.worker.world_size == 1:
+            return [mine]
+        everyone: list[dict[str, Any]] = [{} for _ in range(self.worker.world_size)]
+        torch.distributed.all_gather_object(everyone, mine)
+        return everyone
