@@ -1,0 +1,42 @@
+# Two commands are all a new user needs: `make demo` and `make test`. `make help` lists the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+
+.PHONY: help setup demo test lint types unit integration build clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(STAMP) ## make .venv with everything the demo and the tests need
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt pip setuptools wheel
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[postgres,s3,demo,dev]'
+	@touch $(STAMP)
+
+demo: $(STAMP) ## the whole line on this machine, offline, ending in a report
+	$(BIN)/factory demo
+
+test: lint types unit integration ## everything that has to pass
+
+lint: $(STAMP) ## style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP) ## strict mypy on all we own
+	$(BIN)/mypy
+
+unit: $(STAMP) ## tests without Ray or network
+	$(BIN)/python -m pytest tests/unit
+
+integration: $(STAMP) ## tests with real Ray, PostgreSQL, S3 server and browser
+	$(BIN)/python -m pytest tests/integration
+
+build: $(STAMP) ## build the wheel
+	$(BIN)/python -m build --wheel
+
+clean: ## remove what make made, and what demo left
+	rm -rf $(VENV) build dist demo-output *.egg-info
