@@ -23,8 +23,9 @@ import typer
 from jobs import config as configs
 from jobs.command_line import make_command
 from jobs.errors import ConfigError, JobError
-from jobs.settings import load_settings, masked
+from jobs.settings import load_settings
 from model.errors import CheckpointError, ModelError
+from pipeline.catalog_values import without_credentials
 from pipeline.errors import (
     CatalogConflictError,
     CatalogMissingError,
@@ -33,7 +34,7 @@ from pipeline.errors import (
 )
 
 DONE, NOT_DONE, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
-OUR_ERRORS = (JobError, ConfigError, PipelineError, ModelError)
+EXPLAINED_ERRORS = (JobError, ConfigError, PipelineError, ModelError, PermissionError)
 USAGE_ERRORS = (
     ConfigError,
     SourceError,
@@ -127,7 +128,7 @@ def execute(call: Call) -> int:
             return INTERRUPTED
         except Exception as error:
             _explain(error)
-            write_json({"error": masked(str(error)), "kind": type(error).__name__})
+            write_json({"error": without_credentials(str(error)), "kind": type(error).__name__})
             return WRONG_USAGE if isinstance(error, USAGE_ERRORS) else NOT_DONE
         write_json(summary)
     if not call.json:
@@ -203,7 +204,7 @@ def _stdout_for_result(as_one_object: bool) -> Iterator[Callable[[object], None]
 
 def _explain(error: Exception) -> None:
     """Tell a person what went wrong; a traceback only where the error is not one of ours."""
-    if not isinstance(error, OUR_ERRORS) or os.environ.get("FACTORY_TRACEBACK") == "1":
+    if not isinstance(error, EXPLAINED_ERRORS) or os.environ.get("FACTORY_TRACEBACK") == "1":
         traceback.print_exception(error)
         return
     if isinstance(error, ConfigError) and len(error.problems) > 1:
@@ -211,7 +212,7 @@ def _explain(error: Exception) -> None:
     else:
         advice = (type(error).__doc__ or "").partition(": ")[2]
         lines = [str(error), *([f"What to do: {advice}"] if advice else [])]
-    print(masked("Error: " + "\n".join(lines)), file=sys.stderr)
+    print(without_credentials("Error: " + "\n".join(lines)), file=sys.stderr)
 
 
 def _fail_usage(error: typer.TyperException, *, as_json: bool) -> int:

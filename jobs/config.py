@@ -5,7 +5,8 @@ and the Python functions all read these classes. Nothing here imports a heavy li
 `factory --help` answers at once.
 
 Metadata keys of a field: ``help`` (one line, with the unit), ``argument`` (positional on the
-command line), ``env`` (environment variable that sets the default), ``choices``, ``minimum``.
+command line), ``env`` (environment variable that sets the default), ``choices``, ``minimum``,
+``is_name`` (it becomes a folder of the store).
 """
 
 from dataclasses import dataclass, field
@@ -19,17 +20,24 @@ def option(
     choices: tuple[str, ...] = (),
     minimum: float | None = None,
     env: str = "",
+    is_name: bool = False,
 ) -> Any:
     """A field that is a flag."""
-    metadata = {"help": help, "choices": choices, "minimum": minimum, "env": env}
+    metadata = {
+        "help": help,
+        "choices": choices,
+        "minimum": minimum,
+        "env": env,
+        "is_name": is_name,
+    }
     if isinstance(default, list | tuple):
         return field(default_factory=lambda: tuple(default), metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
-def required(help: str, *, argument: bool = False) -> Any:
+def required(help: str, *, argument: bool = False, is_name: bool = False) -> Any:
     """A field without a default."""
-    return field(metadata={"help": help, "argument": argument})
+    return field(metadata={"help": help, "argument": argument, "is_name": is_name})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +64,7 @@ class IngestConfig(Common):
     """Turn a raw data set into shards: folder, tar, zip, Parquet or synthetic://NAME?n=N&seed=S."""
 
     uri: str = required("The data set: local path, fsspec URL or synthetic://…", argument=True)
-    source: str = required("Name of the source in the catalog.")
+    source: str = required("Name of the source in the catalog.", is_name=True)
     role: str = option(
         "What it is for.", "unlabelled", choices=("unlabelled", "labelled", "benchmark")
     )
@@ -99,7 +107,9 @@ class LabelConfig(Common):
         "Catalog name, directory, fsspec URL, Hugging Face id, or original weights as "
         "FILE.pth#v2-s."
     )
-    label_set: str | None = option("Name of the label set (default: the teacher's name).")
+    label_set: str | None = option(
+        "Name of the label set (default: the teacher's name).", is_name=True
+    )
     size: int | None = option(
         "Shorter side at the network's input, pixels (default: what the model was trained with).",
         minimum=14,
@@ -140,7 +150,7 @@ class TrainingOptions(Common):
         "DINOv2 encoder: Hugging Face id, directory, original FILE.pth#dinov2-s, "
         "or scratch:tiny | scratch:s | scratch:b | scratch:l."
     )
-    name: str = required("Name of the model in the catalog.")
+    name: str = required("Name of the model in the catalog.", is_name=True)
     preset: str = option("Recipe.", "v1", choices=("v1",))
     steps: int | None = option("Optimiser steps (default: the recipe's epochs).", minimum=1)
     batch_size: int | None = option(

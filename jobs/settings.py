@@ -5,7 +5,6 @@ environment variable), so that nobody has to correct a file one error at a time.
 """
 
 import difflib
-import re
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -14,15 +13,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jobs.errors import ConfigError
+from pipeline.catalog_values import without_credentials
+from pipeline.identity import check_name
 
-MASK = "***"
 ConfigT = TypeVar("ConfigT")
-_PASSWORD = re.compile(r"(://[^\s:/@]*):\S*@")
-_TOKEN_AS_USER = re.compile(r"(https?://)[^\s:/@]+@")
-_SECRET_PARAMETER = re.compile(
-    r"([?&;][^=&;#\s]*(?:password|passwd|secret|token|signature|credential|key|sig)=)[^&;#\s]*",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +68,6 @@ def resolved(config: object) -> dict[str, Any]:
         each.name: _masked_value(getattr(config, each.name))
         for each in fields(config)  # type: ignore[arg-type]
     }
-
-
-def masked(text: str) -> str:
-    """The same text without the passwords, tokens and signatures of the URLs in it."""
-    text = _PASSWORD.sub(rf"\g<1>:{MASK}@", text)
-    text = _TOKEN_AS_USER.sub(rf"\g<1>{MASK}@", text)
-    return _SECRET_PARAMETER.sub(rf"\g<1>{MASK}", text)
 
 
 def flag_name(of: Field[Any]) -> str:
@@ -167,22 +154,27 @@ def _yaml_items(file: Path, problems: list[str]) -> Iterator[tuple[Any, Any]]:
 def _take(
     of: Field[Any], kind: Any, given: _Given, values: dict[str, Any], problems: list[str]
 ) -> None:
-    """Convert one value and put it into ``values``, or say what is wrong with it."""
+    """Put one value into ``values``, or say what is wrong with it."""
     try:
         value = _convert(given.value, kind)
+        if value is not None:
+            _check(of, value)
     except ValueError as error:
         problems.append(f"{given.where}: {error}")
-        return
+    else:
+        values[of.name] = value
+
+
+def _check(of: Field[Any], value: Any) -> None:
     choices: tuple[str, ...] = of.metadata.get("choices", ())
-    if choices and value is not None and str(value) not in choices:
+    if choices and str(value) not in choices:
         hint = _did_you_mean(str(value), choices)
-        problems.append(f"{given.where}: {value!r} is not one of {', '.join(choices)}{hint}")
-        return
+        raise ValueError(f"{value!r} is not one of {', '.join(choices)}{hint}")
     minimum = of.metadata.get("minimum")
-    if minimum is not None and value is not None and not value >= minimum:
-        problems.append(f"{given.where}: must be at least {minimum}, got {value}")
-        return
-    values[of.name] = value
+    if minimum is not None and value < minimum:
+        raise ValueError(f"must be at least {minimum}, got {value}")
+    if of.metadata.get("is_name"):
+        check_name(value)
 
 
 def _convert(value: Any, kind: Any) -> Any:
@@ -229,7 +221,7 @@ def _boolean(value: Any) -> bool:
 
 def _masked_value(value: Any) -> Any:
     if isinstance(value, str):
-        return masked(value)
+        return without_credentials(value)
     return [_masked_value(item) for item in value] if isinstance(value, tuple) else value
 
 
