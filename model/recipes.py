@@ -1,0 +1,220 @@
+"""Training recipes: every number of a training run, with where it comes from.
+
+The papers leave much unsaid. A reader who compares our student with theirs must see at once which
+values are theirs and which are ours, so each field carries its origin:
+
+- ``paper``: printed in Depth Anything (arXiv:2401.10891), section named;
+- ``author (…)``: said by its first author in the thread named, V1 being LiheYoung/Depth-Anything;
+- ``choice: …``: unstated anywhere; ours, with the reason.
+
+Documentation reads ``rows``; nothing repeats these values by hand.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+_UNIMATCH = (
+    "choice: unstated; the value of the author's UniMatch (semi.py, transform.py), "
+    "to which he points for CutMix"
+)
+
+_POSITIVE = {
+    "size", "batch_size", "teacher_epochs", "student_sweeps", "learning_rate",
+    "head_learning_rate_ratio", "pseudo_per_labelled", "clip_norm", "minimum_valid_pixels",
+}  # fmt: skip
+_NOT_NEGATIVE = {
+    "warmup_steps", "weight_decay", "beta1", "beta2", "final_learning_rate_ratio",
+    "jitter_brightness", "jitter_contrast", "jitter_saturation", "jitter_hue",
+}  # fmt: skip
+
+
+def _value(default: Any, help: str, origin: str) -> Any:
+    """A field with its value in the ``v1`` preset, one line of help and its origin."""
+    return dataclasses.field(default=default, metadata={"help": help, "origin": origin})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """Every number of a training run; the defaults are the ``v1`` preset.
+
+    Raises:
+        ValueError: Naming every field whose value makes no sense.
+    """
+
+    name: str = _value("v1", "Preset these values started from.", "choice: our name for it")
+
+    size: int = _value(518, "Side of the square training crop, pixels.", "paper (§6)")
+    flip_probability: float = _value(
+        0.5,
+        "Chance of a horizontal flip.",
+        "choice: paper §4.1 flips labelled images without saying how often; "
+        "pseudo-labelled ones are flipped alike",
+    )
+    pseudo_per_labelled: float = _value(
+        2.0, "Pseudo-labelled images per labelled image in a batch.", "paper (§4.1)"
+    )
+    batch_size: int = _value(
+        24,
+        "Images per step on each worker.",
+        "choice: unstated; divisible by 3, and 8 workers make the 192 of the v2 student",
+    )
+    teacher_epochs: float = _value(
+        20.0, "Passes of a teacher over its labelled images.", "paper (§4.1)"
+    )
+    student_sweeps: float = _value(
+        1.0, "Passes of a student over the pseudo-labelled images.", "paper (§4.1)"
+    )
+
+    learning_rate: float = _value(5e-6, "Of the encoder, at the first step.", "paper (§4.1)")
+    head_learning_rate_ratio: float = _value(
+        10.0, "Learning rate of the head over that of the encoder.", "paper (§4.1)"
+    )
+    warmup_steps: int = _value(0, "Steps of linear warm-up.", "choice: unstated")
+    final_learning_rate_ratio: float = _value(
+        0.0,
+        "Learning rate after the last step over that of the first; linear in between.",
+        "choice: paper §4.1 says linear, not to where; to zero",
+    )
+    weight_decay: float = _value(
+        0.01,
+        "Of AdamW, on every parameter.",
+        "choice: unstated; AdamW's own default",
+    )
+    beta1: float = _value(
+        0.9, "Decay of AdamW's first moment.", "choice: unstated; AdamW's own default"
+    )
+    beta2: float = _value(
+        0.999, "Decay of AdamW's second moment.", "choice: unstated; AdamW's own default"
+    )
+    clip_norm: float = _value(
+        1.0,
+        "Largest norm of the gradient of all parameters.",
+        "choice: unstated; guards an encoder whose learning rate is tiny against one bad batch",
+    )
+
+    minimum_valid_pixels: int = _value(
+        10,
+        "A map, or a CutMix region, with fewer valid pixels is left out of the loss.",
+        "choice: unstated; with a pixel or two, median and spread say nothing",
+    )
+    feature_margin: float = _value(
+        0.85,
+        "Tokens whose cosine to the frozen encoder is above it are left out of the feature loss.",
+        "paper (§3.3); author (V1#80) corrects the 0.15 of its first version",
+    )
+
+    cutmix_probability: float = _value(0.5, "Chance of a CutMix box in an image.", "paper (§3.2)")
+    cutmix_area_minimum: float = _value(
+        0.02, "Smallest box, as a share of the crop's area.", "author (V1#240)"
+    )
+    cutmix_area_maximum: float = _value(
+        0.4, "Largest box, as a share of the crop's area.", "author (V1#240)"
+    )
+    cutmix_aspect_minimum: float = _value(
+        0.3, "Flattest box, height over width.", "author (V1#240)"
+    )
+    cutmix_aspect_maximum: float = _value(
+        1 / 0.3, "Tallest box, height over width.", "author (V1#240)"
+    )
+
+    jitter_probability: float = _value(0.8, "Chance of colour jitter.", _UNIMATCH)
+    jitter_brightness: float = _value(0.5, "Brightness is scaled by 1 ± this.", _UNIMATCH)
+    jitter_contrast: float = _value(0.5, "Contrast is scaled by 1 ± this.", _UNIMATCH)
+    jitter_saturation: float = _value(0.5, "Saturation is scaled by 1 ± this.", _UNIMATCH)
+    jitter_hue: float = _value(0.25, "Hue is turned by ± this share of the circle.", _UNIMATCH)
+    grayscale_probability: float = _value(
+        0.2, "Chance that the colours are taken away.", _UNIMATCH + "; not named in the paper"
+    )
+    blur_probability: float = _value(0.5, "Chance of Gaussian blur.", _UNIMATCH)
+    blur_sigma_minimum: float = _value(0.1, "Weakest blur, its sigma in pixels.", _UNIMATCH)
+    blur_sigma_maximum: float = _value(2.0, "Strongest blur, its sigma in pixels.", _UNIMATCH)
+
+    def __post_init__(self) -> None:
+        """Refuse values that make no sense, all of them in one message."""
+        problems = list(_problems(self))
+        if problems:
+            raise ValueError("recipe: " + "; ".join(problems))
+
+    @property
+    def labelled_images(self) -> int:
+        """Labelled images in a student's batch; at least one, where there is room for both."""
+        share = round(self.batch_size / (1 + self.pseudo_per_labelled))
+        return min(max(share, 1), max(self.batch_size - 1, 1))
+
+    @property
+    def pseudo_images(self) -> int:
+        """Pseudo-labelled images in a student's batch."""
+        return self.batch_size - self.labelled_images
+
+
+def _problems(recipe: Recipe) -> Iterator[str]:
+    values = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
+    for name, value in values.items():
+        if name.endswith("_probability") and not 0 <= value <= 1:
+            yield f"{name} must lie in 0..1, not {value}"
+        if name in _POSITIVE and not value > 0:
+            yield f"{name} must be above 0, not {value}"
+        if name in _NOT_NEGATIVE and not value >= 0:
+            yield f"{name} must not be negative, not {value}"
+        if name.endswith("_minimum"):
+            top = name.removesuffix("_minimum") + "_maximum"
+            if not 0 < value <= values[top]:
+                yield f"{name} must lie above 0 and not above {top}, not {value}"
+    if not recipe.cutmix_area_maximum < 1:
+        yield f"cutmix_area_maximum must be below 1, not {recipe.cutmix_area_maximum}"
+    if not -1 <= recipe.feature_margin <= 1:
+        yield f"feature_margin is a cosine, not {recipe.feature_margin}"
+    if not recipe.jitter_hue <= 0.5:
+        yield f"jitter_hue must not exceed half the circle, 0.5, not {recipe.jitter_hue}"
+
+
+class Row(NamedTuple):
+    """One line of the table that documents a recipe."""
+
+    field: str
+    value: Any
+    help: str
+    origin: str
+
+
+V1 = Recipe()
+PRESETS = {V1.name: V1}
+
+
+def preset(name: str) -> Recipe:
+    """The recipe of that name.
+
+    Raises:
+        ValueError: With the names that exist.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"unknown preset {name!r}; there are: {', '.join(sorted(PRESETS))}")
+    return PRESETS[name]
+
+
+def override(recipe: Recipe, **changes: Any) -> Recipe:
+    """The recipe with some values changed; ``None`` leaves a value, as an unset flag does.
+
+    Raises:
+        ValueError: With every field that does not exist or whose value makes no sense.
+    """
+    known = {field.name for field in dataclasses.fields(recipe)} - {"name"}
+    unknown = sorted(set(changes) - known)
+    if unknown:
+        raise ValueError(
+            f"a recipe has no {', '.join(unknown)}; it has: {', '.join(sorted(known))}"
+        )
+    return dataclasses.replace(
+        recipe, **{name: value for name, value in changes.items() if value is not None}
+    )
+
+
+def rows(recipe: Recipe) -> Iterator[Row]:
+    """Each value with its help and origin; a changed value says so in place of its origin."""
+    original = preset(recipe.name)
+    for field in dataclasses.fields(recipe):
+        value, default = getattr(recipe, field.name), getattr(original, field.name)
+        origin = field.metadata["origin"] if value == default else f"override of {default}"
+        yield Row(field.name, value, field.metadata["help"], origin)
