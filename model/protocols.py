@@ -1,0 +1,80 @@
+"""Evaluation protocols as data: what is compared, where, and after which alignment.
+
+A number without its protocol means little: the same network scores .066 or .214 on DIODE depending
+on masks and caps. So protocols have names and versions, a result carries its protocol's fields, and
+a protocol never changes: what is done differently gets a new version.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+SPACES = ("disparity", "depth")
+METRIC_NAMES = ("abs_rel", "delta1", "delta2", "delta3", "rmse", "log10", "silog")
+
+
+class Crop(NamedTuple):
+    """The part of an image that is scored, as shares of its height and width, 0 to 1."""
+
+    top: float
+    bottom: float
+    left: float
+    right: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Protocol:
+    """How predictions are scored.
+
+    Attributes:
+        alignment: ``affine_disparity``: least-squares scale and shift in disparity, per image, over
+            the valid pixels.
+        crop: Pixels outside are not valid; None scores the whole image.
+        minimum_depth: Truth nearer than this is not valid, and predictions are clipped there,
+            metres; None for no limit.
+        maximum_depth: The same for far truth, metres. Without it predictions are clipped at the
+            farthest valid truth of the image.
+        interpolation: How a prediction is brought to the size of the truth, in disparity.
+        minimum_valid_pixels: An image with fewer is skipped, and counted.
+    """
+
+    name: str
+    version: int
+    description: str
+    alignment: Literal["affine_disparity"] = "affine_disparity"
+    crop: Crop | None = None
+    minimum_depth: float | None = None
+    maximum_depth: float | None = None
+    interpolation: Literal["bilinear"] = "bilinear"
+    minimum_valid_pixels: int = 10
+    spaces: tuple[str, ...] = SPACES
+    metrics: tuple[str, ...] = METRIC_NAMES
+
+    @property
+    def ref(self) -> str:
+        """``name@version``."""
+        return f"{self.name}@{self.version}"
+
+
+PROTOCOLS = (
+    Protocol(
+        name="relative",
+        version=1,
+        description=(
+            "Zero-shot relative depth on any set: scale and shift by least squares in disparity on "
+            "all valid pixels, no crop, no cap, per image, then the mean over images."
+        ),
+    ),
+)
+
+
+def protocol(ref: str) -> Protocol:
+    """The protocol called ``name@version``, or the newest version of ``name``.
+
+    Raises:
+        ValueError: With the protocols that exist.
+    """
+    found = [known for known in PROTOCOLS if ref in (known.name, known.ref)]
+    if not found:
+        existing = ", ".join(sorted(known.ref for known in PROTOCOLS))
+        raise ValueError(f"unknown protocol {ref!r}; there are: {existing}")
+    return max(found, key=lambda known: known.version)
