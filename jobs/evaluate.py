@@ -1,5 +1,6 @@
 """`factory evaluate`: a model's zero-shot scores on benchmark sources, under named protocols."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,10 +130,10 @@ def _image_scores(
             assert record.truth is not None
             yield evaluate_image(
                 model.predict(decode_rgb(record.data)),
-                model.geometry,
                 record.truth.values_HW,
-                record.truth.geometry,
-                rules,
+                geometry=model.geometry,
+                truth_geometry=record.truth.geometry,
+                protocol=rules,
             )
             bar.advance()
 
@@ -152,12 +153,23 @@ def _markdown(summary: dict[str, Any]) -> str:
             "",
             f"{result['images']} images, {result['valid_pixels']} valid pixels.",
             "",
-            "| metric | value |",
-            "|---|---|",
+            *_table(result["metrics"]),
+            "",
         ]
-        lines += [f"| {name} | {_shown(value)} |" for name, value in result["metrics"].items()]
-        lines.append("")
     return "\n".join(lines)
+
+
+def _table(metrics: dict[str, dict[str, float | None]]) -> list[str]:
+    spaces = list(metrics)
+    names = list(dict.fromkeys(name for scores in metrics.values() for name in scores))
+    return [
+        f"| metric | {' | '.join(spaces)} |",
+        "|---" * (len(spaces) + 1) + "|",
+        *(
+            f"| {name} | {' | '.join(_shown(metrics[space].get(name)) for space in spaces)} |"
+            for name in names
+        ),
+    ]
 
 
 def _shown(value: float | None) -> str:
