@@ -1,5 +1,7 @@
 """Numbers and names as people read them."""
 
+from datetime import UTC, datetime
+
 
 def readable_duration(seconds: float) -> str:
     """For example ``41 s``, ``12 min 5 s``, ``3 h 20 min``."""
@@ -23,6 +25,13 @@ def readable_bytes(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:,.1f} PB"
+
+
+def readable_time(seconds: float | None) -> str | None:
+    """A moment in seconds since 1970 as UTC, for example ``2026-02-03 14:05:06``."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def printable(text: str) -> str:

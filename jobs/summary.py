@@ -10,9 +10,11 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from jobs.readable import printable, readable_bytes
+from jobs.readable import printable, readable_bytes, readable_time
 
 WIDTH_IN_FILES = 200  # a table in a log or a pipe is not folded to the 80 columns of no terminal
+DIGESTS = ("sha256", "hash", "digest")
+DIGEST_CHARACTERS = 12  # enough to tell things apart; --json has them whole
 
 
 def print_summary(summary: Mapping[str, Any], *, stream: TextIO | None = None) -> None:
@@ -33,7 +35,7 @@ def _render_summary(summary: Mapping[str, Any]) -> RenderableType:
         if _is_records(value):
             blocks.append(_records_table(key, value))
         elif _is_node(value):
-            blocks.append(_tree(value))
+            blocks += [Text(f"\n{_words(key)}", style="bold"), _tree(value)]
         else:
             lines.add_row(Text(_words(key)), Text(_cell(key, value)))
     return Group(*([lines] if lines.row_count else []), *blocks)
@@ -48,7 +50,7 @@ def _is_records(value: object) -> bool:
 
 
 def _is_node(value: object) -> bool:
-    return isinstance(value, Mapping) and "kind" in value and "name" in value
+    return isinstance(value, Mapping) and ("from" in value or "into" in value)
 
 
 def _records_table(title: str, records: Sequence[Mapping[str, Any]]) -> Table:
@@ -67,13 +69,10 @@ def _records_table(title: str, records: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _tree(node: Mapping[str, Any]) -> Tree:
-    """A node is ``kind, name``, facts of its own, and lists of nodes under a name (made_from …)."""
+    """A lineage: ``kind, name``, facts, and the next nodes under ``from`` or ``into``."""
     tree = Tree(_node_text(node))
-    for relation, value in node.items():
-        if _is_records(value):
-            branch = tree.add(Text(_words(relation), style="dim"))
-            for child in value:
-                branch.children.append(_tree(child))
+    for child in (*node.get("from", ()), *node.get("into", ())):
+        tree.children.append(_tree(child))
     return tree
 
 
@@ -81,7 +80,7 @@ def _node_text(node: Mapping[str, Any]) -> Text:
     facts = [
         f"{_words(key)} {_cell(key, value)}"
         for key, value in node.items()
-        if key not in ("kind", "name") and not isinstance(value, list) and value is not None
+        if key not in ("kind", "name") and isinstance(value, str | int | float)
     ]
     text = Text.assemble((f"{node['kind']} ", "dim"), (printable(str(node["name"])), "bold"))
     return text.append(f"  {', '.join(facts)}", style="dim") if facts else text
@@ -95,11 +94,13 @@ def _cell(key: str, value: object) -> str:
     if isinstance(value, int):
         return readable_bytes(value) if key == "bytes" else f"{value:,}"
     if isinstance(value, float):
-        return f"{value:,.4g}"
+        return (readable_time(value) or "") if key.endswith("_at") else f"{value:,.4g}"
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_cell(name, item)}" for name, item in value.items()) or "none"
     if isinstance(value, list | tuple):
         return ", ".join(_cell(key, item) for item in value) or "none"
+    if key.endswith(DIGESTS):
+        return str(value)[:DIGEST_CHARACTERS]
     return printable(str(value))
 
 

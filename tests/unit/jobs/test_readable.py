@@ -1,6 +1,12 @@
 import pytest
 
-from jobs.readable import printable, readable_bytes, readable_duration, readable_rate
+from jobs.readable import (
+    printable,
+    readable_bytes,
+    readable_duration,
+    readable_rate,
+    readable_time,
+)
 
 
 @pytest.mark.parametrize(
@@ -33,3 +39,8 @@ def test_rates():
 
 def test_line_breaks_stay_and_control_characters_are_spelt():
     assert printable("è – 深\n\tx\x1b\x00\x9b") == "è – 深\n\tx\\x1b\\x00\\x9b"
+
+
+def test_times_are_utc():
+    assert readable_time(1_770_127_506.9) == "2026-02-03 14:05:06"
+    assert readable_time(None) is None

@@ -34,23 +34,21 @@ def test_records_become_a_table_with_every_column():
 
 
 def test_lineage_becomes_a_tree():
-    source = {"kind": "source", "name": "photos", "licence": "CC0-1.0"}
-    text = shown(
-        {
-            "lineage": {
-                "kind": "model",
-                "name": "student",
-                "made_from": [{"kind": "label-set", "name": "l", "made_from": [source]}],
-            }
-        }
-    )
-    lines = [line.rstrip() for line in text.splitlines()]
-    assert lines[0] == "model student"
-    depth = {
-        word: line.index(word) for line in lines for word in ("label-set", "source") if word in line
+    source = {"kind": "source", "name": "photos", "licence": "CC0-1.0", "from": []}
+    labels = {
+        "kind": "label-set",
+        "name": "l",
+        "recipe": {"side": 518},
+        "recipe_hash": "ab" * 32,
+        "created_at": 0.0,
+        "from": [source],
     }
-    assert 0 < depth["label-set"] < depth["source"]
-    assert "licence CC0-1.0" in text
+    text = shown({"lineage": {"kind": "model", "name": "student", "from": [labels]}})
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    assert lines[:2] == ["lineage", "model student"]
+    assert lines[2].index("label-set") < lines[3].index("source")
+    assert "licence CC0-1.0" in lines[3]
+    assert "recipe hash abababababab, created at 1970-01-01 00:00:00" in lines[2]
 
 
 def test_tables_in_a_file_are_not_folded_to_eighty_columns():
