@@ -1,32 +1,42 @@
-"""The only place that builds file systems: a folder or any fsspec URL, behind ordinary errors.
+"""The store: objects under keys, in a folder or behind any fsspec URL.
 
 Objects are built whole, then put at once. An exception inside ``with fs.open(path, "wb")`` commits
 half an object on S3, so no writable file is ever handed out. Local objects are written under a
 temporary name, flushed to disk and renamed: a reader sees all of it or nothing.
-
-Whatever a vendor's library raises leaves this module as FileNotFoundError, FileExistsError,
-PermissionError or StorageError. Credentials come from the environment; passwords and signatures
-inside a URL are used, but never shown.
 """
 
 import io
 import os
-import re
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
-import fsspec
-
-from pipeline.errors import StorageError
+from pipeline.filesystems import (
+    checked_address,
+    checked_file,
+    filesystem,
+    is_local,
+    ordinary_errors,
+    public_uri,
+)
 from pipeline.identity import check_name
+from pipeline.raw_files import open_uri, read_range
+
+__all__ = [
+    "Store",
+    "dropped_key",
+    "image_shard_key",
+    "label_shard_key",
+    "model_prefix",
+    "open_uri",
+    "read_range",
+    "run_prefix",
+]
 
 READ_AHEAD_BYTES = 1 << 20
-STREAM_AHEAD_BYTES = 8 << 20
 _TEMPORARY = ".tmp-"
 # Buckets have no folders to make, and making one there would create a misspelt bucket.
 _BUCKETS = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci"}
@@ -58,22 +68,6 @@ def run_prefix(run: str) -> str:
     return f"runs/{check_name(run)}"
 
 
-@dataclass(frozen=True, slots=True)
-class FoundFile:
-    """A file in a folder that is read as a source.
-
-    Attributes:
-        path: Below the folder, with ``/``.
-        uri: Where to open it.
-        kind: ``link`` and ``other`` (a device, a socket) are not to be opened.
-    """
-
-    path: str
-    uri: str
-    bytes: int
-    kind: Literal["file", "link", "other"] = "file"
-
-
 class Store:
     """Objects under keys, below one local folder or fsspec URL; cheap to build and to pickle.
 
@@ -86,7 +80,7 @@ class Store:
     __slots__ = ("_address", "_open")
 
     def __init__(self, uri: str) -> None:
-        self._address = _checked_address(uri)
+        self._address = checked_address(uri)
         self._open: tuple[int, Any, str] | None = None
 
     def __reduce__(self) -> tuple[type["Store"], tuple[str]]:
@@ -143,7 +137,7 @@ class Store:
             else:
                 fs, path = self._path(key)
                 raw = fs.open(path, "rb", block_size=READ_AHEAD_BYTES, cache_type="readahead")
-        return _checked_file(raw, f"{key} in {self.uri}", buffer_bytes=io.DEFAULT_BUFFER_SIZE)
+        return checked_file(raw, f"{key} in {self.uri}", buffer_bytes=io.DEFAULT_BUFFER_SIZE)
 
     def size(self, key: str) -> int:
         """Bytes of the object."""
@@ -240,7 +234,7 @@ class Store:
     def _filesystem(self) -> tuple[Any, str]:
         # One client per process: sharing it across a fork is what fsspec forbids.
         if self._open is None or self._open[0] != os.getpid():
-            self._open = (os.getpid(), *_filesystem(self._address))
+            self._open = (os.getpid(), *filesystem(self._address))
         return self._open[1], self._open[2]
 
     def _path(self, key: str) -> tuple[Any, str]:
@@ -249,143 +243,14 @@ class Store:
 
     @contextmanager
     def _errors(self, key: str) -> Iterator[None]:
-        with _ordinary_errors(f"{key} in {self.uri}"):
+        with ordinary_errors(f"{key} in {self.uri}"):
             yield
-
-
-def is_local(uri: str) -> bool:
-    """Whether a URI is a path of this machine."""
-    return uri.startswith(("file://", "local://")) or ("://" not in uri and "::" not in uri)
-
-
-def local_file(uri: str) -> Path:
-    """The absolute path of a local URI; links are not resolved."""
-    path = uri.removeprefix("file://").removeprefix("local://")
-    return Path(os.path.abspath(os.path.expanduser(path)))
-
-
-def public_uri(uri: str) -> str:
-    """The absolute path or URL without what might be a credential: user, password, query."""
-    if is_local(uri):
-        return str(local_file(uri))
-    without_user = re.sub(r"(?<=://)[^/@\s]*:[^/@\s]*@", "", uri)
-    return re.sub(r"\?[^\s]*", "", without_user)
-
-
-def open_uri(uri: str) -> BinaryIO:
-    """A source file or archive for reading, best from front to back; the caller closes it.
-
-    What goes wrong while it is read is a StorageError, and so cannot be mistaken for a fault of
-    the archive inside.
-    """
-    what = public_uri(uri)
-    with _ordinary_errors(what):
-        if is_local(uri):
-            raw: Any = local_file(uri).open("rb", buffering=0)
-        else:
-            fs, path = _filesystem(uri)
-            raw = fs.open(path, "rb", block_size=STREAM_AHEAD_BYTES, cache_type="readahead")
-    return _checked_file(raw, what, buffer_bytes=READ_AHEAD_BYTES)
-
-
-def read_uri(uri: str) -> bytes:
-    """A whole source file."""
-    with _ordinary_errors(public_uri(uri)):
-        if is_local(uri):
-            return local_file(uri).read_bytes()
-        fs, path = _filesystem(uri)
-        return bytes(fs.cat_file(path))
-
-
-def read_range(uri: str, offset: int, length: int) -> bytes:
-    """``length`` bytes from ``offset``; fewer where the file ends before."""
-    with _ordinary_errors(public_uri(uri)):
-        if is_local(uri):
-            with local_file(uri).open("rb", buffering=0) as file:
-                file.seek(offset)
-                return file.read(length)
-        fs, path = _filesystem(uri)
-        return bytes(fs.cat_file(path, start=offset, end=offset + length))
-
-
-def is_folder(uri: str) -> bool:
-    """Whether a source is a folder rather than a file.
-
-    Raises:
-        FileNotFoundError: It is neither.
-    """
-    with _ordinary_errors(public_uri(uri)):
-        if is_local(uri):
-            path = local_file(uri)
-            path.stat()
-            return path.is_dir()
-        fs, path_there = _filesystem(uri)
-        return bool(fs.info(path_there)["type"] == "directory")
-
-
-def walk_folder(uri: str) -> Iterator[FoundFile]:
-    """Every file below a folder, folder by folder in the order of names; links are not followed.
-
-    One folder is listed at a time, so that memory is bounded by the largest one.
-    """
-    if is_local(uri):
-        yield from _walk_local(local_file(uri), "")
-    else:
-        fs, root = _filesystem(uri)
-        yield from _walk_remote(fs, root.rstrip("/"), "")
-
-
-def _walk_local(folder: Path, above: str) -> Iterator[FoundFile]:
-    with _ordinary_errors(str(folder)):
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    for entry in entries:
-        path = f"{above}{entry.name}"
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk_local(Path(entry.path), f"{path}/")
-        elif entry.is_file(follow_symlinks=False):
-            with _ordinary_errors(entry.path):
-                size = entry.stat(follow_symlinks=False).st_size
-            yield FoundFile(path, entry.path, size)
-        else:
-            kind: Literal["link", "other"] = "link" if entry.is_symlink() else "other"
-            yield FoundFile(path, entry.path, 0, kind)
-
-
-def _walk_remote(fs: Any, folder: str, above: str) -> Iterator[FoundFile]:
-    with _ordinary_errors(public_uri(str(fs.unstrip_protocol(folder)))):
-        entries = sorted(fs.ls(folder, detail=True), key=lambda entry: str(entry["name"]))
-    for entry in entries:
-        place = str(entry["name"]).rstrip("/")
-        if place == folder:  # the empty object that marks a folder in a bucket
-            continue
-        path = f"{above}{place.rpartition('/')[2]}"
-        if entry["type"] == "directory":
-            yield from _walk_remote(fs, place, f"{path}/")
-        else:
-            uri = public_uri(str(fs.unstrip_protocol(place)))
-            yield FoundFile(path, uri, int(entry.get("size") or 0))
-
-
-def _checked_address(uri: str) -> str:
-    if is_local(uri):
-        return str(local_file(uri))
-    scheme = uri.partition("::")[0].partition("://")[0]
-    if scheme not in {*fsspec.available_protocols(), *fsspec.registry}:
-        raise ValueError(f"{public_uri(uri)}: no file system is known for {scheme}://")
-    return uri.rstrip("/")
 
 
 def _check_key(key: str) -> None:
     parts = key.split("/")
     if not key.isprintable() or "\\" in key or any(part in ("", ".", "..") for part in parts):
         raise ValueError(f"{key!r} is no key: use a relative path with '/', without '.' and '..'")
-
-
-def _filesystem(uri: str) -> tuple[Any, str]:
-    with _ordinary_errors(public_uri(uri)):
-        # A listing kept in memory would hide what other processes write.
-        fs, path = fsspec.core.url_to_fs(uri, use_listings_cache=False)
-    return fs, str(path)
 
 
 def _put_local(path: Path, data: bytes, *, exclusive: bool) -> None:
@@ -455,62 +320,3 @@ def _make_parent(fs: Any, path: str) -> None:
     protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
     if not protocols & _BUCKETS:
         fs.makedirs(fs._parent(path), exist_ok=True)
-
-
-class _CheckedFile(io.RawIOBase):
-    """A raw file whose faults are StorageErrors."""
-
-    def __init__(self, file: Any, what: str) -> None:
-        self._file = file
-        self._what = what
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return bool(self._file.seekable())
-
-    def readinto(self, buffer: Any) -> int:
-        with _ordinary_errors(self._what):
-            return int(self._file.readinto(buffer) or 0)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        with _ordinary_errors(self._what):
-            return int(self._file.seek(offset, whence))
-
-    def tell(self) -> int:
-        return int(self._file.tell())
-
-    def close(self) -> None:
-        if not self.closed:
-            self._file.close()
-        super().close()
-
-
-def _checked_file(file: Any, what: str, *, buffer_bytes: int) -> BinaryIO:
-    return io.BufferedReader(_CheckedFile(file, what), buffer_bytes)
-
-
-@contextmanager
-def _ordinary_errors(what: str) -> Iterator[None]:
-    """Turn what vendors raise into ordinary errors that name the object and hide credentials."""
-    try:
-        yield
-    except StorageError:
-        raise
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-        raise FileNotFoundError(f"no {what}") from error
-    except FileExistsError as error:
-        raise FileExistsError(f"there already is {what}") from error
-    except PermissionError as error:
-        raise PermissionError(f"no permission for {what}: {_scrubbed(error)}") from error
-    except ImportError as error:
-        raise StorageError(f"{what} needs a package that is not installed: {error}") from error
-    except Exception as error:  # vendors share no base class; the cause is kept
-        raise StorageError(f"{what}: {type(error).__name__}: {_scrubbed(error)}") from error
-
-
-def _scrubbed(error: BaseException) -> str:
-    """The error's text without user:password@ and query strings (which carry signatures)."""
-    text = re.sub(r"//[^/\s@]+@", "//", str(error))
-    return re.sub(r"\?\S*=\S*", "?…", text)

@@ -1,0 +1,335 @@
+"""Encoded images to upright RGB, without trusting them.
+
+Formats come from a list of what is allowed, recognised by their first bytes, and each is opened by
+its own Pillow plugin: ``Image.open`` would try others, and check the size against a global that
+threads share, with a warning. The size is checked before a pixel is decoded. JPEG is handed to
+Pillow without its metadata segments, which it would parse, and warn about, for nothing.
+
+Alpha is dropped, not blended, as the networks' own loaders do. Sixteen bits are scaled to eight.
+"""
+
+import io
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+    features,
+)
+from PIL.ImageFile import ImageFile
+
+from pipeline.errors import PipelineError
+from pipeline.structure import (
+    PNG_SIGNATURE,
+    BrokenStructureError,
+    Structure,
+    boxes_complete,
+    orientation,
+    scan_jpeg,
+    scan_png,
+    scan_webp,
+)
+
+MAX_PIXELS = 100_000_000
+
+_Opener = Callable[[io.BytesIO], ImageFile]
+_OPENERS: dict[str, _Opener] = {
+    "JPEG": JpegImagePlugin.JpegImageFile,
+    "PNG": PngImagePlugin.PngImageFile,
+    "WEBP": WebPImagePlugin.WebPImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+    "TIFF": TiffImagePlugin.TiffImageFile,
+    "PPM": PpmImagePlugin.PpmImageFile,
+    "AVIF": AvifImagePlugin.AvifImageFile,
+}
+_SCANNERS: dict[str, Callable[[bytes], Structure]] = {
+    "JPEG": scan_jpeg,
+    "PNG": scan_png,
+    "WEBP": scan_webp,
+}
+_MAGIC = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (PNG_SIGNATURE, "PNG"),
+    (b"BM", "BMP"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"II+\0", "TIFF"),
+    (b"MM\0+", "TIFF"),
+    *((b"P%d%c" % (kind, space), "PPM") for kind in range(1, 7) for space in b" \t\r\n\v\f#"),
+    (b"PF\n", "PFM"),
+    (b"Pf\n", "PFM"),
+    (b"GIF8", "GIF"),
+    (b"8BPS", "PSD"),
+    (b"\0\0\1\0", "ICO"),
+    (b"\0\0\0\x0cjP  ", "JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (b"\0\0\0\x0cJXL ", "JPEG XL"),
+    (b"\xff\x0a", "JPEG XL"),
+    (b"\x76\x2f\x31\x01", "OpenEXR"),
+    (b"#?RADIANCE", "Radiance HDR"),
+    (b"DDS ", "DDS"),
+    (b"qoif", "QOI"),
+    (b"FLIF", "FLIF"),
+)
+_HEIC_BRANDS = frozenset([b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"])
+
+_EIGHT_BIT = frozenset(
+    ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"]
+)
+_SIXTEEN_BIT = frozenset(["I;16", "I;16L", "I;16B", "I;16N"])
+
+# What Pillow's readers raise on broken files; tests/unit/pipeline/test_filters.py has the fuzzing
+# that looks for more. Warning is for callers who turn warnings into errors: Pillow warns about
+# the tags of a broken TIFF.
+_PILLOW_FAULTS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    EOFError,
+    OverflowError,
+    RuntimeError,  # libavif
+    struct.error,
+    zlib.error,
+    Warning,
+)
+
+
+class ImageDecodeError(PipelineError, ValueError):
+    """The bytes give no picture: the image is left out, its reason counted.
+
+    Attributes:
+        reason: A code of the table in `pipeline.filters`.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[type["ImageDecodeError"], tuple[str, str]]:
+        return ImageDecodeError, (self.reason, self.detail)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedImage:
+    """An image whose header was read and whose pixels were not.
+
+    Attributes:
+        structure: Size, orientation and completeness; the size is as stored.
+    """
+
+    format: str
+    structure: Structure
+    image: ImageFile
+
+    @property
+    def grey_bits(self) -> int:
+        """Bits of a grey value that has more than eight; Pillow keeps 12 as they are in a TIFF."""
+        if not isinstance(self.image, TiffImagePlugin.TiffImageFile):
+            return 16
+        return 12 if self.image.tag_v2.get(258) in (12, (12,)) else 16
+
+    @property
+    def shown_size(self) -> tuple[int, int]:
+        """Width and height after orientation."""
+        width, height = self.structure.width, self.structure.height
+        return (height, width) if self.structure.orientation >= 5 else (width, height)
+
+
+def decode_rgb(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Decode to uint8 H x W x 3, upright, 0 to 255 sRGB as stored (colour profiles not applied).
+
+    Raises:
+        ImageDecodeError: Not a picture that is allowed, too large, or broken.
+    """
+    opened = open_image(data, max_pixels=max_pixels)
+    with _faults("decode_failed"):
+        image = _eight_or_sixteen_bit(opened.image)
+    turned = 1 if opened.format == "TIFF" else opened.structure.orientation  # Pillow turns TIFF
+    return np.array(_upright(_rgb(image, opened), turned), order="C")  # Pillow's is read-only
+
+
+def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> OpenedImage:
+    """Read the header of an allowed format; nothing the size of the picture is allocated.
+
+    Raises:
+        ImageDecodeError: With reason ``empty``, ``not_an_image``, ``unsupported_format``,
+            ``corrupt_header``, ``too_many_pixels``, ``animated`` or ``unsupported_pixels``.
+    """
+    format_ = _allowed_format(data)
+    structure = _scan(format_, data)
+    if structure is not None:
+        _check_structure(structure, max_pixels)
+        data = _without(data, structure.metadata)
+    with _faults("corrupt_header"):
+        image = _OPENERS[format_](io.BytesIO(data))
+        if structure is None:
+            structure = _structure_from_pillow(format_, image, data)
+            _check_structure(structure, max_pixels)
+    _check_mode(format_, image.mode)
+    return OpenedImage(format_, structure, image)
+
+
+def sniff(data: bytes) -> str | None:
+    """The name of the image format that the first bytes announce; None for anything else."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    if data[4:8] == b"ftyp":
+        length = int.from_bytes(data[:4], "big")
+        brands = {data[8:12], *(data[at : at + 4] for at in range(16, min(length, 256), 4))}
+        if brands & {b"avif", b"avis"}:
+            return "AVIF"
+        return "HEIC" if brands & _HEIC_BRANDS else None
+    return next((name for magic, name in _MAGIC if data.startswith(magic)), None)
+
+
+def _allowed_format(data: bytes) -> str:
+    if not data:
+        raise ImageDecodeError("empty", "the file has no bytes")
+    format_ = sniff(data)
+    if format_ is None:
+        raise ImageDecodeError("not_an_image", "no image format begins like this")
+    if format_ not in _OPENERS or (format_ == "AVIF" and not features.check("avif")):
+        raise ImageDecodeError("unsupported_format", f"{format_} is not read here")
+    return format_
+
+
+def _scan(format_: str, data: bytes) -> Structure | None:
+    try:
+        return _SCANNERS[format_](data) if format_ in _SCANNERS else None
+    except BrokenStructureError as error:
+        raise ImageDecodeError("corrupt_header", str(error)) from error
+
+
+def _check_structure(structure: Structure, max_pixels: int) -> None:
+    width, height = structure.width, structure.height
+    if min(width, height) < 1:
+        raise ImageDecodeError("corrupt_header", f"the size is {width} x {height}")
+    if width * height > max_pixels:
+        message = f"{width} x {height} is more than {max_pixels:,} pixels"
+        raise ImageDecodeError("too_many_pixels", message)
+    if structure.frames != 1:
+        raise ImageDecodeError("animated", f"{structure.frames} frames")
+
+
+def _check_mode(format_: str, mode: str) -> None:
+    # Pillow calls a 16-bit PGM "I"; elsewhere "I" and "F" have no range that says what is white.
+    if mode not in _EIGHT_BIT | _SIXTEEN_BIT and (format_, mode) != ("PPM", "I"):
+        message = f"{format_} with pixels of mode {mode}: their range is unknown"
+        raise ImageDecodeError("unsupported_pixels", message)
+
+
+def _without(data: bytes, spans: tuple[tuple[int, int], ...]) -> bytes:
+    if not spans:
+        return data
+    kept, position = [], 0
+    for start, end in spans:
+        kept.append(data[position:start])
+        position = end
+    return b"".join([*kept, data[position:]])
+
+
+def _structure_from_pillow(format_: str, image: ImageFile, data: bytes) -> Structure:
+    width, height = image.size
+    complete, turned, frames = True, 1, 1
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        width, height = int(image.tag_v2[256]), int(image.tag_v2[257])
+        turned, complete = _tiff_orientation(image), _tiff_complete(image, len(data))
+    elif format_ == "AVIF":
+        frames = int(getattr(image, "n_frames", 1))
+        turned, complete = orientation(image.info.get("exif", b"")), boxes_complete(data)
+    else:
+        complete = _raw_complete(image, len(data))
+    return Structure(width, height, turned, frames, complete)
+
+
+def _tiff_orientation(image: TiffImagePlugin.TiffImageFile) -> int:
+    value = image.tag_v2.get(0x0112)
+    if value is None:
+        return orientation(b"", image.info.get("xmp", b""))
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _tiff_complete(image: TiffImagePlugin.TiffImageFile, size: int) -> bool:
+    """Whether all strips or tiles lie inside the file; only the first page is looked at."""
+    for offsets, lengths in ((273, 279), (324, 325)):
+        starts, counts = image.tag_v2.get(offsets, ()), image.tag_v2.get(lengths, ())
+        if any(start + count > size for start, count in zip(starts, counts, strict=False)):
+            return False
+    return True
+
+
+def _raw_complete(image: ImageFile, size: int) -> bool:
+    """Whether an uncompressed BMP or PPM has as many bytes as its rows need."""
+    tile = image.tile[0]
+    width, height = image.size
+    arguments = tile.args if isinstance(tile.args, tuple) else (tile.args,)
+    if image.format == "BMP" and tile.codec_name == "raw":
+        return tile.offset + int(arguments[1]) * height <= size
+    if tile.codec_name == "raw" and image.mode == "1":
+        return tile.offset + (width + 7) // 8 * height <= size
+    if tile.codec_name in ("raw", "ppm"):
+        wide = arguments[0] == "I;16B" or (tile.codec_name == "ppm" and int(arguments[1]) > 255)
+        samples = width * height * len(image.getbands())
+        return tile.offset + samples * (2 if wide else 1) <= size
+    return True
+
+
+def _eight_or_sixteen_bit(image: ImageFile) -> Image.Image:
+    image.load()
+    image.info.pop("transparency", None)  # alpha in a palette is dropped like any other
+    if image.mode in _SIXTEEN_BIT or image.mode in ("I", "RGB"):
+        return image
+    return image.convert("RGB")
+
+
+def _rgb(image: Image.Image, opened: OpenedImage) -> NDArray[np.uint8]:
+    """H x W x 3; 16-bit grey is scaled, so that its largest value becomes 255."""
+    if image.mode == "RGB":
+        return np.asarray(image)
+    largest = (1 << opened.grey_bits) - 1
+    grey_HW = np.asarray(image).astype(np.uint32)
+    grey_HW = np.minimum((grey_HW * 255 + largest // 2) // largest, 255)
+    return np.repeat(grey_HW.astype(np.uint8)[..., None], 3, axis=2)
+
+
+def _upright(image_HWC: NDArray[np.uint8], turned: int) -> NDArray[np.uint8]:
+    """Undo EXIF orientation ``turned``: the first row and column end up where they belong."""
+    if turned >= 5:
+        image_HWC = image_HWC.transpose(1, 0, 2)
+    if turned in (3, 4, 7, 8):
+        image_HWC = image_HWC[::-1]
+    if turned in (2, 3, 6, 7):
+        image_HWC = image_HWC[:, ::-1]
+    return image_HWC
+
+
+@contextmanager
+def _faults(reason: str) -> Iterator[None]:
+    """Turn what Pillow raises on broken files into a reason; nothing else is done inside."""
+    try:
+        yield
+    except ImageDecodeError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageDecodeError("too_many_pixels", str(error)) from error
+    except _PILLOW_FAULTS as error:
+        text = f"{type(error).__name__}: {error}"
+        if reason == "decode_failed" and "truncated" in str(error):
+            reason = "truncated"
+        raise ImageDecodeError(reason, text) from error

@@ -1,0 +1,133 @@
+"""The files of data sets, where they lie: list, open and read them, never write.
+
+What goes wrong with the file system while one is read is a StorageError, and so cannot be mistaken
+for a fault of the archive inside.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+from pipeline.filesystems import (
+    checked_file,
+    filesystem,
+    is_local,
+    local_file,
+    ordinary_errors,
+    public_uri,
+)
+
+BUFFER_BYTES = 1 << 20
+STREAM_AHEAD_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """A file in a folder that is read as a source.
+
+    Attributes:
+        path: Below the folder, with ``/``.
+        uri: Where to open it.
+        kind: ``link`` and ``other`` (a device, a socket) are not to be opened.
+    """
+
+    path: str
+    uri: str
+    bytes: int
+    kind: Literal["file", "link", "other"] = "file"
+
+
+def open_uri(uri: str) -> BinaryIO:
+    """A source file or archive for reading, best from front to back; the caller closes it.
+
+    What goes wrong while it is read is a StorageError, and so cannot be mistaken for a fault of
+    the archive inside.
+    """
+    what = public_uri(uri)
+    with ordinary_errors(what):
+        if is_local(uri):
+            raw: Any = local_file(uri).open("rb", buffering=0)
+        else:
+            fs, path = filesystem(uri)
+            raw = fs.open(path, "rb", block_size=STREAM_AHEAD_BYTES, cache_type="readahead")
+    return checked_file(raw, what, buffer_bytes=BUFFER_BYTES)
+
+
+def read_uri(uri: str) -> bytes:
+    """A whole source file."""
+    with ordinary_errors(public_uri(uri)):
+        if is_local(uri):
+            return local_file(uri).read_bytes()
+        fs, path = filesystem(uri)
+        return bytes(fs.cat_file(path))
+
+
+def read_range(uri: str, offset: int, length: int) -> bytes:
+    """``length`` bytes from ``offset``; fewer where the file ends before."""
+    with ordinary_errors(public_uri(uri)):
+        if is_local(uri):
+            with local_file(uri).open("rb", buffering=0) as file:
+                file.seek(offset)
+                return file.read(length)
+        fs, path = filesystem(uri)
+        return bytes(fs.cat_file(path, start=offset, end=offset + length))
+
+
+def is_folder(uri: str) -> bool:
+    """Whether a source is a folder rather than a file.
+
+    Raises:
+        FileNotFoundError: It is neither.
+    """
+    with ordinary_errors(public_uri(uri)):
+        if is_local(uri):
+            path = local_file(uri)
+            path.stat()
+            return path.is_dir()
+        fs, path_there = filesystem(uri)
+        return bool(fs.info(path_there)["type"] == "directory")
+
+
+def walk_folder(uri: str) -> Iterator[FoundFile]:
+    """Every file below a folder, folder by folder in the order of names; links are not followed.
+
+    One folder is listed at a time, so that memory is bounded by the largest one.
+    """
+    if is_local(uri):
+        yield from _walk_local(local_file(uri), "")
+    else:
+        fs, root = filesystem(uri)
+        yield from _walk_remote(fs, root.rstrip("/"), "")
+
+
+def _walk_local(folder: Path, above: str) -> Iterator[FoundFile]:
+    with ordinary_errors(str(folder)):
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    for entry in entries:
+        path = f"{above}{entry.name}"
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk_local(Path(entry.path), f"{path}/")
+        elif entry.is_file(follow_symlinks=False):
+            with ordinary_errors(entry.path):
+                size = entry.stat(follow_symlinks=False).st_size
+            yield FoundFile(path, entry.path, size)
+        else:
+            kind: Literal["link", "other"] = "link" if entry.is_symlink() else "other"
+            yield FoundFile(path, entry.path, 0, kind)
+
+
+def _walk_remote(fs: Any, folder: str, above: str) -> Iterator[FoundFile]:
+    with ordinary_errors(public_uri(str(fs.unstrip_protocol(folder)))):
+        entries = sorted(fs.ls(folder, detail=True), key=lambda entry: str(entry["name"]))
+    for entry in entries:
+        place = str(entry["name"]).rstrip("/")
+        if place == folder:  # the empty object that marks a folder in a bucket
+            continue
+        path = f"{above}{place.rpartition('/')[2]}"
+        if entry["type"] == "directory":
+            yield from _walk_remote(fs, place, f"{path}/")
+        else:
+            uri = public_uri(str(fs.unstrip_protocol(place)))
+            yield FoundFile(path, uri, int(entry.get("size") or 0))

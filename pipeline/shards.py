@@ -1,0 +1,362 @@
+"""Image shards: a Parquet object of some hundred images with everything known about them.
+
+Any Parquet reader can use one as it is: the bytes are in the struct ``image {bytes, path}`` that
+Hugging Face `datasets` decodes by itself. A row group has 64 rows, because a reader holds at least
+one in memory (5,000-row groups cost 1.4 GB to read one image). Blobs are neither compressed nor
+counted in statistics, and come last. The same records give the same bytes, so that a run that was
+killed before its commit writes the same object again.
+
+With references in place of bytes, ``image`` is null and `load_bytes` reads ``uri, offset, length``.
+"""
+
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import ShardCorruptError
+from pipeline.identity import check_name, sha256_hex
+from pipeline.identity import shard_id as shard_id_of
+from pipeline.maps import MAP_CODEC, decode_map, decode_mask, encode_map, encode_mask, truth_digest
+from pipeline.records import Drop, Geometry, ImageHeader, ImageRecord, ShardRef, Truth
+from pipeline.storage import Store, dropped_key, image_shard_key, read_range
+
+SHARD_FORMAT = "1"
+ROW_GROUP_ROWS = 64
+_MAX_GROUP_BYTES = (1 << 31) - 1  # what one Arrow array of bytes can hold
+_PREFIX = b"factory."
+
+_IMAGE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
+IMAGE_SCHEMA = pa.schema(
+    [
+        pa.field("sample_id", pa.string(), nullable=False),
+        pa.field("sha256", pa.string(), nullable=False),
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("offset", pa.int64()),
+        pa.field("length", pa.int64(), nullable=False),
+        pa.field("licence", pa.string()),
+        pa.field("attribution", pa.string()),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("format", pa.string(), nullable=False),
+        pa.field("exif_orientation", pa.int32(), nullable=False),
+        pa.field("truth_geometry", pa.string()),
+        pa.field("truth_height", pa.int32()),
+        pa.field("truth_width", pa.int32()),
+        pa.field("truth_codec", pa.string()),
+        pa.field("truth_sha256", pa.string()),
+        pa.field("truth_map", pa.binary()),
+        pa.field("sky_mask", pa.binary()),
+        pa.field("image", _IMAGE),
+    ],
+    metadata={"huggingface": json.dumps({"info": {"features": {"image": {"_type": "Image"}}}})},
+)
+DROP_SCHEMA = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("detail", pa.string(), nullable=False),
+        pa.field("sha256", pa.string()),
+        pa.field("bytes", pa.int64()),
+    ]
+)
+_BLOBS = ("truth_map", "sky_mask", "image.bytes")
+_REPEATED = ["uri", "licence", "attribution", "format", "truth_geometry", "truth_codec"]
+_TRUTH = ("truth_map", "sky_mask")
+
+
+class ImageShardBuilder:
+    """Collects records into one shard; holds the encoded file and at most 64 records."""
+
+    def __init__(self, *, source: str, code_version: str) -> None:
+        self._source = check_name(source)
+        self._code_version = code_version
+        self._samples: list[tuple[str, ...]] = []
+        self._waiting: list[ImageRecord] = []
+        self._sink = io.BytesIO()
+        leaves = [*IMAGE_SCHEMA.names[:-1], "image.bytes", "image.path"]
+        self._writer = pq.ParquetWriter(
+            self._sink,
+            IMAGE_SCHEMA,
+            compression={leaf: "none" if leaf in _BLOBS else "zstd" for leaf in leaves},
+            use_dictionary=_REPEATED,
+            write_statistics=[leaf for leaf in leaves if leaf not in _BLOBS],
+        )
+
+    @property
+    def rows(self) -> int:
+        """Records so far."""
+        return len(self._samples)
+
+    @property
+    def bytes(self) -> int:
+        """Size so far, of the file and of what waits to go into it."""
+        return self._sink.tell() + sum(len(record.data or b"") for record in self._waiting)
+
+    def add(self, record: ImageRecord) -> None:
+        """Add the next row."""
+        truth = () if record.truth is None else (truth_digest(record.truth),)
+        self._samples.append((record.sample_id, record.sha256, *truth))
+        self._waiting.append(record)
+        if len(self._waiting) == ROW_GROUP_ROWS:
+            self._flush()
+
+    def put(self, store: Store) -> ShardRef:
+        """Finish the shard and put it as one object; the builder is spent.
+
+        The object is never replaced by the same bytes, so a committed shard is never in doubt.
+        """
+        self._flush()
+        shard_id = shard_id_of(self._samples)
+        footer = {
+            "format": SHARD_FORMAT,
+            "kind": "images",
+            "source": self._source,
+            "shard_id": shard_id,
+            "code_version": self._code_version,
+            "rows": str(self.rows),
+        }
+        self._writer.add_key_value_metadata(_prefixed(footer))
+        self._writer.close()
+        data = self._sink.getvalue()
+        key = image_shard_key(self._source, shard_id)
+        _put_once(store, key, data)
+        return ShardRef(self._source, shard_id, key, self.rows, len(data), sha256_hex(data))
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._writer.write_table(_table(self._waiting), row_group_size=ROW_GROUP_ROWS)
+            self._waiting = []
+
+
+def write_image_shard(
+    store: Store, records: Iterable[ImageRecord], *, source: str, code_version: str
+) -> ShardRef:
+    """Put one shard of all these records, in their order.
+
+    Raises:
+        ValueError: There are none, or 64 of them in a row have more than 2 GB.
+    """
+    builder = ImageShardBuilder(source=source, code_version=code_version)
+    for record in records:
+        builder.add(record)
+    if builder.rows == 0:
+        raise ValueError("a shard needs at least one record")
+    return builder.put(store)
+
+
+def read_image_rows(
+    store: Store,
+    key: str,
+    *,
+    row_groups: Sequence[int] | None = None,
+    image: bool = True,
+    truth: bool = True,
+) -> Iterator[ImageRecord]:
+    """Stream a shard row group by row group.
+
+    Args:
+        store: Where it is.
+        key: Which object.
+        row_groups: Which, in this order; None for all.
+        image: Whether to read the bytes; without them, and for rows that are references, ``data``
+            is None (`load_bytes` follows a reference).
+        truth: Whether to read ground truth.
+
+    Raises:
+        FileNotFoundError: There is no such object.
+        ShardCorruptError: It cannot be read as a shard.
+    """
+    left_out = (() if image else ("image",)) + (() if truth else _TRUTH)
+    columns = [name for name in IMAGE_SCHEMA.names if name not in left_out]
+    for row in _rows(store, key, columns=columns, row_groups=row_groups):
+        yield _record(row, key)
+
+
+def load_bytes(record: ImageRecord) -> bytes:
+    """The original bytes of a row, wherever they are, checked against its sha256.
+
+    Raises:
+        ShardCorruptError: They are not the bytes that were ingested; names where they lie.
+        FileNotFoundError: The file that the row refers to is gone.
+    """
+    data = record.data
+    if data is None:
+        data = read_range(record.uri, record.offset or 0, record.length)
+    if sha256_hex(data) != record.sha256:
+        place = "the shard" if record.data is not None else f"{record.uri} at {record.offset}"
+        raise ShardCorruptError(
+            f"sample {record.sample_id} ({record.path}): {place} has other bytes"
+        )
+    return data
+
+
+def read_sample_keys(store: Store, key: str) -> list[tuple[str, str, str | None]]:
+    """Sample id, sha256 and truth digest of each row; no blob is read."""
+    columns = ["sample_id", "sha256", "truth_sha256"]
+    return [tuple(row[name] for name in columns) for row in _rows(store, key, columns=columns)]
+
+
+def write_drops(
+    store: Store, drops: Sequence[Drop], *, source: str, shard_id: str, code_version: str
+) -> str:
+    """Put what was refused beside a shard; returns the key."""
+    footer = {
+        "format": SHARD_FORMAT,
+        "kind": "drops",
+        "source": source,
+        "shard_id": shard_id,
+        "code_version": code_version,
+        "rows": str(len(drops)),
+    }
+    schema = DROP_SCHEMA.with_metadata(_prefixed(footer))
+    sink = io.BytesIO()
+    table = pa.Table.from_pylist([asdict(drop) for drop in drops], schema=schema)
+    pq.write_table(table, sink, compression="zstd")
+    key = dropped_key(source, shard_id)
+    _put_once(store, key, sink.getvalue())
+    return key
+
+
+def read_drops(store: Store, key: str) -> Iterator[Drop]:
+    """Stream what was refused."""
+    columns = [field.name for field in fields(Drop)]
+    for row in _rows(store, key, columns=columns):
+        yield Drop(**row)
+
+
+def row_group_rows(store: Store, key: str) -> list[int]:
+    """Rows of each row group; only the footer is read."""
+    with _opened(store, key) as parquet:
+        metadata = parquet.metadata
+        return [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+
+
+def shard_footer(store: Store, key: str) -> dict[str, str]:
+    """What the shard says of itself (format, kind, source, shard_id, code_version, rows)."""
+    with _opened(store, key) as parquet:
+        metadata: Mapping[bytes, bytes] = parquet.metadata.metadata or {}
+    return {
+        name.removeprefix(_PREFIX).decode(): value.decode()
+        for name, value in metadata.items()
+        if name.startswith(_PREFIX)
+    }
+
+
+def _prefixed(footer: Mapping[str, str]) -> dict[bytes, bytes]:
+    return {_PREFIX + name.encode(): value.encode() for name, value in footer.items()}
+
+
+def _put_once(store: Store, key: str, data: bytes) -> None:
+    try:
+        store.put(key, data, exclusive=True)
+    except FileExistsError:
+        # A run that was killed left it. Other bytes under the same content id come from another
+        # version of the code, and were never committed.
+        if store.size(key) != len(data) or store.get(key) != data:
+            store.put(key, data)
+
+
+def _table(records: Sequence[ImageRecord]) -> pa.Table:
+    if sum(len(record.data or b"") for record in records) > _MAX_GROUP_BYTES:
+        raise ValueError(f"{len(records)} records of a row group have more than 2 GB")
+    rows = [_row(record) for record in records]
+    columns = {name: [row[name] for row in rows] for name in IMAGE_SCHEMA.names[:-1]}
+    arrays = [pa.array(columns[field.name], field.type) for field in list(IMAGE_SCHEMA)[:-1]]
+    return pa.Table.from_arrays([*arrays, _image_array(records)], schema=IMAGE_SCHEMA)
+
+
+def _image_array(records: Sequence[ImageRecord]) -> pa.StructArray:
+    blobs = pa.array([record.data for record in records], pa.binary())
+    paths = pa.array([record.path for record in records], pa.string())
+    by_reference = pa.array([record.data is None for record in records])
+    return pa.StructArray.from_arrays([blobs, paths], fields=list(_IMAGE), mask=by_reference)
+
+
+def _row(record: ImageRecord) -> dict[str, Any]:
+    names = ("sample_id", "sha256", "path", "uri", "offset", "length", "licence", "attribution")
+    row: dict[str, Any] = {name: getattr(record, name) for name in names}
+    return row | asdict(record.header) | _truth_columns(record.truth)
+
+
+def _truth_columns(truth: Truth | None) -> dict[str, Any]:
+    columns = [name for name in IMAGE_SCHEMA.names if name.startswith("truth_")]
+    if truth is None:
+        return dict.fromkeys([*columns, "sky_mask"])
+    height, width = truth.values_HW.shape
+    if truth.sky_HW is not None and truth.sky_HW.shape != (height, width):
+        raise ValueError(f"a sky mask {truth.sky_HW.shape} for a map {truth.values_HW.shape}")
+    return {
+        "truth_geometry": truth.geometry.value,
+        "truth_height": height,
+        "truth_width": width,
+        "truth_codec": MAP_CODEC,
+        "truth_sha256": truth_digest(truth),
+        "truth_map": encode_map(truth.values_HW),
+        "sky_mask": None if truth.sky_HW is None else encode_mask(truth.sky_HW),
+    }
+
+
+def _record(row: Mapping[str, Any], key: str) -> ImageRecord:
+    return ImageRecord(
+        sample_id=row["sample_id"],
+        sha256=row["sha256"],
+        path=row["path"],
+        uri=row["uri"],
+        offset=row["offset"],
+        length=row["length"],
+        data=(row.get("image") or {}).get("bytes"),
+        header=ImageHeader(row["width"], row["height"], row["format"], row["exif_orientation"]),
+        licence=row["licence"],
+        attribution=row["attribution"],
+        truth=_truth(row, key),
+    )
+
+
+def _truth(row: Mapping[str, Any], key: str) -> Truth | None:
+    if row.get("truth_map") is None:
+        return None
+    if row["truth_codec"] != MAP_CODEC:
+        raise ShardCorruptError(f"{key}: ground truth in the unknown codec {row['truth_codec']!r}")
+    size = {"height": row["truth_height"], "width": row["truth_width"]}
+    sky = row["sky_mask"]
+    return Truth(
+        decode_map(row["truth_map"], **size),
+        Geometry(row["truth_geometry"]),
+        None if sky is None else decode_mask(sky, **size),
+    )
+
+
+def _rows(
+    store: Store, key: str, *, columns: Sequence[str], row_groups: Sequence[int] | None = None
+) -> Iterator[dict[str, Any]]:
+    with _opened(store, key) as parquet:
+        groups = range(parquet.num_row_groups) if row_groups is None else row_groups
+        for group in groups:
+            with _corrupt(store, key):
+                rows = parquet.read_row_group(group, columns=list(columns)).to_pylist()
+            yield from rows
+
+
+@contextmanager
+def _opened(store: Store, key: str) -> Iterator[pq.ParquetFile]:
+    with store.open(key) as file:
+        with _corrupt(store, key):
+            parquet = pq.ParquetFile(file)
+        with parquet:
+            yield parquet
+
+
+@contextmanager
+def _corrupt(store: Store, key: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError, IndexError) as error:
+        raise ShardCorruptError(f"{key} in {store.uri} is no readable shard: {error}") from error

@@ -1,0 +1,74 @@
+"""Listing and reading the files of data sets, on a disk and on an fsspec file system."""
+
+import os
+import uuid
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from pipeline.errors import StorageError
+from pipeline.raw_files import is_folder, open_uri, read_range, read_uri, walk_folder
+
+
+def test_faults_while_reading_are_storage_errors(tmp_path):
+    class Failing(fsspec.implementations.memory.MemoryFile):
+        def readinto(self, buffer):
+            raise OSError(5, "input/output error")
+
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/faulty/k", b"x" * 10)
+    file = memory.store["/faulty/k"]
+    file.__class__ = Failing
+    with (
+        open_uri("memory://faulty/k") as reading,
+        pytest.raises(StorageError, match="input/output"),
+    ):
+        reading.read()
+
+
+def test_walk_is_sorted_and_does_not_follow_links(tmp_path):
+    outside = tmp_path / "outside.jpg"
+    outside.write_bytes(b"o")
+    root = tmp_path / "root"
+    (root / "b").mkdir(parents=True)
+    (root / "b" / "2.jpg").write_bytes(b"22")
+    (root / "b" / "10.jpg").write_bytes(b"1")
+    (root / "a.jpg").write_bytes(b"a")
+    (root / "link.jpg").symlink_to(outside)
+    (root / "loop").symlink_to(root)
+    os.mkfifo(root / "pipe.jpg")
+    found = list(walk_folder(str(root)))
+    assert [(file.path, file.kind) for file in found] == [
+        ("a.jpg", "file"),
+        ("b/10.jpg", "file"),
+        ("b/2.jpg", "file"),
+        ("link.jpg", "link"),
+        ("loop", "link"),
+        ("pipe.jpg", "other"),
+    ]
+    assert found[2].bytes == 2 and Path(found[2].uri) == root / "b" / "2.jpg"
+
+
+def test_walk_of_an_fsspec_folder_equals_the_local_one(tmp_path):
+    name = uuid.uuid4().hex
+    memory = fsspec.filesystem("memory")
+    for path in ("a.jpg", "b/10.jpg", "b/2.jpg"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes(path.encode())
+        memory.pipe_file(f"/{name}/{path}", path.encode())
+    local = [(file.path, file.bytes) for file in walk_folder(str(tmp_path))]
+    remote = list(walk_folder(f"memory://{name}"))
+    assert [(file.path, file.bytes) for file in remote] == local
+    assert [read_uri(file.uri) for file in remote] == [file.path.encode() for file in remote]
+
+
+def test_ranges_and_kinds(tmp_path):
+    (tmp_path / "f").write_bytes(b"0123456789")
+    fsspec.filesystem("memory").pipe_file("/ranges/f", b"0123456789")
+    for uri in (str(tmp_path / "f"), "memory://ranges/f"):
+        assert read_range(uri, 3, 4) == b"3456"
+        assert read_range(uri, 8, 4) == b"89"
+        assert not is_folder(uri) and is_folder(uri.rpartition("/")[0])
+    with pytest.raises(FileNotFoundError, match="gone"):
+        is_folder(str(tmp_path / "gone"))
