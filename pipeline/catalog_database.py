@@ -6,6 +6,7 @@ later can fail at once instead of waiting its turn. PostgreSQL locks rows, at RE
 must not lie on a network file system: its locks do not work there.
 """
 
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,18 +90,20 @@ class Database:
         except IntegrityError as error:
             msg = f"catalog {self.name} refused a row: {storable_text(str(error.orig))}"
             raise CatalogConflictError(msg) from error
-        except DBAPIError as error:
-            msg = f"catalog {self.name} did not answer: {storable_text(str(error.orig))}"
+        except (DBAPIError, sqlite3.Error) as error:
+            reason = storable_text(str(getattr(error, "orig", error)))
+            msg = f"catalog {self.name} did not answer: {reason}"
             raise StorageError(msg) from error
 
 
 def insert_if_absent(connection: Connection, table: Table, **values: Any) -> bool:
     """Insert a row unless its key is taken; True when it was inserted."""
+    key = table.primary_key.columns[0]
     if connection.dialect.name == "postgresql":
-        absent = postgresql.insert(table).values(values).on_conflict_do_nothing()
-        return connection.execute(absent).rowcount == 1
-    present = sqlite.insert(table).values(values).on_conflict_do_nothing()
-    return connection.execute(present).rowcount == 1
+        row = postgresql.insert(table).values(values).on_conflict_do_nothing().returning(key)
+    else:
+        row = sqlite.insert(table).values(values).on_conflict_do_nothing().returning(key)
+    return connection.execute(row).first() is not None
 
 
 def _parse(url: str) -> URL:
@@ -158,8 +161,8 @@ def _use_write_ahead_log(engine: Engine) -> None:
             try:
                 connection.cursor().execute("PRAGMA journal_mode = WAL").close()
                 return
-            except engine.dialect.loaded_dbapi.OperationalError:
-                if time.monotonic() > deadline:
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                     raise
                 time.sleep(0.02)
     finally:

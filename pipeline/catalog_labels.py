@@ -15,8 +15,9 @@ from pipeline.catalog_tables import (
     label_shards,
     quarantine,
 )
-from pipeline.catalog_values import check_name, differences, storable, storable_text
+from pipeline.catalog_values import differences, storable, storable_text
 from pipeline.errors import CatalogConflictError
+from pipeline.identity import check_name
 from pipeline.records import ShardRef
 
 _LABEL_COLUMNS = tuple(
@@ -49,7 +50,7 @@ def open_label_set(
     Raises:
         CatalogConflictError: It was made with another recipe; says which keys differ.
     """
-    check_name(name, what="label set")
+    check_name(name)
     values = {
         "teacher": storable_text(teacher),
         "teacher_sha256": teacher_sha256,

@@ -10,8 +10,9 @@ from pipeline.catalog_database import Database, insert_if_absent
 from pipeline.catalog_rows import EvaluationRow, ModelRow, RunRow
 from pipeline.catalog_sources import require_names
 from pipeline.catalog_tables import database_now, evaluations, models, runs, snapshots
-from pipeline.catalog_values import check_name, differences, storable, storable_text
+from pipeline.catalog_values import differences, storable, storable_text
 from pipeline.errors import CatalogConflictError, CatalogMissingError
+from pipeline.identity import check_name
 
 _MODEL_FACTS = ("sha256", "family", "geometry", "kind")
 _RUN_COLUMNS = [column for column in runs.c if column.name != "number"]
@@ -40,7 +41,7 @@ def register_model(
         CatalogConflictError: The name has other weights, family, geometry or kind.
         CatalogMissingError: No run has that id.
     """
-    check_name(name, what="model")
+    check_name(name)
     if (key is None) == (uri is None):
         msg = f"model {name!r} needs either a key inside the store or a URI"
         raise ValueError(msg)

@@ -128,6 +128,7 @@ class LabelProgress:
         pending: Shards that can be leased now, those with an expired lease too.
         leased: Shards somebody holds.
         images: In all planned shards; those of done shards are labelled or quarantined.
+        images_left: In pending and leased shards.
     """
 
     pending: int
@@ -135,6 +136,7 @@ class LabelProgress:
     done: int
     failed: int
     images: int
+    images_left: int
     labelled: int
     quarantined: Mapping[str, int]
 

@@ -10,8 +10,9 @@ from sqlalchemy import Connection, Table, func, select
 from pipeline.catalog_database import Database, insert_if_absent
 from pipeline.catalog_rows import SourceRow
 from pipeline.catalog_tables import database_now, image_drops, image_shards, sources
-from pipeline.catalog_values import check_name, differences, storable_text
+from pipeline.catalog_values import differences, storable_text
 from pipeline.errors import CatalogConflictError, CatalogMissingError
+from pipeline.identity import check_name
 from pipeline.records import Role, ShardRef
 
 SHARD_COLUMNS = (
@@ -42,7 +43,7 @@ def register_source(
     Raises:
         CatalogConflictError: It has another role, licence or attribution.
     """
-    check_name(name, what="source")
+    check_name(name)
     given = {"role": Role(role).value, "licence": licence, "attribution": attribution}
     place = {"uri": storable_text(uri), "layout": layout}
     with database.write() as connection:

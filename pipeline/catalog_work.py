@@ -41,7 +41,8 @@ def plan_work(database: Database, label_set: str, sources: Sequence[str]) -> int
         require_names(connection, tables.sources, sources, what="source")
         one_planner = select(label_sets.c.name).where(label_sets.c.name == label_set)
         connection.execute(one_planner.with_for_update(key_share=True))
-        return connection.execute(insert(work).from_select(columns, missing)).rowcount
+        added = insert(work).from_select(columns, missing)
+        return connection.execute(added.execution_options(preserve_rowcount=True)).rowcount
 
 
 def progress(
@@ -75,10 +76,15 @@ def progress(
         rows = connection.execute(states).all()
         quarantined = quarantined_of(connection, label_set, sources)
     shards = {"pending": 0, "leased": 0, "done": 0, "failed": 0}
-    for state, has_expired, count, _, _ in rows:
+    images = images_left = labelled = 0
+    for state, has_expired, count, all_rows, labelled_rows in rows:
         shards["pending" if has_expired else state] += count
-    images, labelled = (sum(int(row[column]) for row in rows) for column in (3, 4))
-    return LabelProgress(**shards, images=images, labelled=labelled, quarantined=quarantined)
+        images += int(all_rows)
+        images_left += int(all_rows) if state in {"pending", "leased"} else 0
+        labelled += int(labelled_rows)
+    return LabelProgress(
+        **shards, images=images, images_left=images_left, labelled=labelled, quarantined=quarantined
+    )
 
 
 def retry_failed(database: Database, label_set: str, sources: Sequence[str] | None = None) -> int:

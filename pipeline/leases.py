@@ -31,6 +31,16 @@ from pipeline.catalog_values import counts, storable_text
 from pipeline.errors import LeaseLostError, ShardCorruptError
 from pipeline.records import LabelManifest, ShardRef
 
+__all__ = [
+    "WorkLease",
+    "charge",
+    "commit_label_shard",
+    "lease",
+    "release",
+    "release_owner",
+    "renew",
+]
+
 _ERROR_CHARACTERS = 4000
 _FREE = {"state": "pending", "owner": None, "lease_until": None}
 

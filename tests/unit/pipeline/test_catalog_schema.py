@@ -1,0 +1,105 @@
+"""The migrations give the schema that the code describes, once, and only to catalogs they know."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, inspect, text
+
+from pipeline import catalog_schema
+from pipeline.catalog import Catalog
+from pipeline.catalog_schema import VERSION_TABLE
+from pipeline.catalog_tables import metadata
+from pipeline.errors import CatalogConflictError
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_migrations_give_the_tables_of_the_code(catalog_url):
+    with Catalog.open(catalog_url) as catalog, catalog.read() as connection:
+        options = {
+            "version_table": VERSION_TABLE,
+            "compare_type": True,
+            "compare_server_default": True,
+        }
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, metadata) == []
+
+
+def test_migrations_give_the_same_constraints_too(tmp_path):
+    """Alembic does not compare check constraints; SQLite keeps each table as it was written."""
+    with Catalog.open(f"sqlite:///{tmp_path / 'migrated.sqlite'}") as catalog:
+        migrated = _definitions(catalog._reader)
+    engine = create_engine("sqlite://")
+    metadata.create_all(engine)
+    described = _definitions(engine)
+    engine.dispose()
+    assert migrated == described
+    assert any("CHECK" in part for part in described["table sources"])
+
+
+def _definitions(engine):
+    with engine.connect() as connection:
+        rows = connection.execute(text("SELECT type || ' ' || name, sql FROM sqlite_master"))
+        return {name: _parts(sql) for name, sql in rows if sql and VERSION_TABLE not in name}
+
+
+def _parts(sql):
+    """Constraints are written in any order."""
+    return sorted(" ".join(sql.split()).removesuffix(" )").split(", CONSTRAINT "))
+
+
+def test_opening_again_changes_nothing(catalog_url, monkeypatch):
+    with Catalog.open(catalog_url) as catalog:
+        catalog.register_source("street", role="unlabelled", uri="/data", layout="images")
+
+    def refuse(*arguments):
+        raise AssertionError("an up-to-date catalog was migrated")
+
+    monkeypatch.setattr(catalog_schema.command, "upgrade", refuse)
+    with Catalog.open(catalog_url) as catalog:
+        assert [source.name for source in catalog.sources()] == ["street"]
+
+
+def test_a_catalog_of_newer_code_is_refused_by_name(catalog_url):
+    with Catalog.open(catalog_url) as catalog, catalog.write() as connection:
+        connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
+    with pytest.raises(CatalogConflictError, match=r"schema '9999'.*newer code"):
+        Catalog.open(catalog_url)
+
+
+def test_a_migration_that_fails_leaves_nothing_behind(catalog_url, monkeypatch):
+    """Half a schema would be taken for a whole one, or block the next attempt."""
+    upgrade = catalog_schema.command.upgrade
+
+    def fail_at_the_end(config, revision):
+        upgrade(config, revision)
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(catalog_schema.command, "upgrade", fail_at_the_end)
+    with pytest.raises(RuntimeError):
+        Catalog.open(catalog_url)
+    engine = create_engine(catalog_url)
+    assert inspect(engine).get_table_names() == []
+    engine.dispose()
+    monkeypatch.undo()
+    with Catalog.open(catalog_url) as catalog:
+        assert catalog.sources() == []
+
+
+def test_the_migrations_are_part_of_the_package():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert "migrations/*.mako" in project["tool"]["setuptools"]["package-data"]["pipeline"]
+    for package in ("migrations", "migrations/versions"):
+        assert (ROOT / "pipeline" / package / "__init__.py").is_file()
+
+
+def test_importing_the_catalog_opens_nothing(tmp_path):
+    code = "import pipeline.catalog, pipeline.lineage, os; assert not os.listdir('.')"
+    subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, check=True, env={"PYTHONPATH": str(ROOT)}
+    )
