@@ -1,0 +1,182 @@
+"""`factory label` on a real Ray: whole sets, killed drivers, bad images, wrong use."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jobs.ingest import ingest
+
+from jobs.config import IngestConfig, LabelConfig
+from jobs.errors import ConfigError
+from jobs.label import label
+from jobs.workspace import open_workspace
+from model.errors import CheckpointError
+from pipeline.catalog import Catalog
+from pipeline.errors import CatalogConflictError, CatalogMissingError
+from pipeline.labels import read_label_rows
+from pipeline.shards import read_image_rows
+from pipeline.storage import Store
+from tests.factories import png, tiny_teacher
+
+pytestmark = pytest.mark.integration
+
+FACTORY = Path(sys.executable).parent / "factory"
+SHARD_IMAGES = 4
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_teacher(tmp_path_factory.mktemp("models") / "teacher")
+
+
+def make_source(folder: Path, count: int) -> Path:
+    """Images of two sizes; number 5 has an intact header and end, and garbage between."""
+    pictures = folder / "pictures"
+    pictures.mkdir()
+    for index in range(count):
+        data = png(index, width=64 if index % 3 else 48)
+        if index == 5:
+            middle = len(data) // 2
+            data = data[:middle] + bytes(64) + data[middle + 64 :]
+        (pictures / f"{index:04d}.png").write_bytes(data)
+    return pictures
+
+
+def prepared(folder: Path, count: int) -> dict[str, Any]:
+    """A store with one ingested source; the settings that name it."""
+    where: dict[str, Any] = {"store": str(folder / "store")}
+    ingest(
+        IngestConfig(
+            uri=str(make_source(folder, count)),
+            source="pictures",
+            shard_images=SHARD_IMAGES,
+            **where,
+        )
+    )
+    return where
+
+
+def labels_of(store: Store, catalog: Catalog, label_set: str) -> dict[str, tuple[Any, ...]]:
+    """Every label by sample id; fails on one that is there twice or lies in the wrong place."""
+    found: dict[str, tuple[Any, ...]] = {}
+    for row in catalog.label_shards(label_set):
+        images = list(read_image_rows(store, row.shard.key))
+        labels = list(read_label_rows(store, row.key))
+        assert [item.sample_id for item in images] == [item.sample_id for item in labels]
+        for item in labels:
+            assert item.sample_id not in found
+            found[item.sample_id] = (item.status, item.reason, item.disparity, item.maximum)
+    return found
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_every_image_is_labelled_or_quarantined_and_a_second_run_has_nothing_to_do(
+    tmp_path: Path, teacher: Path
+) -> None:
+    where = prepared(tmp_path, 18)
+    config = LabelConfig(sources=("pictures",), teacher=str(teacher), label_set="set", **where)
+    summary = label(config)
+    assert summary["shards_done"] == 5
+    assert summary["shards_failed"] == 0
+    assert summary["labelled"] == 17
+    assert sum(summary["quarantined"].values()) == 1
+    assert summary["images_per_s"] > 0
+    assert summary["forward_images_per_s"] > 0
+    with open_workspace(config) as workspace:
+        found = labels_of(workspace.store, workspace.catalog, "set")
+        assert len(found) == 18
+        assert workspace.catalog.label_set("set").teacher_sha256
+
+    again = label(config)
+    assert (again["shards_done"], again["shards_skipped"]) == (5, 5)
+    assert again["images_per_s"] is None
+
+    (tmp_path / "pictures" / "new.png").write_bytes(png(99))
+    ingest(IngestConfig(uri=str(tmp_path / "pictures"), source="pictures", **where))
+    grown = label(config)
+    assert (grown["shards_done"], grown["shards_skipped"], grown["labelled"]) == (6, 5, 18)
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_wrong_use_is_refused_by_name(tmp_path: Path, teacher: Path) -> None:
+    where = prepared(tmp_path, 4)
+    good = {"sources": ("pictures",), "teacher": str(teacher), "label_set": "set", **where}
+    label(LabelConfig(**good))
+    with pytest.raises(CatalogConflictError, match="side"):
+        label(LabelConfig(**good | {"size": 56}))
+    with pytest.raises(CatalogMissingError, match="picture"):
+        label(LabelConfig(**good | {"sources": ("picture",)}))
+    with pytest.raises(ConfigError) as refused:
+        label(LabelConfig(**good | {"bits": 9, "batch_size": 0}))
+    assert len(refused.value.problems) == 2
+    with pytest.raises(CheckpointError):
+        label(LabelConfig(**good | {"teacher": str(tmp_path / "pictures")}))
+
+
+@pytest.fixture
+def process_group() -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Drivers started by a test; whatever is left of them is killed after it."""
+    started: list[subprocess.Popen[bytes]] = []
+    yield started
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+@pytest.mark.timeout(600)
+def test_a_killed_driver_loses_nothing_and_labels_nothing_twice(
+    tmp_path: Path, teacher: Path, process_group: list[subprocess.Popen[bytes]]
+) -> None:
+    where = prepared(tmp_path, 240)
+    command = [
+        str(FACTORY),
+        "label",
+        "pictures",
+        "--teacher",
+        str(teacher),
+        "--label-set",
+        "killed",
+    ]
+    environment = {**os.environ, "FACTORY_STORE": where["store"]}
+    config = LabelConfig(sources=("pictures",), teacher=str(teacher), **where)
+
+    with open_workspace(config) as workspace:
+        driver = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+        process_group.append(driver)
+        done = wait_until_some_shards_are_done(workspace.catalog, driver)
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+        assert 0 < done < 60, "the driver must be killed in the middle"
+
+        finished = subprocess.run(command, env=environment, capture_output=True, timeout=300)
+        assert finished.returncode == 0, finished.stderr.decode()
+        progress = workspace.catalog.progress("killed")
+        assert (progress.done, progress.pending, progress.leased, progress.failed) == (60, 0, 0, 0)
+        assert progress.labelled + sum(progress.quarantined.values()) == 240
+
+        command[-1] = "undisturbed"
+        subprocess.run(command, env=environment, capture_output=True, check=True, timeout=300)
+        killed = labels_of(workspace.store, workspace.catalog, "killed")
+        undisturbed = labels_of(workspace.store, workspace.catalog, "undisturbed")
+    assert len(killed) == 240
+    assert killed == undisturbed
+
+
+def wait_until_some_shards_are_done(catalog: Catalog, driver: subprocess.Popen[bytes]) -> int:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and driver.poll() is None:
+        try:
+            done = catalog.progress("killed").done
+        except CatalogMissingError:
+            done = 0
+        if done >= 3:
+            return done
+        time.sleep(0.02)
+    raise AssertionError(f"the driver ended early or hung (exit status {driver.poll()})")
