@@ -1,0 +1,1 @@
+"""Little procedural worlds with exact depth: patterns, things, scenes, and a ray caster."""
