@@ -18,7 +18,9 @@ from sqlalchemy import select
 from pipeline.catalog import Catalog
 from pipeline.catalog_tables import image_shards, label_sets, models, runs, snapshots, sources
 from pipeline.errors import CatalogConflictError, CatalogMissingError
-from pipeline.lineage_steps import BACK, FORWARD, Node, Ref, Step
+from pipeline.lineage_back import BACK
+from pipeline.lineage_forward import FORWARD
+from pipeline.lineage_nodes import Node, Ref, Step
 
 _NAMES = {
     "source": sources.c.name,

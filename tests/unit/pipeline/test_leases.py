@@ -247,7 +247,8 @@ def test_62_000_shards_are_planned_and_leased_through_an_index(tmp_path):
         with catalog.write() as connection:
             connection.execute(
                 text(
-                    "WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 62000)"
+                    "WITH RECURSIVE n(i) AS"
+                    " (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 62000)"
                     " INSERT INTO image_shards SELECT i, 's' || i, source, run_id, key || i, rows,"
                     " bytes, sha256 || i, committed_at FROM n, image_shards WHERE number = 1"
                 )
@@ -430,7 +431,7 @@ def run_machine(url, *, examples, steps):
 
 
 def test_any_sequence_of_events_loses_and_doubles_nothing_sqlite(tmp_path):
-    run_machine(f"sqlite:///{tmp_path / 'catalog.sqlite'}", examples=50, steps=40)
+    run_machine(f"sqlite:///{tmp_path / 'catalog.sqlite'}", examples=30, steps=40)
 
 
 def test_any_sequence_of_events_loses_and_doubles_nothing_postgres(postgres_url):

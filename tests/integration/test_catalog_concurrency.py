@@ -1,0 +1,210 @@
+"""Real processes on one catalog: each shard exactly once, and one schema however many open it."""
+
+import json
+import subprocess
+import sys
+import threading
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from pipeline.catalog import Catalog
+from pipeline.errors import CatalogConflictError, LeaseLostError
+from tests.catalog_factories import (
+    begin_ingest,
+    expire_leases,
+    fill_source,
+    image_shard,
+    manifest,
+    open_label_set,
+)
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).resolve().parents[2]
+PROCESSES = 8
+
+# A driver: leases a few, forgets some (as if it had died with them), commits the others.
+DRIVER = """
+import json, random, sys
+from pipeline.catalog import Catalog
+from tests.catalog_factories import manifest
+url, owner = sys.argv[1:]
+chance = random.Random(owner)
+committed = []
+print("ready", flush=True)
+sys.stdin.readline()
+with Catalog.open(url) as catalog:
+    while True:
+        leases = catalog.lease("v1", owner=owner, limit=3, ttl_s=60.0)
+        for lease in leases:
+            fate = chance.random()
+            if fate < 0.1:
+                catalog.release(lease)
+            elif fate < 0.2:
+                catalog.charge(lease, "killed", max_attempts=1000)
+            else:
+                catalog.commit_label_shard(lease, manifest(lease, blank=1))
+                committed.append(lease.shard.shard_id)
+        catalog.renew("v1", owner=owner, ttl_s=60.0)
+        if not leases:
+            break
+print(json.dumps(committed))
+"""
+
+# The first opening of a catalog, and a source that all of them register.
+OPENER = """
+import sys
+from pipeline.catalog import Catalog
+print("ready", flush=True)
+sys.stdin.readline()
+with Catalog.open(sys.argv[1]) as catalog:
+    catalog.register_source("street", role="unlabelled", uri="/x", layout="images", licence="MIT")
+"""
+
+
+def run_together(script, url, count):
+    """Start processes, let all go at once when they have imported what they need."""
+    command = [sys.executable, "-W", "error", "-c", script, url]
+    running = [
+        subprocess.Popen(
+            [*command, *([] if script is OPENER else [f"driver:{number}"])],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(count)
+    ]
+    for process in running:
+        assert process.stdout.readline() == "ready\n", process.stderr.read()
+    for process in running:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    answers = [process.communicate(timeout=120) for process in running]
+    assert [
+        (process.returncode, err) for process, (_, err) in zip(running, answers, strict=True)
+    ] == [(0, "")] * count
+    return [out for out, _ in answers]
+
+
+def test_eight_processes_label_each_shard_exactly_once(catalog_url):
+    with Catalog.open(catalog_url) as catalog:
+        shards = fill_source(catalog, "street", 120)
+        open_label_set(catalog, "v1")
+        catalog.plan_work("v1", ["street"])
+        answers = run_together(DRIVER, catalog_url, PROCESSES)
+        # What one released in the last moment may be left over when the others have ended.
+        for lease in catalog.lease("v1", owner="last", limit=120, ttl_s=60.0):
+            catalog.commit_label_shard(lease, manifest(lease, blank=1))
+            answers.append(json.dumps([lease.shard.shard_id]))
+        committed = Counter(shard for answer in answers for shard in json.loads(answer))
+        assert committed == Counter(shard.shard_id for shard in shards)
+        assert [row.shard for row in catalog.label_shards("v1")] == shards
+        progress = catalog.progress("v1")
+        assert (progress.done, progress.pending, progress.leased) == (120, 0, 0)
+        assert (progress.labelled, progress.quarantined) == (1080, {"blank": 120})
+
+
+def test_several_processes_may_open_a_new_catalog_at_once(catalog_url):
+    run_together(OPENER, catalog_url, 4)
+    with Catalog.open(catalog_url) as catalog:
+        assert [(source.name, source.licence) for source in catalog.sources()] == [
+            ("street", "MIT")
+        ]
+
+
+def at_once(*calls):
+    """Run calls in threads that begin together; the result or the error of each."""
+    barrier = threading.Barrier(len(calls))
+    results = [None] * len(calls)
+
+    def run(number):
+        barrier.wait()
+        try:
+            results[number] = calls[number]()
+        except (CatalogConflictError, LeaseLostError) as error:
+            results[number] = error
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(len(calls))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+def test_of_two_that_begin_to_ingest_one_wins(catalog_url):
+    with Catalog.open(catalog_url) as catalog:
+        catalog.register_source("street", role="unlabelled", uri="/x", layout="images")
+        for _ in range(5):
+            begin = partial(begin_ingest, catalog, "street")
+            results = at_once(*(partial(begin, owner=owner) for owner in "abcd"))
+            losers = [result for result in results if isinstance(result, CatalogConflictError)]
+            assert len(losers) == 3
+            (winner,) = [result for result in results if result not in losers]
+            catalog.finish_ingest(winner, {})
+
+
+def inherit(catalog, zombie):
+    for lease in catalog.lease("v1", owner="heir", limit=9, ttl_s=60.0):
+        if lease.shard == zombie.shard:
+            catalog.commit_label_shard(lease, manifest(lease))
+        else:
+            catalog.release(lease)
+
+
+def test_of_a_zombie_and_its_heir_one_commits(catalog_url):
+    with Catalog.open(catalog_url) as catalog:
+        fill_source(catalog, "street", 6)
+        open_label_set(catalog, "v1")
+        catalog.plan_work("v1", ["street"])
+        for _ in range(6):
+            (zombie,) = catalog.lease("v1", owner="zombie", limit=1, ttl_s=60.0)
+            expire_leases(catalog, "zombie")
+
+            late, _ = at_once(
+                partial(catalog.commit_label_shard, zombie, manifest(zombie)),
+                partial(inherit, catalog, zombie),
+            )
+            (row,) = [x for x in catalog.label_shards("v1") if x.shard == zombie.shard]
+            winner = "zombie" if late is None else "heir"
+            assert row.key.endswith(f"{winner}.parquet")
+        assert len(catalog.label_shards("v1")) == 6
+
+
+def test_planners_renewers_and_undertakers_do_not_block_each_other(catalog_url):
+    """On PostgreSQL rows locked in different orders would end one of these in a deadlock."""
+    with Catalog.open(catalog_url) as catalog:
+        fill_source(catalog, "street", 40)
+        open_label_set(catalog, "v1")
+
+        def repeat(action):
+            return lambda: [action() for _ in range(8)]
+
+        results = at_once(
+            repeat(lambda: catalog.plan_work("v1", ["street"])),
+            repeat(lambda: catalog.plan_work("v1", ["street"])),
+            repeat(lambda: catalog.lease("v1", owner="a", limit=30, ttl_s=60.0)),
+            repeat(lambda: catalog.renew("v1", owner="a", ttl_s=60.0)),
+            repeat(lambda: catalog.release_owner("v1", "a")),
+        )
+        assert sum(map(sum, results[:2])) == 40
+        assert catalog.progress("v1").images == 400
+
+
+def test_the_same_things_registered_at_once_are_there_once(catalog_url):
+    with Catalog.open(catalog_url) as catalog:
+        fill_source(catalog, "street", 50)
+        lease = begin_ingest(catalog, "street")
+        shard = image_shard("street", 99)
+        commit = partial(catalog.commit_image_shard, lease, shard, dropped={"tiny": 1})
+        assert sorted(at_once(*[commit] * 4)) == [False, False, False, True]
+        pin = partial(catalog.pin_snapshot, labelled=["street"], pseudo=[])
+        assert len({snapshot.snapshot_id for snapshot in at_once(*[pin] * 4)}) == 1
+        opened = at_once(*[lambda: open_label_set(catalog, "v1")] * 4)
+        assert opened == [catalog.label_set("v1")] * 4
+        assert catalog.source("street").dropped == {"tiny": 1}
