@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ class _End:
     error: BaseException | None = None
 
 
-def prefetched(items: Iterator[Item], *, depth: int) -> Iterator[Item]:
+def prefetched(items: Iterator[Item], *, depth: int) -> Generator[Item]:
     """Yield the same items in the same order; at most ``depth`` wait.
 
     An exception of ``items`` is raised where its item would have come. Closing this generator stops

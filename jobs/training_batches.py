@@ -1,13 +1,13 @@
 """Batches for training: ground truth and pseudo-labels from the store, mixed as the recipe says."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
-from model.batches import Batch, Sample, collate, prepare_sample, to_target
+from model.batches import Batch, Interpolation, Sample, collate, prepare_sample, to_target
 from model.recipes import Recipe
 from pipeline.storage import Store
 from pipeline.training_input import (
@@ -56,7 +56,7 @@ class TrainingBatches:
     threads: int
     skipped: Counter[str]
 
-    def batches_from(self, cursors: Mapping[str, Cursor]) -> Iterator[TrainingBatch]:
+    def batches_from(self, cursors: Mapping[str, Cursor]) -> Generator[TrainingBatch]:
         """Batches after some cursors, by kind; a kind that is missing starts at its beginning."""
         counts = self._counts()
         streams = {kind: self._stream(kind).rows_from(cursors.get(kind, START)) for kind in counts}
@@ -105,7 +105,7 @@ def _prepare(
     *,
     size: int,
     flip_probability: float,
-    interpolation: str,
+    interpolation: Interpolation,
 ) -> Sample:
     target_HW = to_target(row.truth.values_HW, row.truth.geometry, sky_HW=row.truth.sky_HW)
     return prepare_sample(

@@ -10,12 +10,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from model.depth_model import save_depth_model
 from model.student import FrozenEncoder, TrainableDepth, build_network
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
@@ -24,15 +23,15 @@ from jobs.models import ModelLocation, fetch_model
 from jobs.prefetch import prefetched
 from jobs.run_files import RunFiles
 from jobs.training_batches import TrainingBatch, TrainingBatches
-from model.recipes import Recipe
-from model.training import (
+from model.depth_model import save_depth_model
+from model.optimisation import (
     Optimisation,
-    TrainingStep,
     build_optimiser,
-    fit,
     load_training_state,
     training_state,
 )
+from model.recipes import Recipe
+from model.training import TrainingStep, fit
 from pipeline.storage import Store, model_prefix
 from pipeline.training_input import Cursor, TrainingShard
 
@@ -225,9 +224,7 @@ class _Progress:
             "seed": self.job.seed,
             "steps": self.job.steps,
             "workers": self.worker.world_size,
-            "batch_size": self.job.recipe.batch_size,
-            "size": self.job.recipe.size,
-            "learning_rate": self.job.recipe.learning_rate,
+            **asdict(self.job.recipe),
         }
 
     def _gather(self, mine: dict[str, Any]) -> list[dict[str, Any]]:

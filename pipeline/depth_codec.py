@@ -69,14 +69,15 @@ def error_bound(minimum: float, maximum: float, *, bits: int = 16) -> float:
 
 def encode(quantised: QuantisedMap) -> bytes:
     """A lossless JPEG XL file (effort 1, one thread: callers bring their own threads)."""
-    encoded: bytes = imagecodecs.jpegxl_encode(
-        quantised.codes_HW,
-        lossless=True,
-        effort=1,
-        bitspersample=quantised.bits,
-        numthreads=1,
+    return bytes(
+        imagecodecs.jpegxl_encode(
+            quantised.codes_HW,
+            lossless=True,
+            effort=1,
+            bitspersample=quantised.bits,
+            numthreads=1,
+        )
     )
-    return encoded
 
 
 def decode_disparity(record: LabelRecord) -> NDArray[np.float32]:
@@ -94,18 +95,20 @@ def decode_disparity(record: LabelRecord) -> NDArray[np.float32]:
         codes = imagecodecs.jpegxl_decode(record.disparity, numthreads=1)
     except (imagecodecs.JpegxlError, ValueError) as error:
         raise ShardCorruptError(f"sample {record.sample_id}: {error}") from error
-    codes = codes.reshape(codes.shape[:2])
-    if codes.shape != (record.height, record.width) or codes.dtype != np.uint16:
+    height, width = codes.shape[:2]
+    if (height, width) != (record.height, record.width) or codes.dtype != np.uint16:
         raise ShardCorruptError(
-            f"sample {record.sample_id}: map is {codes.shape} {codes.dtype}, "
+            f"sample {record.sample_id}: map is {(height, width)} {codes.dtype}, "
             f"expected {(record.height, record.width)} uint16"
         )
     assert record.minimum is not None and record.maximum is not None
-    return dequantise(QuantisedMap(codes, record.minimum, record.maximum, BITS[record.codec]))
+    codes_HW = codes.reshape(height, width)
+    return dequantise(QuantisedMap(codes_HW, record.minimum, record.maximum, BITS[record.codec]))
 
 
 def _step(minimum: float, maximum: float, bits: int) -> float:
-    return (maximum - minimum) / (2**bits - 1)
+    levels: int = 2**bits - 1
+    return (maximum - minimum) / levels
 
 
 def _codes(

@@ -9,7 +9,7 @@ Threads decode and prepare (both release the GIL) a bounded number of rows ahead
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -119,7 +119,7 @@ class TrainingStream(Generic[Prepared]):
                 "use fewer workers or smaller shards"
             )
 
-    def rows_from(self, start: Cursor) -> Iterator[Drawn[Prepared]]:
+    def rows_from(self, start: Cursor) -> Generator[Drawn[Prepared]]:
         """Prepared rows from a cursor on, epoch after epoch, without those that cannot be used.
 
         Raises:
