@@ -30,11 +30,11 @@ def local_file(uri: str) -> Path:
 
 
 def public_uri(uri: str) -> str:
-    """The absolute path or URL without what might be a credential: user, password, query."""
+    """The absolute path or URL without what might be a credential: user and password, web query."""
     if is_local(uri):
         return str(local_file(uri))
     without_user = re.sub(r"(?<=://)[^/@\s]*:[^/@\s]*@", "", uri)
-    return re.sub(r"\?[^\s]*", "", without_user)
+    return re.sub(r"(https?://[^\s?]*)\?\S*", r"\1", without_user)
 
 
 def checked_address(uri: str) -> str:
@@ -101,8 +101,7 @@ class _CheckedFile(io.RawIOBase):
             return int(self._file.readinto(buffer) or 0)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        with ordinary_errors(self._what):
-            return int(self._file.seek(offset, whence))
+        return int(self._file.seek(offset, whence))  # a wrong place is the caller's fault
 
     def tell(self) -> int:
         return int(self._file.tell())

@@ -64,6 +64,15 @@ def read_uri(uri: str) -> bytes:
         return bytes(fs.cat_file(path))
 
 
+def file_bytes(uri: str) -> int:
+    """The size of a source file."""
+    with ordinary_errors(public_uri(uri)):
+        if is_local(uri):
+            return local_file(uri).stat().st_size
+        fs, path = filesystem(uri)
+        return int(fs.info(path)["size"] or 0)
+
+
 def read_range(uri: str, offset: int, length: int) -> bytes:
     """``length`` bytes from ``offset``; fewer where the file ends before."""
     with ordinary_errors(public_uri(uri)):
@@ -99,7 +108,7 @@ def walk_folder(uri: str) -> Iterator[FoundFile]:
         yield from _walk_local(local_file(uri), "")
     else:
         fs, root = filesystem(uri)
-        yield from _walk_remote(fs, root.rstrip("/"), "")
+        yield from _walk_remote(fs, root.rstrip("/"), uri=uri.rstrip("/"))
 
 
 def _walk_local(folder: Path, above: str) -> Iterator[FoundFile]:
@@ -118,8 +127,8 @@ def _walk_local(folder: Path, above: str) -> Iterator[FoundFile]:
             yield FoundFile(path, entry.path, 0, kind)
 
 
-def _walk_remote(fs: Any, folder: str, above: str) -> Iterator[FoundFile]:
-    with ordinary_errors(public_uri(str(fs.unstrip_protocol(folder)))):
+def _walk_remote(fs: Any, folder: str, *, uri: str, above: str = "") -> Iterator[FoundFile]:
+    with ordinary_errors(public_uri(f"{uri}/{above}")):
         entries = sorted(fs.ls(folder, detail=True), key=lambda entry: str(entry["name"]))
     for entry in entries:
         place = str(entry["name"]).rstrip("/")
@@ -127,7 +136,6 @@ def _walk_remote(fs: Any, folder: str, above: str) -> Iterator[FoundFile]:
             continue
         path = f"{above}{place.rpartition('/')[2]}"
         if entry["type"] == "directory":
-            yield from _walk_remote(fs, place, f"{path}/")
+            yield from _walk_remote(fs, place, uri=uri, above=f"{path}/")
         else:
-            uri = public_uri(str(fs.unstrip_protocol(place)))
-            yield FoundFile(path, uri, int(entry.get("size") or 0))
+            yield FoundFile(path, f"{uri}/{path}", int(entry.get("size") or 0))
