@@ -1,0 +1,65 @@
+"""`factory report`: one self-contained HTML page about a source, a label set or a model."""
+
+import os
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jobs.config import ReportConfig
+from jobs.console import Reporter
+from jobs.errors import ConfigError
+from jobs.report_label_set import label_set_page
+from jobs.report_model import model_page
+from jobs.report_page import Page, render
+from jobs.report_source import source_page
+from jobs.version import code_version
+from jobs.workspace import Workspace, open_workspace
+from pipeline.lineage import lineage
+
+
+def report(config: ReportConfig, *, reporter: Reporter | None = None) -> dict[str, Any]:
+    """Write the page of what the target names.
+
+    Raises:
+        CatalogMissingError: Nothing has that name.
+        CatalogConflictError: Several things have it; says how to tell them apart.
+        ConfigError: It is a run, a snapshot or a shard, which have no page.
+    """
+    reporter = reporter or Reporter.silent()
+    with open_workspace(config) as workspace:
+        thing = lineage(workspace.catalog, config.target)
+        reporter.note(f"looking at {thing['kind']} {thing['name']}")
+        page = _page(workspace, thing["kind"], thing["name"], config)
+    html = render(page).encode("utf-8", "backslashreplace")  # names may hold half a surrogate
+    _write(Path(config.out), html)
+    return {
+        "target": thing["name"],
+        "kind": thing["kind"],
+        "out": str(Path(config.out).resolve()),
+        "images": sum(len(section.figures) for section in page.sections),
+        "bytes": len(html),
+    }
+
+
+def _page(workspace: Workspace, kind: str, name: str, config: ReportConfig) -> Page:
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    colophon = f"Pseudo-label factory {code_version()}, {now}, store {workspace.store.uri}"
+    if kind == "source":
+        return source_page(workspace, name, samples=config.samples, colophon=colophon)
+    if kind == "label-set":
+        return label_set_page(workspace, name, samples=config.samples, colophon=colophon)
+    if kind == "model":
+        return model_page(workspace, name, colophon=colophon)
+    raise ConfigError([f"{name!r} is a {kind}: a report is about a source, a label set or a model"])
+
+
+def _write(path: Path, html: bytes) -> None:
+    """Whole or not at all: an earlier page stays until the new one is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        scratch.write_bytes(html)
+        os.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)

@@ -1,0 +1,186 @@
+"""A label set as a page: images beside their depth, distributions, quarantine, provenance."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobs.readable import readable_bytes, readable_time
+from jobs.report_charts import Chart, histogram
+from jobs.report_images import disparity_map, photograph
+from jobs.report_lineage import lineage_sections, short, sources_section
+from jobs.report_page import Fact, Figure, Page, Reason, Section
+from jobs.report_samples import (
+    LabelledImage,
+    example_quarantined,
+    image_facts,
+    label_facts,
+    pixels_of,
+    sample_labels,
+)
+from jobs.report_source import size_charts
+from jobs.workspace import Workspace
+from pipeline.catalog import LabelProgress, LabelSetRow, LabelShardRow
+from pipeline.depth_codec import decode_disparity
+
+VALUES_PER_MAP = 4096  # of each map shown, for the distribution of values
+
+
+def label_set_page(workspace: Workspace, name: str, *, samples: int, colophon: str) -> Page:
+    """Build the page of a label set."""
+    catalog = workspace.catalog
+    row, progress = catalog.label_set(name), catalog.progress(name)
+    shards = catalog.label_shards(name)
+    ref = f"label-set:{name}"
+    figures, values = _look(workspace, shards, samples)
+    return Page(
+        kind="label set",
+        name=name,
+        summary=_summary(row, progress, shards),
+        tiles=_tiles(row, progress, shards),
+        sections=tuple(
+            section
+            for section in (
+                Section(
+                    "maps", "Images and their depth", _sampled(len(figures), row), figures=figures
+                ),
+                Section("values", "Distributions", charts=_charts(workspace, shards, values)),
+                _quarantine(workspace, row, shards),
+                Section("provenance", "Provenance", facts=_provenance(row)),
+                sources_section(catalog, ref),
+                *lineage_sections(catalog, ref),
+            )
+            if section is not None
+        ),
+        colophon=colophon,
+    )
+
+
+def _look(
+    workspace: Workspace, shards: Sequence[LabelShardRow], samples: int
+) -> tuple[tuple[Figure, ...], NDArray[np.float32]]:
+    """Figures of some rows and some of their values; images that cannot be read are left out."""
+    figures, values = [], [np.empty(0, np.float32)]
+    for pair in sample_labels(workspace.store, shards, samples):
+        image_HWC = pixels_of(pair.image)
+        if image_HWC is None:
+            continue
+        disparity_HW = decode_disparity(pair.label)
+        figures.append(_figure(pair, image_HWC, disparity_HW))
+        flat = disparity_HW.ravel()
+        values.append(flat[:: max(1, flat.size // VALUES_PER_MAP)])
+    return tuple(figures), np.concatenate(values)
+
+
+def _figure(
+    pair: LabelledImage, image_HWC: NDArray[np.uint8], disparity_HW: NDArray[np.float32]
+) -> Figure:
+    path, label = pair.image.path, pair.label
+    size = f"{label.width} × {label.height}"
+    return Figure(
+        pictures=(
+            photograph(image_HWC, alt=f"Image {path}"),
+            disparity_map(disparity_HW, alt=f"Depth of {path}: bright is near"),
+        ),
+        title=path,
+        facts=f"map {size}, {label.minimum:.4g} to {label.maximum:.4g}",
+    )
+
+
+def _sampled(shown: int, row: LabelSetRow) -> str:
+    unit = "1 / metres" if row.recipe.get("geometry") == "disparity_metric" else "no unit"
+    return (
+        f"{shown:,} of {row.labelled:,} labelled images, evenly spread over all shards. "
+        f"Bright is near; each map is coloured by its own range of disparity ({unit})."
+    )
+
+
+def _summary(row: LabelSetRow, progress: LabelProgress, shards: Sequence[LabelShardRow]) -> str:
+    sources = sorted({shard.shard.source for shard in shards})
+    names = ", ".join(sources[:4]) + (f" and {len(sources) - 4} more" if len(sources) > 4 else "")
+    state = "complete"
+    if progress.failed:
+        state = f"{progress.failed:,} shards failed"
+    elif progress.pending + progress.leased:
+        state = f"{progress.pending + progress.leased:,} shards still to do"
+    return f"Disparity maps by {row.teacher} over {names or 'no source yet'}; {state}."
+
+
+def _tiles(
+    row: LabelSetRow, progress: LabelProgress, shards: Sequence[LabelShardRow]
+) -> tuple[Fact, ...]:
+    quarantined = sum(row.quarantined.values())
+    per_label = readable_bytes(row.bytes / row.labelled) if row.labelled else "–"
+    planned = progress.done + progress.failed + progress.pending + progress.leased
+    forward_s = sum(shard.forward_s for shard in shards)
+    speed = f"{row.images / forward_s:,.1f} images/s" if forward_s > 0 else "–"
+    return (
+        Fact("Labelled", f"{row.labelled:,}", f"of {row.images:,} images"),
+        Fact("Quarantined", f"{quarantined:,}", _share(quarantined, row.images)),
+        Fact("Shards", f"{progress.done:,}", f"of {planned:,} planned"),
+        Fact("Size", readable_bytes(row.bytes), f"{per_label} per label"),
+        Fact("Forward pass", speed, "one actor, network only"),
+    )
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.2%} of all" if whole else ""
+
+
+def _charts(
+    workspace: Workspace, shards: Sequence[LabelShardRow], values: NDArray[np.float32]
+) -> tuple[Chart, ...]:
+    ranges = [
+        each.maximum - each.minimum
+        for each in label_facts(workspace.store, shards)
+        if each.maximum is not None and each.minimum is not None
+    ]
+    shown = "Values of the maps above."
+    measured = f"Largest minus smallest disparity of {len(ranges):,} maps."
+    images = list(image_facts(workspace.store, [shard.shard for shard in shards]))
+    charts = (
+        histogram("Disparity", values, caption=shown),
+        histogram("Dynamic range of a map", ranges, caption=measured),
+        *size_charts(images),
+    )
+    return tuple(chart for chart in charts if chart is not None)
+
+
+def _quarantine(
+    workspace: Workspace, row: LabelSetRow, shards: Sequence[LabelShardRow]
+) -> Section | None:
+    total = sum(row.quarantined.values())
+    if not total:
+        return Section("quarantine", "Quarantined", "Every image has a label.") if shards else None
+    examples = example_quarantined(workspace.store, shards)
+    most_first = sorted(row.quarantined.items(), key=lambda item: (-item[1], item[0]))
+    return Section(
+        "quarantine",
+        "Quarantined",
+        text=f"{total:,} of {row.images:,} images have no label, each for a reason.",
+        reasons=tuple(
+            Reason(
+                reason,
+                count,
+                count / row.images,
+                tuple((each.image.path, "") for each in examples.get(reason, [])),
+            )
+            for reason, count in most_first
+        ),
+    )
+
+
+def _provenance(row: LabelSetRow) -> tuple[Fact, ...]:
+    recipe = [
+        Fact(key.replace("_", " ").capitalize(), str(value))
+        for key, value in row.recipe.items()
+        if key != "teacher_sha256"
+    ]
+    return (
+        Fact("Teacher", row.teacher),
+        Fact("Teacher's weights", row.teacher_sha256, "sha256", code=True),
+        *recipe,
+        Fact("Recipe", short(row.recipe_hash), "covers all that changes a pixel", code=True),
+        Fact("Code", row.code_version, code=True),
+        Fact("Begun", f"{readable_time(row.created_at)} UTC"),
+    )

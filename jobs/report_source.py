@@ -1,0 +1,174 @@
+"""A source as a page: a contact sheet with ground truth, sizes, what was refused, provenance."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from jobs.readable import readable_bytes, readable_time
+from jobs.report_charts import Chart, histogram
+from jobs.report_images import photograph, truth_map
+from jobs.report_lineage import NOT_GIVEN, in_short, lineage_sections
+from jobs.report_page import Fact, Figure, Page, Reason, Section, Table
+from jobs.report_samples import example_drops, image_facts, pixels_of, sample_images
+from jobs.workspace import Workspace
+from pipeline.catalog import SourceRow
+from pipeline.records import ImageRecord, ShardRef
+
+ASPECTS = (1 / 8, 1 / 4, 1 / 2, 9 / 16, 2 / 3, 3 / 4, 1, 4 / 3, 3 / 2, 16 / 9, 2, 3, 4, 8)
+
+
+def source_page(workspace: Workspace, name: str, *, samples: int, colophon: str) -> Page:
+    """Build the page of a source."""
+    row, shards = workspace.catalog.source(name), workspace.catalog.image_shards(name)
+    figures = _figures(workspace, shards, samples)
+    images = list(image_facts(workspace.store, shards))
+    return Page(
+        kind=f"{row.role} source",
+        name=name,
+        summary=_summary(row),
+        tiles=_tiles(row),
+        sections=(
+            Section("images", "Images", _sampled(figures, row, samples), figures=figures),
+            Section(
+                "sizes",
+                "Sizes and formats",
+                text=f"Of {len(images):,} images.",
+                charts=size_charts(images),
+                table=_formats(images),
+            ),
+            _dropped(workspace, row),
+            Section("provenance", "Provenance", facts=_provenance(workspace, row)),
+            *lineage_sections(workspace.catalog, f"source:{name}"),
+        ),
+        colophon=colophon,
+    )
+
+
+def size_charts(images: Sequence[ImageRecord]) -> tuple[Chart, ...]:
+    """How large images are and what shape they have."""
+    sides = [min(each.header.width, each.header.height) for each in images]
+    aspects = [each.header.width / each.header.height for each in images]
+    charts = (
+        histogram(
+            "Shorter side",
+            sides,
+            caption=f"Pixels, {len(images):,} images.",
+            unit="pixels",
+            log=True,
+            text=lambda side: f"{side:.0f}",
+        ),
+        histogram(
+            "Aspect ratio",
+            aspects,
+            caption=f"Width : height, {len(images):,} images.",
+            log=True,
+            marks=ASPECTS,
+            text=readable_aspect,
+        ),
+    )
+    return tuple(chart for chart in charts if chart is not None)
+
+
+def readable_aspect(ratio: float) -> str:
+    """For example ``1.78 : 1``, ``1 : 1.33``."""
+    if abs(ratio - 1) < 0.005:
+        return "1 : 1"
+    return f"{ratio:.3g} : 1" if ratio > 1 else f"1 : {1 / ratio:.3g}"
+
+
+def _figures(workspace: Workspace, shards: Sequence[ShardRef], samples: int) -> tuple[Figure, ...]:
+    figures = []
+    for record in sample_images(workspace.store, shards, samples):
+        image_HWC = pixels_of(record)
+        if image_HWC is None:
+            continue
+        pictures = [photograph(image_HWC, alt=f"Image {record.path}")]
+        if record.truth is not None:
+            alt = f"Ground truth of {record.path}: bright is near"
+            pictures.append(truth_map(record.truth, alt=alt))
+        header = record.header
+        facts = f"{header.width} × {header.height} {header.format}"
+        figures.append(Figure(tuple(pictures), record.path, facts))
+    return tuple(figures)
+
+
+def _sampled(figures: Sequence[Figure], row: SourceRow, samples: int) -> str:
+    text = f"{len(figures):,} of {row.images:,} images, evenly spread over all shards."
+    unreadable = min(samples, row.images) - len(figures)
+    if unreadable:
+        text += f" {unreadable:,} more could not be read."
+    if any(len(figure.pictures) > 1 for figure in figures):
+        text += " Ground truth beside them: bright is near, and pixels without a value are grey."
+    return text
+
+
+def _summary(row: SourceRow) -> str:
+    return f"{row.images:,} images from {row.uri} ({row.layout})."
+
+
+def _tiles(row: SourceRow) -> tuple[Fact, ...]:
+    dropped = sum(row.dropped.values())
+    seen = row.images + dropped
+    per_image = readable_bytes(row.bytes / row.images) if row.images else "–"
+    return (
+        Fact("Images", f"{row.images:,}", f"of {seen:,} files"),
+        Fact("Refused", f"{dropped:,}", f"{dropped / seen:.2%} of all" if seen else ""),
+        Fact("Shards", f"{row.shards:,}"),
+        Fact("Size", readable_bytes(row.bytes), f"{per_image} per image"),
+        Fact("Licence", in_short(row.licence)),
+    )
+
+
+def _formats(images: Sequence[ImageRecord]) -> Table | None:
+    if not images:
+        return None
+    formats = Counter(each.header.format for each in images)
+    turned = Counter(each.header.format for each in images if each.header.exif_orientation != 1)
+    return Table(
+        ("Format", "Images", "Share", "Turned by EXIF"),
+        tuple(
+            (name, f"{count:,}", f"{count / len(images):.1%}", f"{turned[name]:,}")
+            for name, count in formats.most_common()
+        ),
+        (False, True, True, True),
+    )
+
+
+def _dropped(workspace: Workspace, row: SourceRow) -> Section:
+    total = sum(row.dropped.values())
+    if not total:
+        return Section("refused", "Refused", text="Every file was taken.")
+    seen = row.images + total
+    examples = example_drops(workspace.store, row.name)
+    return Section(
+        "refused",
+        "Refused",
+        text=f"{total:,} of {seen:,} files were not taken, each for a reason.",
+        reasons=tuple(
+            Reason(
+                reason,
+                count,
+                count / seen,
+                tuple((drop.path, drop.detail) for drop in examples.get(reason, [])),
+            )
+            for reason, count in sorted(row.dropped.items(), key=lambda item: (-item[1], item[0]))
+        ),
+    )
+
+
+def _provenance(workspace: Workspace, row: SourceRow) -> tuple[Fact, ...]:
+    runs = tuple(
+        Fact(
+            f"Ingest run {index}",
+            f"{readable_time(run.started_at)} UTC, {run.state}, from {run.uri}",
+            f"code {run.code_version}",
+        )
+        for index, run in enumerate(workspace.catalog.ingests(row.name), start=1)
+    )
+    return (
+        Fact("Licence", row.licence or NOT_GIVEN),
+        Fact("Attribution", row.attribution or NOT_GIVEN),
+        Fact(
+            "Content", workspace.catalog.source_digest(row.name), "digest of all shards", code=True
+        ),
+        *runs,
+    )

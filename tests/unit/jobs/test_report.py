@@ -1,0 +1,222 @@
+"""Reports as files: what stands in them, and that nothing in them comes from outside."""
+
+import base64
+import io
+import json
+import shutil
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jobs.config import Common, ReportConfig
+from jobs.console import LineReporter
+from jobs.errors import ConfigError
+from jobs.report import report
+from jobs.report_model import count_parameters, training_chart
+from jobs.workspace import open_workspace
+from pipeline.errors import CatalogConflictError, CatalogMissingError, ShardCorruptError
+from pipeline.shards import read_image_rows, write_image_shard
+from pipeline.storage import Store
+from tests.report_stores import HOSTILE, fill_store
+
+TARGETS = ("photos", "rooms", "labels", "teacher", "student")
+ADDRESSES = {"src", "href", "srcset", "poster", "data", "action", "background", "xlink:href"}
+
+
+class Reader(HTMLParser):
+    """Collects elements, addresses and text of a page as a browser would see them."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags, self.addresses, self.words, self.handlers = [], [], [], []
+        self.feed(html)
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.addresses += [value for name, value in attributes if name in ADDRESSES]
+        self.handlers += [name for name, _ in attributes if name.startswith("on")]
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("store")
+    fill_store(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(store, tmp_path_factory):
+    out = tmp_path_factory.mktemp("pages")
+
+    def read(target) -> Reader:
+        file = out / f"{target.replace(':', '-')}.html"
+        if not file.exists():
+            report(ReportConfig(store=str(store), target=target, out=str(file)))
+        return Reader(file.read_text())
+
+    return read
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_page_contains_no_script_and_fetches_nothing(page, target):
+    found = page(target)
+    assert not {"script", "iframe", "object", "embed", "base", "form"} & set(found.tags)
+    assert found.handlers == []
+    assert all(address.startswith(("data:", "#")) for address in found.addresses)
+
+
+def test_hostile_names_stay_text(page):
+    text = page("photos").text
+    for place in ("000-{}.jpg", "CC {}", "truncated_{}", "broken-{}.jpg", "ends {}"):
+        assert place.format(HOSTILE) in text
+
+
+def test_a_label_set_shows_images_beside_depth_and_everything_that_counts(page):
+    found = page("labels")
+    pictures = [address for address in found.addresses if address.startswith("data:image/jpeg")]
+    assert len(pictures) == 2 * 10
+    for expected in (
+        "10 of 12 images", "16.67% of all", "decode_failed", "Dynamic range of a map", "Disparity",
+        "a" * 64, "disparity_affine_invariant", "code version 1", "teacher", "rooms", "not given",
+        "No licence was given for 1 of 2 sources", "complete", "Made of it", "student",
+    ):  # fmt: skip
+        assert expected in found.text, expected
+
+
+def test_pictures_are_small_jpegs_of_the_right_shape(page):
+    for address in page("labels").addresses:
+        if address.startswith("data:image/jpeg;base64,"):
+            image = Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2])))
+            assert image.format == "JPEG" and image.size == (64, 48)
+
+
+def test_a_source_shows_truth_formats_and_what_was_refused(page):
+    found = page("rooms")
+    pictures = [address for address in found.addresses if address.startswith("data:image/jpeg")]
+    assert len(pictures) == 2 * 3
+    for expected in (
+        "labelled source",
+        "Ground truth",
+        "JPEG",
+        "too_small",
+        "8 × 8 pixels",
+        "2 of 5",
+    ):
+        assert expected in found.text, expected
+
+
+def test_a_model_shows_architecture_training_and_scores(page):
+    found = page("student")
+    assert "polyline" in found.tags
+    for expected in (
+        "depth_anything dinov2, 2 layers, 64 channels", "17", "400", "scratch:tiny", "relative@1",
+        "0.1234", "Not zero-shot: rooms", "labels", "photos", "Apache-2.0",
+    ):  # fmt: skip
+        assert expected in found.text, expected
+
+
+def test_the_same_store_gives_the_same_page_but_for_its_date(store, tmp_path):
+    texts = []
+    for name in ("a.html", "b.html"):
+        report(ReportConfig(store=str(store), target="labels", out=str(tmp_path / name)))
+        texts.append((tmp_path / name).read_text().partition("<footer>")[0])
+    assert texts[0] == texts[1]
+
+
+def test_the_summary_and_the_number_of_samples(store, tmp_path):
+    out = tmp_path / "deep" / "page.html"
+    stream = io.StringIO()
+    summary = report(
+        ReportConfig(store=str(store), target="photos", out=str(out), samples=3),
+        reporter=LineReporter(stream),
+    )
+    assert summary == {
+        "target": "photos", "kind": "source", "out": str(out), "images": 3,
+        "bytes": out.stat().st_size,
+    }  # fmt: skip
+    assert json.dumps(summary)
+    assert "photos" in stream.getvalue()
+    assert [path.name for path in out.parent.iterdir()] == ["page.html"]
+
+
+def test_an_unknown_name_and_things_without_a_page(store, tmp_path):
+    config = {"store": str(store), "out": str(tmp_path / "x.html")}
+    with pytest.raises(CatalogMissingError, match="did you mean 'labels'"):
+        report(ReportConfig(target="label", **config))
+    with open_workspace(Common(store=str(store))) as workspace:
+        run = workspace.catalog.runs()[0].run_id
+    with pytest.raises(ConfigError, match="is a run"):
+        report(ReportConfig(target=run, **config))
+    assert not (tmp_path / "x.html").exists()
+
+
+def test_a_name_that_is_both_is_told_apart(store, tmp_path):
+    copy = shutil.copytree(store, tmp_path / "store")
+    with open_workspace(Common(store=str(copy))) as workspace:
+        workspace.catalog.register_source("labels", role="unlabelled", uri="/x", layout="images")
+    config = {"store": str(copy), "out": str(tmp_path / "x.html")}
+    with pytest.raises(CatalogConflictError, match="source:labels or label-set:labels"):
+        report(ReportConfig(target="labels", **config))
+    assert report(ReportConfig(target="source:labels", **config))["kind"] == "source"
+    assert report(ReportConfig(target="label-set:labels", **config))["kind"] == "label-set"
+
+
+def test_an_empty_source_and_an_empty_label_set_have_a_page(store, tmp_path):
+    copy = shutil.copytree(store, tmp_path / "store")
+    with open_workspace(Common(store=str(copy))) as workspace:
+        workspace.catalog.register_source("empty", role="unlabelled", uri="/x", layout="images")
+        workspace.catalog.open_label_set(
+            "none", teacher="t", teacher_sha256="c" * 64, recipe={}, recipe_hash="d" * 64,
+            code_version="1",
+        )  # fmt: skip
+    for target in ("empty", "none"):
+        out = tmp_path / f"{target}.html"
+        report(ReportConfig(store=str(copy), target=target, out=str(out)))
+        assert f"<h1>{target}</h1>" in out.read_text()
+
+
+def test_images_that_are_gone_are_counted_not_shown(store, tmp_path):
+    copy = shutil.copytree(store, tmp_path / "store")
+    with open_workspace(Common(store=str(copy))) as workspace:
+        [shard] = workspace.catalog.image_shards("rooms")
+        gone = [
+            replace(record, data=None, uri=str(tmp_path / "gone.jpg"), offset=0)
+            for record in read_image_rows(workspace.store, shard.key)
+        ]
+        written = write_image_shard(
+            Store(str(tmp_path / "other")), gone, source="rooms", code_version="1"
+        )
+        shutil.copyfile(tmp_path / "other" / written.key, copy / shard.key)
+    out = tmp_path / "x.html"
+    assert report(ReportConfig(store=str(copy), target="rooms", out=str(out)))["images"] == 0
+    assert "3 more could not be read" in out.read_text()
+
+
+def test_labels_that_stand_beside_other_images_are_not_shown(store, tmp_path):
+    copy = shutil.copytree(store, tmp_path / "store")
+    with open_workspace(Common(store=str(copy))) as workspace:
+        first, second = workspace.catalog.label_shards("labels")
+        shutil.copyfile(copy / second.key, copy / first.key)
+    with pytest.raises(ShardCorruptError, match="where the image shard has"):
+        report(ReportConfig(store=str(copy), target="labels", out=str(tmp_path / "x.html")))
+
+
+def test_parameters_are_counted_from_the_header_alone(store):
+    with open_workspace(Common(store=str(store))) as workspace:
+        assert count_parameters(workspace.store, "models/student/model.safetensors") == 3 * 4 + 5
+        workspace.store.put("models/bad/model.safetensors", b"\xff" * 64)
+        with pytest.raises(ValueError, match="no safetensors header"):
+            count_parameters(workspace.store, "models/bad/model.safetensors")
+
+
+def test_training_charts_take_what_there_is():
+    lines = [{"step": step, "loss": np.exp(-step), "labelled": None} for step in range(5)]
+    assert [curve.name for curve in training_chart(lines).curves] == ["loss"]
+    assert training_chart([]) is None
