@@ -134,7 +134,7 @@ def _flag(of: Field[Any], kind: Any) -> inspect.Parameter:
     shared = of.name in {each.name for each in fields(Common)}
     option = typer.Option(
         None,
-        names,
+        *filter(None, (names, of.metadata.get("alias"))),
         help=_help(of),
         metavar="" if is_switch else _metavar(of, kind),
         show_default=False,

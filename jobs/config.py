@@ -6,7 +6,7 @@ and the Python functions all read these classes. Nothing here imports a heavy li
 
 Metadata keys of a field: ``help`` (one line, with the unit), ``argument`` (positional on the
 command line), ``env`` (environment variable that sets the default), ``choices``, ``minimum``,
-``is_name`` (it becomes a folder of the store).
+``is_name`` (it becomes a folder of the store), ``alias`` (another spelling of the flag).
 """
 
 from dataclasses import dataclass, field
@@ -21,6 +21,7 @@ def option(
     minimum: float | None = None,
     env: str = "",
     is_name: bool = False,
+    alias: str = "",
 ) -> Any:
     """A field that is a flag."""
     metadata = {
@@ -29,6 +30,7 @@ def option(
         "minimum": minimum,
         "env": env,
         "is_name": is_name,
+        "alias": alias,
     }
     if isinstance(default, list | tuple):
         return field(default_factory=lambda: tuple(default), metadata=metadata)
@@ -77,7 +79,9 @@ class IngestConfig(Common):
         "How ground truth files are encoded, for --layout pairs: png-mm, png-256, png-5000, "
         "npy-m, …; `factory ingest --help` lists them."
     )
-    licence: str | None = option("Licence of the images, as an SPDX id or a sentence.")
+    licence: str | None = option(
+        "Licence of the images, as an SPDX id or a sentence.", alias="--license"
+    )
     attribution: str | None = option("Who must be named, where the licence asks for it.")
     by_reference: bool = option("Store uri, offset and length in place of the bytes.", False)
     shard_images: int = option("Images per shard.", 1000, minimum=1)

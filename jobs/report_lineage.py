@@ -17,7 +17,7 @@ _SHOWN = {
     "model": ("made", "licence", "sha256", "external"),
     "run": ("job", "state", "code_version"),
     "snapshot": ("shards", "images"),
-    "evaluation": ("protocol", "source"),
+    "evaluation": ("model", "source"),
 }
 _CODES = ("sha256", "recipe_hash", "digest")
 

@@ -74,6 +74,11 @@ def test_flags_arguments_switches_and_lists_reach_the_configuration():
     assert (config.labelled, config.pseudo) == (("a", "b", "d"), ("c",))
 
 
+def test_a_flag_may_have_another_spelling():
+    assert configured("ingest a --source b --license MIT").licence == "MIT"
+    assert configured("ingest a --source b --licence MIT").licence == "MIT"
+
+
 @pytest.mark.parametrize(
     "line", ["evaluate m --benchmark p=a p=b", "evaluate --benchmark p=a m --benchmark p=b"]
 )
