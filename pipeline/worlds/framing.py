@@ -1,12 +1,13 @@
 """What every scene ends with: light, a camera that stands free, and how it takes the picture."""
 
 from dataclasses import replace
+from itertools import compress
 
 import numpy as np
 
 from pipeline.worlds.film import Film
 from pipeline.worlds.lights import Light
-from pipeline.worlds.raycast import Doubles, Shape, Solid
+from pipeline.worlds.raycast import Doubles, Shape
 from pipeline.worlds.rendering import Scene, Sky, View
 from pipeline.worlds.stage import BALL, TUBE, Size, Stage
 from pipeline.worlds.themes import Rng, Span, log_uniform, material
@@ -82,14 +83,12 @@ def outdoors(stage: Stage, view: View) -> Scene:
 
 def _cleared(scene: Scene, clear_m: float) -> Scene:
     """The scene without what the camera would stand in, or nearly touch."""
-
-    def free(solid: Solid) -> bool:
-        if solid.shape in (Shape.SHELL, Shape.PLANE):
-            return True
-        away = np.abs(solid.turn.T @ (scene.view.position - solid.centre))
-        return bool((away > solid.half + clear_m).any())
-
-    return replace(scene, solids=tuple(solid for solid in scene.solids if free(solid)))
+    away = scene.view.position - np.stack([solid.centre for solid in scene.solids])
+    turns = np.stack([solid.turn for solid in scene.solids])
+    beside = np.abs(np.einsum("kij,ki->kj", turns, away))  # in each solid's own axes
+    free = (beside > np.stack([solid.half for solid in scene.solids]) + clear_m).any(axis=1)
+    free |= [solid.shape in (Shape.SHELL, Shape.PLANE) for solid in scene.solids]
+    return replace(scene, solids=tuple(compress(scene.solids, free)))
 
 
 def _film(rng: Rng) -> Film:

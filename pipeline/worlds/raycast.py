@@ -24,7 +24,7 @@ from pipeline.worlds.textures import Floats, Material
 
 Doubles = NDArray[np.float64]
 NOTHING = -1  # in a map of solid indices
-NEAR_M = 0.05  # nothing nearer than this is seen
+NEAR_M, FAR_M = 0.05, 1000.0  # nothing nearer or farther is seen
 SPECK_PX = 2  # nothing that covers fewer pixels each way is drawn
 
 
@@ -131,7 +131,7 @@ class Hits:
     """What each pixel sees.
 
     Attributes:
-        depth_HW: float32 z-depth in metres, +inf where nothing is hit.
+        depth_HW: float32 z-depth in metres, FAR_M where nothing is hit.
         solid_HW: int16 index of the solid, NOTHING where nothing is hit.
     """
 
@@ -150,7 +150,7 @@ def look(*, yaw: float, pitch: float, roll: float) -> Doubles:
 
 def cast(camera: Camera, solids: Sequence[Solid]) -> Hits:
     """The nearest surface at the centre of every pixel."""
-    depth = np.full((camera.height, camera.width), np.inf, np.float32)
+    depth = np.full((camera.height, camera.width), FAR_M, np.float32)
     index = np.full(depth.shape, NOTHING, np.int16)
     for i, window in _windows(camera, solids):
         solid = solids[i]
@@ -200,17 +200,18 @@ def _windows(camera: Camera, solids: Sequence[Solid]) -> Iterator[tuple[int, tup
         return
     with np.errstate(divide="ignore", invalid="ignore"):
         projected = camera.project(np.stack([solid.corners for solid in solids]))
-    limit = np.array([camera.width, camera.height, 0])[:, None]
-    low = np.clip(np.nan_to_num(projected.min(axis=2)), 0, limit.T)[:, :2].astype(int)
-    high = np.clip(np.nan_to_num(projected.max(axis=2)) + 1, 0, limit.T)[:, :2].astype(int)
-    nearest, farthest = projected[:, 2].min(axis=1), projected[:, 2].max(axis=1)
-    for i, solid in enumerate(solids):
-        if solid.shape in (Shape.PLANE, Shape.SHELL) or nearest[i] <= NEAR_M < farthest[i]:
-            yield i, (slice(0, camera.height), slice(0, camera.width))
-        elif (
-            nearest[i] > NEAR_M and (low[i] < high[i]).all() and (high[i] - low[i]).max() > SPECK_PX
-        ):
-            yield i, (slice(low[i, 1], high[i, 1]), slice(low[i, 0], high[i, 0]))
+    limit = np.array([camera.width, camera.height])
+    low = np.clip(np.nan_to_num(projected.min(axis=2)[:, :2]), 0, limit).astype(int)
+    high = np.clip(np.nan_to_num(projected.max(axis=2)[:, :2]) + 1, 0, limit).astype(int)
+    in_front = projected[:, 2].min(axis=1) > NEAR_M
+    everywhere = (projected[:, 2].max(axis=1) > NEAR_M) & ~in_front
+    everywhere |= [solid.shape in (Shape.PLANE, Shape.SHELL) for solid in solids]
+    large = (high - low > 0).all(axis=1) & (high - low > SPECK_PX).any(axis=1) & in_front
+    low[everywhere], high[everywhere] = 0, limit
+    bounds = np.concatenate([low, high], axis=1).tolist()
+    for i in np.flatnonzero(everywhere | large).tolist():
+        left, top, right, bottom = bounds[i]
+        yield i, (slice(top, bottom), slice(left, right))
 
 
 Span = tuple[Floats, Floats]

@@ -10,7 +10,7 @@ Axes: H, W image; N pixels that see a solid, ordered by solid so that each solid
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import compress, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,7 +91,8 @@ def render(scene: Scene, *, width: int, height: int, rng: np.random.Generator) -
     sky = hits.solid_HW == NOTHING
     light = np.zeros((3, height * width), np.float32)
     seen = _seen(camera, hits, len(solids))
-    light[:, seen.pixels] = _lit(scene, solids, seen)
+    if len(seen.pixels):
+        light[:, seen.pixels] = _lit(scene, solids, seen)
     if scene.sky is not None and sky.any():
         light[:, sky.ravel()] = _sky(scene.sky, scene.light, camera.rays_3HW[:, sky])
     rgb = develop(light.reshape(3, height, width), scene.film, rng)
@@ -139,7 +140,7 @@ def _seen(camera: Camera, hits: raycast.Hits, solids: int) -> _Seen:
 def _lit(scene: Scene, solids: Sequence[Solid], seen: _Seen) -> Floats:
     """Linear radiance of the seen pixels, shape (3, N)."""
     paint = _paint(solids, seen)
-    casters = [solid for solid in solids if solid.casts_shadow and _large(solid, scene.view)]
+    casters = _casters(solids, scene.view)
     towards, power = scene.light.arriving(seen.points)
     facing = np.maximum(dot(paint.normal, towards), 0)
     lifted = seen.points + paint.normal * (0.004 + 0.5 * seen.pixel_m)
@@ -157,10 +158,12 @@ def _lit(scene: Scene, solids: Sequence[Solid], seen: _Seen) -> Floats:
     return np.asarray(colour)
 
 
-def _large(solid: Solid, view: View) -> bool:
-    """Whether anybody would miss its shadow: half a degree across."""
-    away = solid.centre - view.position
-    return bool(solid.half.max() ** 2 > 2e-5 * (away @ away))
+def _casters(solids: Sequence[Solid], view: View) -> list[Solid]:
+    """The solids whose shadow anybody would miss: those more than half a degree across."""
+    away = np.stack([solid.centre for solid in solids]) - view.position
+    half = np.stack([solid.half for solid in solids]).max(axis=1)
+    large = half**2 > 2e-5 * (away**2).sum(axis=1)
+    return [solid for solid in compress(solids, large) if solid.casts_shadow]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,96 @@
+"""A labelled source without any download: procedural pictures with exact depth.
+
+``synthetic://mixed?n=200&seed=0&width=320&height=240`` names a kind of scene (or a mixture), how
+many pictures, and their size. Each picture is a function of kind, seed, index and size alone: the
+first hundred of a thousand are the hundred, so that a source can grow. Bytes are the same wherever
+numpy and the JPEG library are the same.
+
+Depth is z-depth in metres along the optical axis, exact at pixel centres, at most 1,000; beyond
+that is sky, where the depth is NaN and the sky mask True. A picture of 320 x 240 costs about 50 ms
+of one core.
+"""
+
+import io
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, urlsplit
+
+import numpy as np
+from PIL import Image
+
+from pipeline.errors import SourceError
+from pipeline.records import Geometry, Member, Truth
+from pipeline.worlds.rendering import Picture, render
+from pipeline.worlds.scenes import MIXTURES, SCENES
+from pipeline.worlds.themes import one_of
+
+LICENCE = "CC0-1.0"
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What a URI asks for, in the order in which messages list it."""
+
+    n: int = 200
+    seed: int = 0
+    width: int = 320
+    height: int = 240
+
+
+_BOUNDS = {"n": (1, 100_000_000), "seed": (0, 2**63), "width": (32, 4096), "height": (32, 4096)}
+
+
+def read_synthetic(uri: str) -> Iterator[Member]:
+    """Pictures with ground truth, as JPEG.
+
+    Raises:
+        SourceError: At once, if the URI names no such scene, or what it asks for is impossible.
+    """
+    kind, request = _parsed(uri)
+    return (
+        synthetic_member(kind, index, seed=request.seed, width=request.width, height=request.height)
+        for index in range(request.n)
+    )
+
+
+def synthetic_member(kind: str, index: int, *, seed: int, width: int, height: int) -> Member:
+    """The picture of a kind or mixture with that index; sizes in pixels."""
+    rng = np.random.default_rng([seed, index, zlib.crc32(kind.encode())])
+    name = one_of(rng, MIXTURES.get(kind, (kind,)))
+    scene = SCENES[name](rng)
+    picture = render(scene, width=width, height=height, rng=rng)
+    return Member(
+        path=f"{kind}/seed-{seed}/{index:08d}-{name}.jpg",
+        uri=f"synthetic://{kind}?seed={seed}&width={width}&height={height}",
+        data=_jpeg(picture, quality=scene.film.quality),
+        truth=Truth(picture.depth_HW, Geometry.DEPTH_METRIC, picture.sky_HW),
+        licence=LICENCE,
+    )
+
+
+def _jpeg(picture: Picture, *, quality: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture.rgb_HW3).save(buffer, "JPEG", quality=quality, subsampling=0)
+    return buffer.getvalue()
+
+
+def _parsed(uri: str) -> tuple[str, _Request]:
+    parts = urlsplit(uri)
+    problems, values = [], {}
+    if parts.netloc not in SCENES and parts.netloc not in MIXTURES:
+        known = ", ".join((*MIXTURES, *SCENES))
+        problems.append(f"there is no {parts.netloc or 'nameless'!r} scene; there are {known}")
+    for name, text in parse_qsl(parts.query, keep_blank_values=True):
+        if name not in _BOUNDS or name in values:
+            what = "twice" if name in values else "unknown"
+            problems.append(f"{name} is {what}; there are {', '.join(_BOUNDS)}")
+            continue
+        values[name], (low, high) = text, _BOUNDS[name]
+        if not text.isdecimal() or not low <= int(text) <= high:
+            problems.append(f"{name}={text} is no whole number from {low} to {high}")
+    if parts.path.strip("/") or parts.fragment:
+        problems.append("nothing may follow the scene's name but ?n=…&seed=…&width=…&height=…")
+    if problems:
+        raise SourceError(f"{uri}: {'; '.join(problems)}")
+    return parts.netloc, _Request(**{name: int(text) for name, text in values.items()})
