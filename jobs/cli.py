@@ -10,6 +10,7 @@ import math
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -77,6 +78,8 @@ class Call:
 
 def main() -> None:
     """Entry point of the console script."""
+    # Pillow has doubts about broken files; what is wrong with them is counted and said elsewhere.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         status = run(sys.argv[1:])
         sys.stdout.flush()
@@ -207,11 +210,13 @@ def _explain(error: Exception) -> None:
     if not isinstance(error, EXPLAINED_ERRORS) or os.environ.get("FACTORY_TRACEBACK") == "1":
         traceback.print_exception(error)
         return
-    if isinstance(error, ConfigError) and len(error.problems) > 1:
-        lines = [f"{len(error.problems)} problems:", *(f"  - {each}" for each in error.problems)]
-    else:
-        advice = (type(error).__doc__ or "").partition(": ")[2]
-        lines = [str(error), *([f"What to do: {advice}"] if advice else [])]
+    lines = [str(error)]
+    if isinstance(error, ConfigError):
+        if len(error.problems) > 1:
+            count = f"{len(error.problems)} problems:"
+            lines = [count, *(f"  - {each}" for each in error.problems)]
+    elif advice := (type(error).__doc__ or "").partition(": ")[2]:
+        lines.append(f"What to do: {advice}")
     print(without_credentials("Error: " + "\n".join(lines)), file=sys.stderr)
 
 
