@@ -19,7 +19,8 @@ truncated             the header reads well, the end is missing
 decode_failed         ``decode`` only: the pixels cannot be decoded
 ====================  ===========================================================================
 
-Other reasons come from where files are found: see `pipeline.sources` and ``jobs.ingest``.
+Other reasons come from where files are found and what the source has: see `pipeline.sources` and
+``jobs.intake``.
 """
 
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from pipeline.images import MAX_PIXELS, ImageDecodeError, decode_rgb, open_image
 from pipeline.records import ImageHeader
 
 MAX_BYTES = 256 << 20
+Verify = Literal["header", "decode"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +64,7 @@ class Refusal:
 
 
 def examine(
-    data: bytes, *, limits: ImageLimits, verify: Literal["header", "decode"] = "header"
+    data: bytes, *, limits: ImageLimits, verify: Verify = "header"
 ) -> ImageHeader | Refusal:
     """Look at an encoded image.
 

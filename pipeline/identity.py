@@ -41,8 +41,13 @@ def shard_id(samples: Iterable[tuple[str, ...]]) -> str:
     """
     digest = hashlib.sha256()
     for row in samples:
-        digest.update("\0".join(row).encode() + b"\n")
+        digest.update("\0".join(row).encode("utf-8", "surrogatepass") + b"\n")
     return f"s{digest.hexdigest()[:20]}"
+
+
+def drops_id(drops: Iterable[tuple[str, ...]]) -> str:
+    """``d`` and 20 hex digits from what was refused, for a batch without a shard beside it."""
+    return f"d{shard_id(drops)[1:]}"
 
 
 def sha256_hex(data: bytes) -> str:

@@ -2,8 +2,8 @@
 
 Formats come from a list of what is allowed, recognised by their first bytes, and each is opened by
 its own Pillow plugin: ``Image.open`` would try others, and check the size against a global that
-threads share, with a warning. The size is checked before a pixel is decoded. JPEG is handed to
-Pillow without its metadata segments, which it would parse, and warn about, for nothing.
+threads share, with a warning. The size is checked before a pixel is decoded. JPEG and TIFF are
+handed to Pillow without their metadata, which it would parse, and warn about, for nothing.
 
 Alpha is dropped, not blended, as the networks' own loaders do. Sixteen bits are scaled to eight.
 """
@@ -41,6 +41,8 @@ from pipeline.structure import (
     scan_png,
     scan_webp,
 )
+from pipeline.tiff_structure import grey_bits as tiff_grey_bits
+from pipeline.tiff_structure import scan_tiff, tiff_of_pixels
 
 MAX_PIXELS = 100_000_000
 
@@ -58,6 +60,7 @@ _SCANNERS: dict[str, Callable[[bytes], Structure]] = {
     "JPEG": scan_jpeg,
     "PNG": scan_png,
     "WEBP": scan_webp,
+    "TIFF": scan_tiff,
 }
 _MAGIC = (
     (b"\xff\xd8\xff", "JPEG"),
@@ -65,8 +68,8 @@ _MAGIC = (
     (b"BM", "BMP"),
     (b"II*\0", "TIFF"),
     (b"MM\0*", "TIFF"),
-    (b"II+\0", "TIFF"),
-    (b"MM\0+", "TIFF"),
+    (b"II+\0", "BigTIFF"),
+    (b"MM\0+", "BigTIFF"),
     *((b"P%d%c" % (kind, space), "PPM") for kind in range(1, 7) for space in b" \t\r\n\v\f#"),
     (b"PF\n", "PFM"),
     (b"Pf\n", "PFM"),
@@ -91,8 +94,7 @@ _EIGHT_BIT = frozenset(
 _SIXTEEN_BIT = frozenset(["I;16", "I;16L", "I;16B", "I;16N"])
 
 # What Pillow's readers raise on broken files; tests/unit/pipeline/test_filters.py has the fuzzing
-# that looks for more. Warning is for callers who turn warnings into errors: Pillow warns about
-# the tags of a broken TIFF.
+# that looks for more.
 _PILLOW_FAULTS = (
     OSError,
     SyntaxError,
@@ -105,7 +107,6 @@ _PILLOW_FAULTS = (
     RuntimeError,  # libavif
     struct.error,
     zlib.error,
-    Warning,
 )
 
 
@@ -131,18 +132,13 @@ class OpenedImage:
 
     Attributes:
         structure: Size, orientation and completeness; the size is as stored.
+        grey_bits: Of a grey value that has more than eight; Pillow keeps a TIFF's 12 as they are.
     """
 
     format: str
     structure: Structure
     image: ImageFile
-
-    @property
-    def grey_bits(self) -> int:
-        """Bits of a grey value that has more than eight; Pillow keeps 12 as they are in a TIFF."""
-        if not isinstance(self.image, TiffImagePlugin.TiffImageFile):
-            return 16
-        return 12 if self.image.tag_v2.get(258) in (12, (12,)) else 16
+    grey_bits: int
 
     @property
     def shown_size(self) -> tuple[int, int]:
@@ -160,8 +156,8 @@ def decode_rgb(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8
     opened = open_image(data, max_pixels=max_pixels)
     with _faults("decode_failed"):
         image = _eight_or_sixteen_bit(opened.image)
-    turned = 1 if opened.format == "TIFF" else opened.structure.orientation  # Pillow turns TIFF
-    return np.array(_upright(_rgb(image, opened), turned), order="C")  # Pillow's is read-only
+    pixels_HWC = _upright(_rgb(image, grey_bits=opened.grey_bits), opened.structure.orientation)
+    return np.array(pixels_HWC, order="C")  # a copy, because Pillow's is read-only
 
 
 def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> OpenedImage:
@@ -173,16 +169,17 @@ def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> OpenedImage:
     """
     format_ = _allowed_format(data)
     structure = _scan(format_, data)
+    grey_bits = 12 if format_ == "TIFF" and tiff_grey_bits(data) == 12 else 16
     if structure is not None:
         _check_structure(structure, max_pixels)
-        data = _without(data, structure.metadata)
+        data = tiff_of_pixels(data) if format_ == "TIFF" else _without(data, structure.metadata)
     with _faults("corrupt_header"):
         image = _OPENERS[format_](io.BytesIO(data))
         if structure is None:
             structure = _structure_from_pillow(format_, image, data)
             _check_structure(structure, max_pixels)
     _check_mode(format_, image.mode)
-    return OpenedImage(format_, structure, image)
+    return OpenedImage(format_, structure, image, grey_bits)
 
 
 def sniff(data: bytes) -> str | None:
@@ -245,33 +242,12 @@ def _without(data: bytes, spans: tuple[tuple[int, int], ...]) -> bytes:
 
 
 def _structure_from_pillow(format_: str, image: ImageFile, data: bytes) -> Structure:
+    """For BMP, PPM and AVIF, of which Pillow reads nothing that could warn."""
     width, height = image.size
-    complete, turned, frames = True, 1, 1
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        width, height = int(image.tag_v2[256]), int(image.tag_v2[257])
-        turned, complete = _tiff_orientation(image), _tiff_complete(image, len(data))
-    elif format_ == "AVIF":
-        frames = int(getattr(image, "n_frames", 1))
-        turned, complete = orientation(image.info.get("exif", b"")), boxes_complete(data)
-    else:
-        complete = _raw_complete(image, len(data))
-    return Structure(width, height, turned, frames, complete)
-
-
-def _tiff_orientation(image: TiffImagePlugin.TiffImageFile) -> int:
-    value = image.tag_v2.get(0x0112)
-    if value is None:
-        return orientation(b"", image.info.get("xmp", b""))
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _tiff_complete(image: TiffImagePlugin.TiffImageFile, size: int) -> bool:
-    """Whether all strips or tiles lie inside the file; only the first page is looked at."""
-    for offsets, lengths in ((273, 279), (324, 325)):
-        starts, counts = image.tag_v2.get(offsets, ()), image.tag_v2.get(lengths, ())
-        if any(start + count > size for start, count in zip(starts, counts, strict=False)):
-            return False
-    return True
+    if format_ != "AVIF":
+        return Structure(width, height, 1, 1, _raw_complete(image, len(data)))
+    turned, frames = orientation(image.info.get("exif", b"")), int(getattr(image, "n_frames", 1))
+    return Structure(width, height, turned, frames, boxes_complete(data))
 
 
 def _raw_complete(image: ImageFile, size: int) -> bool:
@@ -298,11 +274,11 @@ def _eight_or_sixteen_bit(image: ImageFile) -> Image.Image:
     return image.convert("RGB")
 
 
-def _rgb(image: Image.Image, opened: OpenedImage) -> NDArray[np.uint8]:
+def _rgb(image: Image.Image, *, grey_bits: int) -> NDArray[np.uint8]:
     """H x W x 3; 16-bit grey is scaled, so that its largest value becomes 255."""
     if image.mode == "RGB":
         return np.asarray(image)
-    largest = (1 << opened.grey_bits) - 1
+    largest = (1 << grey_bits) - 1
     grey_HW = np.asarray(image).astype(np.uint32)
     grey_HW = np.minimum((grey_HW * 255 + largest // 2) // largest, 255)
     return np.repeat(grey_HW.astype(np.uint8)[..., None], 3, axis=2)

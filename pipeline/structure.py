@@ -157,13 +157,12 @@ def _exif_orientation(tiff: bytes) -> int | None:
     if start + 2 > len(tiff):
         return None
     (entries,) = struct.unpack_from(f"{order}H", tiff, start)
-    found = None
     for place in range(start + 2, min(start + 2 + 12 * entries, len(tiff) - 11), 12):
         tag, kind, count = struct.unpack_from(f"{order}HHI", tiff, place)
-        if tag == _ORIENTATION:
+        if tag == _ORIENTATION and count:
             code = {1: "B", 3: "H", 4: "I"}.get(kind) if count == 1 else None
-            found = struct.unpack_from(order + code, tiff, place + 8)[0] if code else 0
-    return found
+            return int(struct.unpack_from(order + code, tiff, place + 8)[0]) if code else 0
+    return None
 
 
 def _jpeg_header(data: bytes) -> Iterator[tuple[int, int, int]]:

@@ -1,0 +1,183 @@
+"""`factory ingest`: a raw data set becomes image shards, each file kept or dropped with a reason.
+
+Safe to run again, after being killed at any moment or when the data set has grown: see
+`jobs.intake`.
+"""
+
+import os
+import time
+from contextlib import closing, suppress
+from dataclasses import fields
+from typing import Any, cast
+
+from jobs.config import IngestConfig
+from jobs.console import Bar, Reporter
+from jobs.errors import ConfigError
+from jobs.intake import CHANGED, LEASE_S, Intake, Tally, look
+from jobs.owner import current_owner, is_dead
+from jobs.settings import flag_name, resolved
+from jobs.version import code_version
+from jobs.workspace import Workspace, open_workspace
+from pipeline.catalog import IngestLease
+from pipeline.errors import LeaseLostError, SourceError
+from pipeline.filesystems import is_local, public_uri
+from pipeline.identity import check_name
+from pipeline.lookahead import map_ahead
+from pipeline.records import Member
+from pipeline.sources import SYNTHETIC, Found, read_members
+from pipeline.storage import Store
+
+AHEAD_BYTES = 128 << 20
+MAX_THREADS = 8
+
+
+def ingest(config: IngestConfig, *, reporter: Reporter | None = None) -> dict[str, Any]:
+    """Ingest a data set into a source.
+
+    Returns:
+        ``samples_in``, ``kept`` and ``dropped`` (per reason) of the data set at the URI, whether
+        they were new or ``already_present``; ``shards`` and ``bytes`` of the whole source as it is
+        now, ``shards_written`` by this run; ``by_reference`` images whose bytes were not copied.
+
+    Raises:
+        ConfigError: Every problem found, before anything is written.
+        SourceError: The data set cannot be read.
+        LeaseLostError: Another run took over the source; what this one committed stays.
+    """
+    reporter = reporter or Reporter.silent()
+    started_s = time.monotonic()
+    members = _checked_members(config)
+    with open_workspace(config) as workspace:
+        _register(config, workspace)
+        lease = _begin(config, workspace)
+        try:
+            intake = Intake(config, workspace, lease)
+            with reporter.progress(f"ingest {config.source}", None, unit="images") as bar:
+                _take_all(config, members, intake, bar)
+            summary = _summary(config, workspace, intake.tally, time.monotonic() - started_s)
+        except BaseException as error:
+            state = "failed" if isinstance(error, Exception) else "stopped"
+            with suppress(LeaseLostError):
+                workspace.catalog.finish_ingest(lease, {"error": str(error)}, state=state)
+            raise
+        workspace.catalog.finish_ingest(lease, summary)
+    _warn(config, summary, reporter)
+    return summary
+
+
+def _checked_members(config: IngestConfig) -> Found:
+    """The members of the data set; nothing but its beginning is read yet."""
+    problems = _value_problems(config)
+    if config.layout == "pairs" and not config.truth:
+        problems.append("--layout pairs needs --truth: how are the depth files encoded?")
+    if config.truth and config.layout != "pairs":
+        problems.append("--truth is for --layout pairs")
+    if config.by_reference and not is_local(config.uri) and _public(config.uri) != config.uri:
+        problems.append("--by-reference stores the URI: give its credentials by the environment")
+    try:
+        Store(config.store)
+    except ValueError as error:
+        problems.append(f"--store: {error}")
+    members: Found = iter(())
+    if not problems:
+        try:
+            members = read_members(config.uri, config.layout, truth=config.truth)
+        except (SourceError, ValueError) as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError(problems)
+    return members
+
+
+def _value_problems(config: IngestConfig) -> list[str]:
+    """What a Python caller may get wrong that the command line cannot."""
+    problems = []
+    for each in fields(config):
+        value, choices = getattr(config, each.name), each.metadata.get("choices")
+        minimum = each.metadata.get("minimum")
+        if choices and value not in choices:
+            problems.append(f"{flag_name(each)}: {value!r} is not one of {', '.join(choices)}")
+        if minimum is not None and value < minimum:
+            problems.append(f"{flag_name(each)}: must be at least {minimum}, got {value}")
+    try:
+        check_name(config.source)
+    except ValueError as error:
+        problems.append(f"--source: {error}")
+    return problems
+
+
+def _public(uri: str) -> str:
+    return uri if uri.startswith(SYNTHETIC) else public_uri(uri)
+
+
+def _register(config: IngestConfig, workspace: Workspace) -> None:
+    workspace.catalog.register_source(
+        config.source,
+        role=config.role,
+        uri=_public(config.uri),
+        layout=config.layout,
+        licence=config.licence,
+        attribution=config.attribution,
+    )
+
+
+def _begin(config: IngestConfig, workspace: Workspace) -> IngestLease:
+    live = workspace.catalog.live_ingest(config.source)
+    return workspace.catalog.begin_ingest(
+        config.source,
+        owner=current_owner(),
+        ttl_s=LEASE_S,
+        uri=_public(config.uri),
+        config=resolved(config),
+        code_version=code_version(),
+        dead_owner=live.owner if live and is_dead(live.owner) else None,
+    )
+
+
+def _take_all(config: IngestConfig, members: Found, intake: Intake, bar: Bar) -> None:
+    threads = min(MAX_THREADS, os.cpu_count() or 1)
+    looked = map_ahead(
+        lambda item: look(item, config),
+        members,
+        threads=threads,
+        ahead=16 * threads,
+        weigh=lambda item: len(item.data) if isinstance(item, Member) else 0,
+        max_weight=AHEAD_BYTES,
+    )
+    with closing(cast(Any, looked)):
+        for item in looked:
+            intake.take(item)
+            bar.advance(1)
+    intake.finish()
+
+
+def _summary(
+    config: IngestConfig, workspace: Workspace, tally: Tally, seconds: float
+) -> dict[str, Any]:
+    source = workspace.catalog.source(config.source)
+    return {
+        "source": config.source,
+        "samples_in": tally.samples_in,
+        "kept": tally.kept,
+        "already_present": tally.already_present,
+        "dropped": dict(sorted(tally.dropped.items())),
+        "shards": source.shards,
+        "shards_written": tally.shards_written,
+        "bytes": source.bytes,
+        "by_reference": tally.by_reference,
+        "seconds": round(seconds, 3),
+        "images_per_s": round(tally.samples_in / seconds, 2),
+    }
+
+
+def _warn(config: IngestConfig, summary: dict[str, Any], reporter: Reporter) -> None:
+    new = summary["kept"] - summary["already_present"]
+    if summary["kept"] == 0:
+        reporter.warn(f"no image of {_public(config.uri)} was kept; dropped: {summary['dropped']}")
+    if config.by_reference and summary["by_reference"] < new:
+        reporter.warn(
+            f"{new - summary['by_reference']} images were copied: they lie in compressed archives, "
+            "and cannot be read in place"
+        )
+    if summary["dropped"].get("changed"):
+        reporter.warn(f"{summary['dropped']['changed']} images are not what they were: {CHANGED}")
