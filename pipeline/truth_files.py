@@ -17,6 +17,7 @@ from PIL import PngImagePlugin
 
 from pipeline.errors import PipelineError
 from pipeline.images import MAX_PIXELS
+from pipeline.structure import BrokenStructureError, scan_png
 
 Numbers = NDArray[np.number]
 
@@ -36,6 +37,7 @@ _FAULTS = (
     struct.error,
     zlib.error,
     zipfile.BadZipFile,
+    BrokenStructureError,
 )
 
 
@@ -132,6 +134,8 @@ def _read_png(data: bytes, *, bits: int) -> Numbers:
         raise _other(f"a grey PNG of {bits} bits expected, found {found}")
     _check_size(width, height)
     try:
+        if not scan_png(data).complete:
+            raise _corrupt("the end of the PNG is missing")
         with PngImagePlugin.PngImageFile(io.BytesIO(data)) as image:
             values = np.array(image)
     except _FAULTS as error:
