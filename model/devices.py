@@ -1,0 +1,37 @@
+"""Which device and which precision, where nobody says."""
+
+import torch
+
+PRECISIONS = ("fp32", "bf16")
+
+
+def pick_device(device: torch.device | str = "auto") -> torch.device:
+    """The device of that name; ``auto`` is the first CUDA device, or the CPU where there is none.
+
+    Raises:
+        ValueError: No device of that name here.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"no device is called {device!r}") from error
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device {device} is not here: {torch.cuda.device_count()} CUDA devices")
+    return chosen
+
+
+def pick_precision(precision: str, device: torch.device | str) -> str:
+    """``fp32`` or ``bf16``; ``auto`` is bf16 on a GPU that computes it in hardware, else fp32.
+
+    Raises:
+        ValueError: For another word.
+    """
+    if precision in PRECISIONS:
+        return precision
+    if precision != "auto":
+        raise ValueError(f"precision must be auto, {' or '.join(PRECISIONS)}, not {precision!r}")
+    # A V100 emulates bf16, and is slower with it than without.
+    on_gpu = torch.device(device).type == "cuda"
+    return "bf16" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"

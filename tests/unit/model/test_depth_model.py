@@ -1,0 +1,646 @@
+import json
+import shutil
+import socket
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from model import checkpoint_files
+from model.depth_model import NEAREST_M, DepthModel, load_depth_model, save_depth_model
+from model.errors import CheckpointError
+from model.geometry import GEOMETRIES
+from model.loading import quiet_transformers
+
+torch.set_num_threads(1)
+
+
+def dinov2(**changes):
+    return transformers.Dinov2Config(
+        **{
+            "hidden_size": 32,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 2,
+            "patch_size": 14,
+            "image_size": 70,
+            "out_indices": [1, 2, 3, 4],
+            "apply_layernorm": True,
+            "reshape_hidden_states": False,
+            **changes,
+        }
+    )
+
+
+def beit(**changes):
+    return transformers.BeitConfig(
+        hidden_size=32,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        intermediate_size=64,
+        image_size=64,
+        patch_size=16,
+        use_relative_position_bias=True,
+        reshape_hidden_states=False,
+        out_features=["stage1", "stage2", "stage3", "stage4"],
+        **changes,
+    )
+
+
+DPT_SIZES = {"neck_hidden_sizes": [8, 16, 16, 16], "fusion_hidden_size": 16}
+
+
+def depth_anything(**changes):
+    config = transformers.DepthAnythingConfig(
+        backbone_config=dinov2(),
+        reassemble_hidden_size=32,
+        head_hidden_size=8,
+        **DPT_SIZES,
+        **changes,
+    )
+    return transformers.DepthAnythingForDepthEstimation(config)
+
+
+def dpt():
+    return transformers.DPTForDepthEstimation(
+        transformers.DPTConfig(
+            hidden_size=32,
+            num_hidden_layers=4,
+            num_attention_heads=2,
+            intermediate_size=64,
+            image_size=64,
+            patch_size=16,
+            backbone_out_indices=[0, 1, 2, 3],
+            **DPT_SIZES,
+        )
+    )
+
+
+def dpt_beit():
+    return transformers.DPTForDepthEstimation(
+        transformers.DPTConfig(backbone_config=beit(), hidden_size=32, **DPT_SIZES)
+    )
+
+
+def zoedepth(heads=1):
+    bins = [
+        {"name": n, "n_bins": 8, "min_depth": 1e-3, "max_depth": 10.0} for n in ("nyu", "kitti")
+    ]
+    return transformers.ZoeDepthForDepthEstimation(
+        transformers.ZoeDepthConfig(
+            backbone_config=beit(),
+            bottleneck_features=16,
+            num_relative_features=8,
+            num_attractors=[2, 2, 1, 1],
+            bin_embedding_dim=8,
+            bin_configurations=bins[:heads],
+            num_patch_transformer_layers=4,
+            patch_transformer_hidden_size=128,
+            patch_transformer_intermediate_size=16,
+            patch_transformer_num_attention_heads=2,
+            **DPT_SIZES,
+        )
+    )
+
+
+def depth_pro(use_fov_model=True):
+    vit = {
+        "model_type": "dinov2",
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "patch_size": 8,
+        "image_size": 32,
+    }
+    return transformers.DepthProForDepthEstimation(
+        transformers.DepthProConfig(
+            patch_size=32,
+            fusion_hidden_size=16,
+            intermediate_hook_ids=[1, 0],
+            intermediate_feature_dims=[16, 16],
+            scaled_images_ratios=[0.25, 0.5, 1],
+            scaled_images_overlap_ratios=[0.0, 0.5, 0.25],
+            scaled_images_feature_dims=[16, 16, 16],
+            merge_padding_value=1,
+            use_fov_model=use_fov_model,
+            image_model_config=dict(vit),
+            patch_model_config=dict(vit),
+            fov_model_config=dict(vit),
+        )
+    )
+
+
+def glpn():
+    return transformers.GLPNForDepthEstimation(
+        transformers.GLPNConfig(
+            hidden_sizes=[8, 16, 16, 16],
+            depths=[1, 1, 1, 1],
+            num_attention_heads=[1, 1, 2, 2],
+            decoder_hidden_size=8,
+        )
+    )
+
+
+HALF = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+# build -> processor, geometry, size (height, width) of the input for an image of 60 x 100
+FAMILIES = {
+    "depth_anything": (
+        depth_anything,
+        {"size": {"height": 70, "width": 70}, "keep_aspect_ratio": True, "ensure_multiple_of": 14},
+        "disparity_affine_invariant",
+        (70, 112),
+    ),
+    "depth_anything metric": (
+        lambda: depth_anything(depth_estimation_type="metric", max_depth=20),
+        {"size": {"height": 70, "width": 70}},
+        "depth_metric",
+        (70, 112),
+    ),
+    "dpt": (dpt, {"size": 64, **HALF}, "disparity_affine_invariant", (64, 64)),
+    "dpt over beit": (
+        dpt_beit,
+        {"size": {"height": 64, "width": 64}, "keep_aspect_ratio": True, **HALF},
+        "disparity_affine_invariant",
+        (64, 96),
+    ),
+    "zoedepth": (
+        zoedepth,
+        {"size": {"height": 64, "width": 96}, "keep_aspect_ratio": True, **HALF},
+        "depth_metric",
+        (64, 96),
+    ),
+    "zoedepth with two heads": (
+        lambda: zoedepth(heads=2),
+        {"size": {"height": 64, "width": 96}, **HALF},
+        "depth_metric",
+        (64, 96),
+    ),
+    "depth_pro": (
+        depth_pro,
+        {"size": {"height": 128, "width": 128}, **HALF},
+        "disparity_metric",
+        (128, 128),
+    ),
+    "depth_pro without field of view": (
+        lambda: depth_pro(use_fov_model=False),
+        {},
+        "disparity_affine_invariant",
+        (128, 128),
+    ),
+    "glpn": (glpn, {"size_divisor": 32}, "depth_metric", (32, 96)),
+}
+
+
+def enliven(network, seed):
+    """Random weights of such a size that maps vary; the initial ones give flat or empty maps."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.ndim > 1:
+                deviation = (1.5 / parameter[0].numel()) ** 0.5
+                parameter.normal_(0, deviation, generator=generator)
+        for module in network.modules():
+            if isinstance(module, torch.nn.Conv2d) and module.bias is not None:
+                module.bias += 1 if module.out_channels == 1 else 0.3
+    return network
+
+
+def save(network, folder, processor):
+    with quiet_transformers():
+        network.save_pretrained(folder)
+    if processor is not None:
+        (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("models")
+    saved = {}
+    for name, (build, processor, *_) in FAMILIES.items():
+        saved[name] = save(enliven(build(), seed=0), root / name.replace(" ", "-"), processor)
+    return saved
+
+
+@pytest.fixture
+def folder(folders, tmp_path):
+    """A copy of the Depth Anything directory, to be damaged."""
+    return shutil.copytree(folders["depth_anything"], tmp_path / "copy")
+
+
+def picture(height=60, width=100, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def load(reference, **options) -> DepthModel:
+    return load_depth_model(str(reference), device="cpu", **options)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_predicts_a_finite_map_of_its_geometry(folders, name):
+    _, _, geometry, size = FAMILIES[name]
+    model = load(folders[name])
+    assert model.family == name.partition(" ")[0]
+    assert model.geometry == geometry
+    assert model.geometry in GEOMETRIES
+    prepared = model.prepare(picture())
+    assert prepared.shape == (*size, 3)
+    maps = model.forward(np.stack([prepared, prepared]))
+    assert maps.dtype == torch.float32
+    assert maps.shape[0] == 2 and maps.ndim == 3
+    assert torch.isfinite(maps).all()
+    assert maps.min() >= 0
+    values = model.predict(picture())
+    assert values.shape == (60, 100)
+    assert values.dtype == np.float32
+    assert np.isfinite(values).all()
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_batch_is_what_its_images_are_alone(folders, name):
+    model = load(folders[name])
+    black, white = np.zeros((60, 100, 3), np.uint8), np.full((60, 100, 3), 255, np.uint8)
+    images = np.stack([model.prepare(image) for image in (picture(), black, white)])
+    together = model.forward(images)
+    alone = torch.cat([model.forward(image[None]) for image in images])
+    assert (alone[0] - alone[1]).abs().max() > 1e-3 * alone.max()
+    assert (together - alone).abs().max() <= 1e-4 * alone.max()
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_forward_is_the_network_of_transformers_on_normalised_pixels(folders, name):
+    build, processor, *_ = FAMILIES[name]
+    model = load(folders[name])
+    image = model.prepare(picture())
+    mean, std = (
+        processor.get(key, default)
+        for key, default in (
+            ("image_mean", [0.485, 0.456, 0.406]),
+            ("image_std", [0.229, 0.224, 0.225]),
+        )
+    )
+    if name == "glpn":
+        mean, std = [0, 0, 0], [1, 1, 1]
+    if name.startswith("depth_pro"):
+        mean, std = [0.5] * 3, [0.5] * 3
+    pixels = torch.from_numpy(((image / 255 - mean) / std).astype(np.float32)).permute(2, 0, 1)
+    with quiet_transformers(), torch.inference_mode():
+        network = type(build()).from_pretrained(folders[name])
+        output = network(pixel_values=pixels[None])
+        expected = output.predicted_depth
+    if name == "depth_pro":
+        # post_process_depth_estimation, written out for an image 700 pixels wide
+        focal_px = 0.5 * 700 / torch.tan(0.5 * torch.deg2rad(output.field_of_view))
+        depth_m = 1 / (expected * 700 / focal_px)
+        expected = 1 / depth_m
+    assert (model.forward(image[None]) - expected).abs().max() <= 1e-4 * expected.max()
+
+
+def test_disparity_is_the_map_or_its_inverse(folders):
+    relative, metric = load(folders["depth_anything"]), load(folders["depth_anything metric"])
+    images = relative.prepare(picture())[None]
+    assert torch.equal(relative.disparity(images), relative.forward(images))
+    depth = metric.forward(images)
+    expected = 1 / torch.maximum(depth, torch.tensor(NEAREST_M))
+    torch.testing.assert_close(metric.disparity(images), expected)
+    assert depth.max() <= 20
+
+
+def test_a_depth_of_zero_does_not_drown_the_map(folders, monkeypatch):
+    model = load(folders["depth_anything metric"])
+    depth = torch.tensor([[[0.0, 2.0]]])
+    monkeypatch.setattr(model, "forward", lambda images: depth)
+    torch.testing.assert_close(
+        model.disparity(picture()[None]), torch.tensor([[[1 / NEAREST_M, 0.5]]])
+    )
+
+
+def test_facts_about_a_model(folders):
+    model = load(folders["depth_anything"])
+    network = depth_anything()
+    assert model.parameters == sum(p.numel() for p in network.parameters())
+    assert model.reference == str(folders["depth_anything"])
+    assert model.device == torch.device("cpu")
+    assert model.precision == "fp32"
+    assert (model.preprocessing.side, model.preprocessing.multiple) == (70, 14)
+
+
+def test_arrays_that_cannot_be_written_to_are_taken(folders):
+    image = picture(70, 70)
+    image.flags.writeable = False
+    model = load(folders["depth_anything"])
+    assert model.predict(image).shape == (70, 70)
+    np.testing.assert_array_equal(model.predict(image), model.forward(image[None])[0].numpy())
+
+
+@pytest.mark.parametrize(
+    "images", [np.zeros((1, 70, 70), np.uint8), np.zeros((1, 70, 70, 3), np.float32)]
+)
+def test_only_batches_of_rgb_bytes_are_forwarded(folders, images):
+    with pytest.raises(ValueError, match="expected uint8 B x H x W x 3"):
+        load(folders["depth_anything"]).forward(images)
+
+
+# --- bf16 ------------------------------------------------------------------------------------
+
+
+def test_bf16_is_near_and_its_output_is_not_rounded_to_eight_bits(folders):
+    exact, half = load(folders["depth_anything"]), load(folders["depth_anything"], precision="bf16")
+    images = exact.prepare(picture())[None]
+    expected, values = exact.forward(images), half.forward(images)
+    assert values.dtype == torch.float32
+    assert not torch.equal(values, expected)
+    assert (values - expected).abs().mean() < 0.05 * expected.std()
+    positive = values[values > 0]
+    assert positive.numel() > 1000
+    assert (positive == positive.to(torch.bfloat16).float()).float().mean() < 0.1
+    assert positive.unique().numel() > 0.8 * positive.numel()
+
+
+def test_auto_precision_on_a_cpu_is_fp32(folders):
+    assert load(folders["depth_anything"], precision="auto").precision == "fp32"
+    with pytest.raises(ValueError, match="fp16"):
+        load(folders["depth_anything"], precision="fp16")
+
+
+# --- sides -----------------------------------------------------------------------------------
+
+
+def test_another_side_changes_the_size_and_nothing_else(folders):
+    own, larger = load(folders["depth_anything"]), load(folders["depth_anything"], side=98)
+    assert larger.prepare(picture()).shape == (98, 168, 3)
+    assert larger.sha256 == own.sha256
+    assert load(folders["zoedepth"], side=128).prepare(picture(96, 144)).shape == (128, 192, 3)
+
+
+def test_networks_of_one_size_refuse_another(folders):
+    with pytest.raises(CheckpointError, match="runs at 128 pixels only, not at 256"):
+        load(folders["depth_pro"], side=256)
+    with pytest.raises(CheckpointError, match="at least 14"):
+        load(folders["depth_anything"], side=7)
+
+
+def test_processor_decides_size_and_statistics_but_never_the_rule(folder):
+    processor = {
+        "size": {"height": 98, "width": 98},
+        "image_mean": [0.1, 0.2, 0.3],
+        "image_std": [1, 2, 3],
+        "keep_aspect_ratio": True,
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    preprocessing = load(folder).preprocessing
+    assert (preprocessing.side, preprocessing.rule) == (98, "lower_bound")
+    assert (preprocessing.mean, preprocessing.std) == ((0.1, 0.2, 0.3), (1.0, 2.0, 3.0))
+    (folder / "preprocessor_config.json").unlink()
+    assert load(folder).preprocessing.side == 70  # of the position table
+
+
+@pytest.mark.parametrize(
+    "processor",
+    [
+        {"size": {"height": 10**6, "width": 10**6}},
+        {"size": "large"},
+        {"size": {"height": 70, "width": 98}},
+        {"image_std": [0, 1, 1]},
+        {"image_mean": [1, 2]},
+        {"do_rescale": False},
+    ],
+)
+def test_unusable_processors_are_refused(folder, processor):
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    with pytest.raises(CheckpointError, match=r"preprocessor_config.json"):
+        load(folder)
+
+
+# --- identity --------------------------------------------------------------------------------
+
+
+def test_sha256_is_that_of_the_content_wherever_it_lies(folders, folder):
+    assert load(folder).sha256 == load(folders["depth_anything"]).sha256
+    assert len(load(folder).sha256) == 64
+
+
+def test_sha256_changes_with_weights_and_with_configuration(folder):
+    digests = {load(folder).sha256}
+    weights = load_file(folder / "model.safetensors")
+    weights["head.conv3.bias"] = weights["head.conv3.bias"] + 1
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    digests.add(load(folder).sha256)
+    config = json.loads((folder / "config.json").read_text())
+    config["backbone_config"]["out_indices"] = [1, 1, 2, 4]
+    (folder / "config.json").write_text(json.dumps(config))
+    digests.add(checkpoint_files.find_checkpoint(str(folder), variants="").sha256())
+    assert len(digests) == 3
+
+
+def test_sharded_weights_are_loaded_and_digested_whole(folders, tmp_path):
+    with quiet_transformers():
+        network = transformers.AutoModelForDepthEstimation.from_pretrained(
+            folders["depth_anything"]
+        )
+        network.save_pretrained(tmp_path, max_shard_size="100KB")
+    shards = sorted(tmp_path.glob("model-*.safetensors"))
+    assert len(shards) > 1
+    model = load(tmp_path)
+    image = picture(70, 70)
+    np.testing.assert_array_equal(
+        model.predict(image), load(folders["depth_anything"]).predict(image)
+    )
+    before = model.sha256
+    weights = load_file(shards[-1])
+    save_file({k: v + 1 for k, v in weights.items()}, shards[-1], metadata={"format": "pt"})
+    assert load(tmp_path).sha256 != before
+    shards[-1].unlink()
+    with pytest.raises(CheckpointError, match="not there"):
+        load(tmp_path)
+
+
+# --- what is refused -------------------------------------------------------------------------
+
+
+def change_weights(folder, change):
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_missing_weights_are_never_random(folder):
+    change_weights(folder, lambda w: w.pop("head.conv3.weight"))
+    with pytest.raises(CheckpointError, match=r"missing.*random.*head\.conv3\.weight"):
+        load(folder)
+
+
+def test_weights_left_over_are_refused(folder):
+    change_weights(
+        folder, lambda w: w.update({"backbone.encoder.layer.4.norm1.bias": torch.ones(32)})
+    )
+    with pytest.raises(CheckpointError, match=r"not of this network.*layer\.4"):
+        load(folder)
+
+
+def test_weights_of_another_shape_are_refused(folder):
+    change_weights(folder, lambda w: w.update({"head.conv1.bias": torch.ones(3)}))
+    with pytest.raises(CheckpointError, match=r"another shape.*head\.conv1\.bias"):
+        load(folder)
+
+
+def test_weights_that_are_not_finite_are_refused(folder):
+    change_weights(folder, lambda w: w["head.conv1.bias"].fill_(float("inf")))
+    with pytest.raises(CheckpointError, match=r"not finite.*head\.conv1\.bias"):
+        load(folder)
+
+
+def test_the_layer_that_nothing_reads_may_be_missing(folders, tmp_path):
+    folder = shutil.copytree(folders["dpt"], tmp_path / "dpt")  # as published MiDaS weights are
+    unused = [
+        f"neck.fusion_stage.layers.0.residual_layer1.convolution{n}.{kind}"
+        for n in (1, 2)
+        for kind in ("weight", "bias")
+    ]
+    change_weights(folder, lambda w: [w.pop(name) for name in unused])
+    image = picture()
+    np.testing.assert_array_equal(load(folder).predict(image), load(folders["dpt"]).predict(image))
+
+
+@pytest.mark.parametrize(
+    ("model_type", "message"),
+    [
+        ("bert", "not a depth model that is known here: depth_anything, dpt"),
+        ("dinov2", "encoder without a depth head"),
+        ("prompt_depth_anything", "lidar"),
+        (None, "not a depth model"),
+    ],
+)
+def test_other_models_are_refused_before_they_are_loaded(folder, model_type, message):
+    config = json.loads((folder / "config.json").read_text()) | {"model_type": model_type}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=message):
+        load(folder)
+
+
+def test_dpt_over_dinov2_is_refused_as_its_geometry_is_unknown(tmp_path):
+    config = transformers.DPTConfig(backbone_config=dinov2(), hidden_size=32, **DPT_SIZES)
+    save(transformers.DPTForDepthEstimation(config), tmp_path, None)
+    with pytest.raises(CheckpointError, match="DPT over dinov2"):
+        load(tmp_path)
+
+
+def test_code_of_a_repository_is_never_run(folder, tmp_path):
+    marker = tmp_path / "executed"
+    (folder / "evil.py").write_text(
+        f"open({str(marker)!r}, 'w')\nclass Model: pass\nclass Config: pass\n"
+    )
+    config = json.loads((folder / "config.json").read_text())
+    config["auto_map"] = {"AutoConfig": "evil.Config", "AutoModelForDepthEstimation": "evil.Model"}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert load(folder).family == "depth_anything"
+    assert not marker.exists()
+
+
+def test_damaged_directories_are_refused(folder):
+    config = (folder / "config.json").read_text()
+    for name, content, message in (
+        ("model.safetensors", b"\xff" * 100, "cannot be loaded"),
+        ("model.safetensors", None, "no model.safetensors"),
+        ("config.json", b"{", "config.json cannot be read"),
+        ("config.json", b"[]", "not a JSON object"),
+        (
+            "config.json",
+            config.replace('"hidden_size": 32', '"hidden_size": "x"').encode(),
+            "cannot be loaded",
+        ),
+        ("config.json", None, "no config.json"),
+    ):
+        path = folder / name
+        kept = path.read_bytes()
+        path.unlink() if content is None else path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=message):
+            load(folder)
+        path.write_bytes(kept)
+    assert load(folder)
+
+
+def test_an_index_cannot_name_files_elsewhere(folder):
+    (folder / "model.safetensors").rename(folder.parent / "outside.safetensors")
+    index = {"weight_map": {"head.conv1.bias": "../outside.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(CheckpointError, match="not there"):
+        load(folder)
+
+
+def test_original_files_need_their_variant(tmp_path):
+    path = tmp_path / "depth_anything_vits14.pth"
+    torch.save({"pretrained.cls_token": torch.zeros(1, 1, 384)}, path)
+    with pytest.raises(CheckpointError, match=r"say which variant.*v1-s, v1-b.*same keys"):
+        load(path)
+    with pytest.raises(CheckpointError, match="no variant 'v9-s'"):
+        load(f"{path}#v9-s")
+    with pytest.raises(CheckpointError, match="384 wide, the variant asked for is 1024 wide"):
+        load(f"{path}#v1-l")
+    with pytest.raises(CheckpointError, match=r"no file .*nothing\.pth"):
+        load(tmp_path / "nothing.pth#v1-s")
+
+
+@pytest.mark.parametrize("reference", ["nothing.pth", "/no/such/directory", "./nothing", "a/b/c"])
+def test_paths_that_are_not_there_are_refused(reference, monkeypatch):
+    monkeypatch.setattr(checkpoint_files, "HfApi", None)  # the hub is not asked
+    with pytest.raises(CheckpointError, match="no such file or directory"):
+        load(reference)
+
+
+def test_a_file_that_is_no_model_is_refused(tmp_path):
+    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8")
+    with pytest.raises(CheckpointError, match="neither a directory"):
+        load(tmp_path / "photo.jpg")
+
+
+def test_a_hub_that_does_not_answer_is_an_error_within_seconds(monkeypatch, tmp_path):
+    monkeypatch.setattr(checkpoint_files, "_HUB_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        api = checkpoint_files.HfApi(endpoint=endpoint)
+        monkeypatch.setattr(checkpoint_files, "HfApi", lambda: api)
+        with pytest.raises(CheckpointError, match=r"nobody/nothing: neither.*Hugging Face hub"):
+            load("nobody/nothing")
+
+
+def test_without_a_network_the_hub_is_an_error_that_says_so():
+    with pytest.raises(CheckpointError, match=r"neither a local directory nor.*Hugging"):
+        load("nobody/nothing@main")
+
+
+# --- saving ----------------------------------------------------------------------------------
+
+
+def test_saved_models_work_in_the_pipeline_of_transformers(tmp_path):
+    torch.manual_seed(3)
+    save_depth_model(depth_anything(), tmp_path / "model", side=70)
+    with quiet_transformers():
+        pipeline = transformers.pipeline(
+            "depth-estimation", model=str(tmp_path / "model"), device="cpu"
+        )
+        image = picture(70, 70)
+        theirs = pipeline(Image.fromarray(image))["predicted_depth"].numpy()
+    ours = load(tmp_path / "model").predict(image)
+    assert ours.std() > 0
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_saving_and_loading_is_the_identity(tmp_path):
+    network = depth_anything().eval()
+    save_depth_model(network, tmp_path / "model", side=98)
+    model = load(tmp_path / "model")
+    assert model.preprocessing.side == 98
+    image = picture(98, 98)
+    with torch.inference_mode():
+        expected = network(model.preprocessing.normalise(torch.from_numpy(image[None])))
+    torch.testing.assert_close(model.forward(image[None]), expected.predicted_depth)
+
+
+def test_loading_is_silent(folders, capfd):
+    load(folders["depth_anything"])
+    captured = capfd.readouterr()
+    assert captured.out == captured.err == ""
