@@ -241,5 +241,7 @@ def _sky(sky: Sky, light: Light, rays: Floats) -> Floats:
     puffs = textures.fractal(d[:2] / (up + 0.12) * 1.5, 0.02 / (up + 0.12), salt=sky.salt)
     cover = np.clip((puffs - 0.85 + 0.6 * sky.cloud) * 4, 0, 1) * np.clip(6 * up, 0, 1)
     colour += (horizon * (1.1 - 0.5 * np.clip(puffs - 0.5, 0, 1)) - colour) * cover
+    if light.half_m is not None:
+        return np.asarray(colour)
     glow = np.maximum(light.place.astype(np.float32) @ d, 0) ** 60
     return np.asarray(colour + glow * (1 - 0.8 * cover) * 0.6 * light.colour[:, None])

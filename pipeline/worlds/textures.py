@@ -226,7 +226,7 @@ def _patches(uv: Floats, width: Floats, salt: Ints) -> Floats:
 
 def _leaves(uv: Floats, width: Floats, salt: Ints) -> Floats:
     """Clumps with dark gaps between them."""
-    return np.asarray(np.clip(4 * (fractal(uv, width, salt=salt) - 0.4), 0, 1))
+    return _settle(np.clip(4 * (fractal(uv, width, salt=salt) - 0.4), 0, 1), 0.48, width)
 
 
 def _windows(uv: Floats, width: Floats, salt: Ints) -> Floats:
