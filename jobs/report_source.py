@@ -102,7 +102,8 @@ def _sampled(figures: Sequence[Figure], row: SourceRow, samples: int) -> str:
 
 
 def _summary(row: SourceRow) -> str:
-    return f"{row.images:,} images from {row.uri} ({row.layout})."
+    layout = "" if row.layout == "auto" else f" ({row.layout})"
+    return f"{row.images:,} images from {row.uri}{layout}."
 
 
 def _tiles(row: SourceRow) -> tuple[Fact, ...]:
