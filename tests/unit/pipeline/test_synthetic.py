@@ -83,7 +83,7 @@ def test_every_name_gives_pictures(kind):
 
 
 def test_mixtures_hold_all_their_parts():
-    made = {m.path.removesuffix(".jpg").split("-")[-1] for m in members("n=40", kind="outdoor")}
+    made = {m.path.removesuffix(".jpg").split("-")[-1] for m in members("n=20", kind="outdoor")}
     assert made == set(MIXTURES["outdoor"])
 
 

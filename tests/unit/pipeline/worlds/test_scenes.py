@@ -55,7 +55,7 @@ def test_things_hide_each_other(kind):
 def test_the_lower_part_of_a_picture_is_mostly_nearer():
     nearer = []
     for kind in SCENES:
-        for scene in scenes(kind):
+        for scene in scenes(kind, n=5):
             depth = render(scene, **SIZE, rng=np.random.default_rng(0)).depth_HW
             with np.errstate(all="ignore"):
                 upper = np.nan_to_num(depth[:24], nan=1e3)
@@ -66,7 +66,7 @@ def test_the_lower_part_of_a_picture_is_mostly_nearer():
 def test_depths_span_a_tabletop_to_a_landscape():
     medians = []
     for kind in SCENES:
-        for scene in scenes(kind, n=6):
+        for scene in scenes(kind, n=4):
             depth = render(scene, **SIZE, rng=np.random.default_rng(0)).depth_HW
             medians.append(np.nanmedian(depth))
     assert min(medians) < 1.5
