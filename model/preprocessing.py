@@ -22,6 +22,8 @@ from torch import Tensor
 IMAGE_MEAN = (0.485, 0.456, 0.406)  # of ImageNet, RGB, for images in 0..1
 IMAGE_STD = (0.229, 0.224, 0.225)
 
+MAX_PIXELS = 64_000_000  # of a network's input
+
 Rule = Literal["lower_bound", "minimal", "stretch", "own_size"]
 Filter = Literal["cubic", "linear"]
 
@@ -97,13 +99,19 @@ class Preprocessing:
         OpenCV to one thread in this process, or its pool would compete with the callers'.
 
         Raises:
-            ValueError: Not an RGB image of 8 bits.
+            ValueError: Not an RGB image of 8 bits, or one so long that its input would have more
+                than ``MAX_PIXELS``: a strip of 1 x 20,000 pixels would take 16 GB.
         """
         if image_HWC.dtype != np.uint8 or image_HWC.ndim != 3 or image_HWC.shape[2] != 3:
             raise ValueError(
                 f"expected uint8 height x width x 3, got {image_HWC.dtype} {image_HWC.shape}"
             )
         height, width = self.size_for(*image_HWC.shape[:2])
+        if height * width > MAX_PIXELS:
+            raise ValueError(
+                f"an image of {image_HWC.shape[1]} x {image_HWC.shape[0]} would be resized to "
+                f"{width} x {height}, more than {MAX_PIXELS:,} pixels"
+            )
         if image_HWC.shape[:2] == (height, width):
             return np.ascontiguousarray(image_HWC)
         _one_opencv_thread()

@@ -123,6 +123,11 @@ def test_only_rgb_of_eight_bits_is_resized(image):
         Preprocessing().resize(image)
 
 
+def test_a_strip_does_not_fill_the_memory():
+    with pytest.raises(ValueError, match="20000 x 1 would be resized to 10360000 x 518"):
+        Preprocessing().resize(np.zeros((1, 20_000, 3), np.uint8))
+
+
 def test_threads_get_what_one_thread_gets():
     preprocessing = Preprocessing(side=140)
     images = [_photograph_like(100 + k, 150) for k in range(16)]
