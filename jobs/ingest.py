@@ -23,12 +23,12 @@ from pipeline.errors import LeaseLostError, SourceError
 from pipeline.filesystems import is_local, public_uri
 from pipeline.identity import check_name
 from pipeline.lookahead import map_ahead
-from pipeline.records import Member
-from pipeline.sources import SYNTHETIC, Found, read_members
+from pipeline.sources import SYNTHETIC, Found, find_members, reader_threads, weight
 from pipeline.storage import Store
 
 AHEAD_BYTES = 128 << 20
 MAX_THREADS = 8
+TOGETHER = 16  # handing over a single image costs as much as looking at it
 
 
 def ingest(config: IngestConfig, *, reporter: Reporter | None = None) -> dict[str, Any]:
@@ -51,8 +51,10 @@ def ingest(config: IngestConfig, *, reporter: Reporter | None = None) -> dict[st
         _register(config, workspace)
         lease = _begin(config, workspace)
         try:
-            intake = Intake(config, workspace, lease)
-            with reporter.progress(f"ingest {config.source}", None, unit="images") as bar:
+            with (
+                Intake(config, workspace, lease) as intake,
+                reporter.progress(f"ingest {config.source}", None, unit="images") as bar,
+            ):
                 _take_all(config, members, intake, bar)
             summary = _summary(config, workspace, intake.tally, time.monotonic() - started_s)
         except BaseException as error:
@@ -81,7 +83,7 @@ def _checked_members(config: IngestConfig) -> Found:
     members: Found = iter(())
     if not problems:
         try:
-            members = read_members(config.uri, config.layout, truth=config.truth)
+            members = find_members(config.uri, config.layout, truth=config.truth)
         except (SourceError, ValueError) as error:
             problems.append(str(error))
     if problems:
@@ -135,13 +137,13 @@ def _begin(config: IngestConfig, workspace: Workspace) -> IngestLease:
 
 
 def _take_all(config: IngestConfig, members: Found, intake: Intake, bar: Bar) -> None:
-    threads = min(MAX_THREADS, os.cpu_count() or 1)
     looked = map_ahead(
         lambda item: look(item, config),
         members,
-        threads=threads,
-        ahead=16 * threads,
-        weigh=lambda item: len(item.data) if isinstance(item, Member) else 0,
+        threads=max(reader_threads(config.uri), min(MAX_THREADS, os.cpu_count() or 1)),
+        ahead=256,
+        together=TOGETHER,
+        weigh=weight,
         max_weight=AHEAD_BYTES,
     )
     with closing(cast(Any, looked)):

@@ -17,6 +17,7 @@ duplicate             ``--dedup exact``: the source has an image of the same byt
 
 import time
 from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -28,7 +29,8 @@ from pipeline.errors import ShardCorruptError
 from pipeline.filters import ImageLimits, Refusal, Verify, examine
 from pipeline.identity import drops_id, sample_id, sha256_hex
 from pipeline.maps import truth_digest
-from pipeline.records import Drop, ImageRecord, Member, Role
+from pipeline.raw_files import FoundFile
+from pipeline.records import Drop, ImageRecord, Member, Role, ShardRef
 from pipeline.seen import (
     DigestSet,
     SeenSamples,
@@ -39,7 +41,8 @@ from pipeline.seen import (
     seen_samples,
 )
 from pipeline.shards import ImageShardBuilder, read_drops, shard_footer, write_drops
-from pipeline.storage import dropped_key
+from pipeline.sources import load
+from pipeline.storage import Store, dropped_key
 
 LEASE_S = 300.0
 RENEW_S = 60.0
@@ -72,8 +75,9 @@ class Looked:
     content: bytes
 
 
-def look(item: Member | Drop, config: IngestConfig) -> Looked | Drop:
-    """Hash and check one member; runs in threads."""
+def look(found: Member | Drop | FoundFile, config: IngestConfig) -> Looked | Drop:
+    """Read one member, hash and check it; runs in threads."""
+    item = load(found)
     if isinstance(item, Drop):
         return item
     sha256 = sha256_hex(item.data)
@@ -108,7 +112,10 @@ def _limits(config: IngestConfig) -> ImageLimits:
 
 
 class Intake:
-    """Takes what was looked at, in order; writes and commits shards as they fill."""
+    """Takes what was looked at, in order; writes and commits shards as they fill.
+
+    A shard is hashed and put in a thread while the next one is collected. Use in a ``with`` block.
+    """
 
     def __init__(self, config: IngestConfig, workspace: Workspace, lease: IngestLease) -> None:
         self._config = config
@@ -116,6 +123,7 @@ class Intake:
         self._lease = lease
         self._renewed_s = time.monotonic()
         self.tally = Tally()
+        self._store.remove_leftovers()
         shards = self._catalog.image_shards(config.source)
         self._samples: SeenSamples = seen_samples(self._store, shards)
         exact = config.dedup == "exact"
@@ -123,6 +131,15 @@ class Intake:
         self._refused = self._known_drops({shard.shard_id for shard in shards})
         self._drops: list[Drop] = []
         self._builder = self._empty_shard()
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="write-shard")
+        self._writing: Future[_Written] | None = None
+
+    def __enter__(self) -> "Intake":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._writer.shutdown()
+        self._builder.discard()
 
     def take(self, item: Looked | Drop) -> None:
         """Count one member, and store it if it is new."""
@@ -138,9 +155,10 @@ class Intake:
         """Write and commit what is left."""
         if self._builder.rows:
             self._write_shard()
-        elif self._drops:
+        self._commit_written()
+        if self._drops:
             batch = drops_id((drop.path, drop.reason, drop.sha256 or "") for drop in self._drops)
-            self._write_drops(batch)
+            _write_drops(self._store, self._drops, source=self._config.source, batch=batch)
             self._catalog.commit_drops(self._lease, batch, dropped=_counts(self._drops))
         tally = self.tally
         assert tally.samples_in == tally.kept + tally.dropped.total(), tally
@@ -182,27 +200,19 @@ class Intake:
             self._drops.append(drop)
 
     def _write_shard(self) -> None:
-        """Put the objects, look at what arrived, then commit."""
+        """Begin to write the shard that is full, once the one before it is committed."""
+        self._commit_written()
         self._renew()
-        shard = self._builder.put(self._store)
-        self._write_drops(shard.shard_id)
-        arrived = shard_footer(self._store, shard.key).get("shard_id")
-        if arrived != shard.shard_id or self._store.size(shard.key) != shard.bytes:
-            raise ShardCorruptError(f"{shard.key}: what was read back is not what was written")
-        self._catalog.commit_image_shard(self._lease, shard, dropped=_counts(self._drops))
-        self.tally.shards_written += 1
+        full = (self._store, self._builder, self._drops)
+        self._writing = self._writer.submit(_write, *full, source=self._config.source)
         self._drops = []
         self._builder = self._empty_shard()
 
-    def _write_drops(self, batch: str) -> None:
-        if self._drops:
-            write_drops(
-                self._store,
-                self._drops,
-                source=self._config.source,
-                shard_id=batch,
-                code_version=code_version(),
-            )
+    def _commit_written(self) -> None:
+        if self._writing is not None:
+            written, self._writing = self._writing.result(), None
+            self._catalog.commit_image_shard(self._lease, written.shard, dropped=written.dropped)
+            self.tally.shards_written += 1
 
     def _known_drops(self, shard_ids: set[str]) -> DigestSet:
         """What was refused before; beside a shard that was never committed does not count."""
@@ -222,7 +232,31 @@ class Intake:
         self._renewed_s = time.monotonic()
 
     def _empty_shard(self) -> ImageShardBuilder:
-        return ImageShardBuilder(source=self._config.source, code_version=code_version())
+        source = self._config.source
+        return ImageShardBuilder(self._store, source=source, code_version=code_version())
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A shard that lies in the store and is to be committed."""
+
+    shard: ShardRef
+    dropped: dict[str, int]
+
+
+def _write(store: Store, full: ImageShardBuilder, drops: list[Drop], *, source: str) -> _Written:
+    """Put a shard and what was refused beside it, and look at what arrived."""
+    shard = full.put()
+    _write_drops(store, drops, source=source, batch=shard.shard_id)
+    arrived = shard_footer(store, shard.key).get("shard_id")
+    if arrived != shard.shard_id or store.size(shard.key) != shard.bytes:
+        raise ShardCorruptError(f"{shard.key}: what was read back is not what was written")
+    return _Written(shard, _counts(drops))
+
+
+def _write_drops(store: Store, drops: list[Drop], *, source: str, batch: str) -> None:
+    if drops:
+        write_drops(store, drops, source=source, shard_id=batch, code_version=code_version())
 
 
 def _refuse(record: ImageRecord, reason: str, detail: str) -> Drop:

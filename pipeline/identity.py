@@ -50,6 +50,6 @@ def drops_id(drops: Iterable[tuple[str, ...]]) -> str:
     return f"d{shard_id(drops)[1:]}"
 
 
-def sha256_hex(data: bytes) -> str:
+def sha256_hex(data: bytes | memoryview) -> str:
     """64 hex digits."""
     return hashlib.sha256(data).hexdigest()

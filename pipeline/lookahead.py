@@ -18,6 +18,7 @@ def map_ahead(
     *,
     threads: int,
     ahead: int,
+    together: int = 1,
     weigh: Callable[[Item], int] = lambda item: 1,
     max_weight: int | None = None,
 ) -> Iterator[Result]:
@@ -28,26 +29,46 @@ def map_ahead(
         items: Taken one by one, in the thread of the caller.
         threads: How many work at once.
         ahead: At most so many items are taken before their turn.
+        together: So many small items are handed to a thread at once: where an item takes less
+            than a millisecond, handing it over costs as much.
         weigh: How much memory an item stands for.
         max_weight: No further item is taken while those ahead weigh more together; a single
             item may.
 
     Raises:
-        Exception: What the function or the items raise, when its turn comes; threads stop.
+        Exception: What the function raises, when its turn comes; what the items raise, at once.
     """
-    waiting: deque[tuple[int, Future[Result]]] = deque()
-    weight = 0
+    limit = max_weight if max_weight is not None else ahead * 2
+    waiting: deque[tuple[int, int, Future[list[Result]]]] = deque()
+    count = weight = 0
     with ThreadPoolExecutor(threads, thread_name_prefix="ahead") as pool:
         try:
-            for item in items:
-                waiting.append((weigh(item), pool.submit(function, item)))
-                weight += waiting[-1][0]
-                while len(waiting) > ahead or (max_weight is not None and weight > max_weight):
-                    done, future = waiting.popleft()
-                    weight -= done
-                    yield future.result()
+            for group, heavy in _groups(items, together, weigh, limit // max(1, 2 * threads)):
+                future = pool.submit(lambda group: [function(item) for item in group], group)
+                waiting.append((len(group), heavy, future))
+                count, weight = count + len(group), weight + heavy
+                while waiting and (count > ahead or weight > limit):
+                    done, heavy, future = waiting.popleft()
+                    count, weight = count - done, weight - heavy
+                    yield from future.result()
             while waiting:
-                yield waiting.popleft()[1].result()
+                yield from waiting.popleft()[2].result()
         finally:
-            for _, future in waiting:
+            for _, _, future in waiting:
                 future.cancel()
+
+
+def _groups(
+    items: Iterable[Item], together: int, weigh: Callable[[Item], int], limit: int
+) -> Iterator[tuple[list[Item], int]]:
+    """Runs of items with their weight, cut where they are ``together`` or reach the limit."""
+    group: list[Item] = []
+    weight = 0
+    for item in items:
+        group.append(item)
+        weight += weigh(item)
+        if len(group) >= together or weight >= limit:
+            yield group, weight
+            group, weight = [], 0
+    if group:
+        yield group, weight

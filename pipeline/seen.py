@@ -5,6 +5,7 @@ Sorted arrays of 16-byte digests: 32 bytes for each sample. The 11 million image
 """
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, TypeVar
 
@@ -105,6 +106,8 @@ def _array(digests: Sequence[bytes]) -> NDArray[np.bytes_]:
 
 
 def _find(ordered: NDArray[np.bytes_], digest: bytes) -> int | None:
-    wanted = _array([digest])[0]
-    place = int(np.searchsorted(ordered, wanted))
+    # Not `np.searchsorted`: it gives the interpreter lock away, and with busy threads around gets
+    # it back after milliseconds. NumPy hands out elements without their trailing zeros.
+    wanted = digest.rstrip(b"\0")
+    place = bisect_left(ordered, wanted)
     return place if place < len(ordered) and ordered[place] == wanted else None

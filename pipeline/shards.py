@@ -9,12 +9,14 @@ killed before its commit writes the same object again.
 With references in place of bytes, ``image`` is null and `load_bytes` reads ``uri, offset, length``.
 """
 
+import hashlib
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -73,14 +75,20 @@ _TRUTH = ("truth_map", "sky_mask")
 
 
 class ImageShardBuilder:
-    """Collects records into one shard; holds the encoded file and at most 64 records."""
+    """Collects records into one shard, in a scratch file; at most 64 records are in memory.
 
-    def __init__(self, *, source: str, code_version: str) -> None:
+    In a file, because 200 MB of fresh memory for each shard cost several times the writing.
+    """
+
+    def __init__(self, store: Store, *, source: str, code_version: str) -> None:
+        self._store = store
         self._source = check_name(source)
         self._code_version = code_version
         self._samples: list[tuple[str, ...]] = []
         self._waiting: list[ImageRecord] = []
-        self._sink = io.BytesIO()
+        self._waiting_bytes = self._written = 0
+        self._file = store.scratch_file()
+        self._sink = pa.OSFile(str(self._file), "wb")
         leaves = [*IMAGE_SCHEMA.names[:-1], "image.bytes", "image.path"]
         self._writer = pq.ParquetWriter(
             self._sink,
@@ -97,22 +105,20 @@ class ImageShardBuilder:
 
     @property
     def bytes(self) -> int:
-        """Size so far, of the file and of what waits to go into it."""
-        return self._sink.tell() + sum(len(record.data or b"") for record in self._waiting)
+        """Of all images so far."""
+        return self._written + self._waiting_bytes
 
     def add(self, record: ImageRecord) -> None:
         """Add the next row."""
         truth = () if record.truth is None else (truth_digest(record.truth),)
         self._samples.append((record.sample_id, record.sha256, *truth))
         self._waiting.append(record)
+        self._waiting_bytes += len(record.data or b"")
         if len(self._waiting) == ROW_GROUP_ROWS:
             self._flush()
 
-    def put(self, store: Store) -> ShardRef:
-        """Finish the shard and put it as one object; the builder is spent.
-
-        The object is never replaced by the same bytes, so a committed shard is never in doubt.
-        """
+    def put(self) -> ShardRef:
+        """Finish the shard and put it as one object; the builder is spent."""
         self._flush()
         shard_id = shard_id_of(self._samples)
         footer = {
@@ -125,15 +131,23 @@ class ImageShardBuilder:
         }
         self._writer.add_key_value_metadata(_prefixed(footer))
         self._writer.close()
-        data = self._sink.getvalue()
+        self._sink.close()
         key = image_shard_key(self._source, shard_id)
-        _put_once(store, key, data)
-        return ShardRef(self._source, shard_id, key, self.rows, len(data), sha256_hex(data))
+        size, sha256 = _put_once(self._store, key, self._file)
+        self.discard()
+        return ShardRef(self._source, shard_id, key, self.rows, size, sha256)
+
+    def discard(self) -> None:
+        """Remove the scratch file, whether or not the shard was put."""
+        self._writer.close()
+        self._sink.close()
+        self._file.unlink(missing_ok=True)
 
     def _flush(self) -> None:
         if self._waiting:
             self._writer.write_table(_table(self._waiting), row_group_size=ROW_GROUP_ROWS)
-            self._waiting = []
+            self._written += self._waiting_bytes
+            self._waiting, self._waiting_bytes = [], 0
 
 
 def write_image_shard(
@@ -144,12 +158,15 @@ def write_image_shard(
     Raises:
         ValueError: There are none, or 64 of them in a row have more than 2 GB.
     """
-    builder = ImageShardBuilder(source=source, code_version=code_version)
-    for record in records:
-        builder.add(record)
-    if builder.rows == 0:
-        raise ValueError("a shard needs at least one record")
-    return builder.put(store)
+    builder = ImageShardBuilder(store, source=source, code_version=code_version)
+    try:
+        for record in records:
+            builder.add(record)
+        if builder.rows == 0:
+            raise ValueError("a shard needs at least one record")
+        return builder.put()
+    finally:
+        builder.discard()
 
 
 def read_image_rows(
@@ -217,11 +234,11 @@ def write_drops(
         "rows": str(len(drops)),
     }
     schema = DROP_SCHEMA.with_metadata(_prefixed(footer))
-    sink = io.BytesIO()
     table = pa.Table.from_pylist([asdict(drop) for drop in drops], schema=schema)
+    sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")
     key = dropped_key(source, shard_id)
-    _put_once(store, key, sink.getvalue())
+    store.put(key, sink.getvalue())
     return key
 
 
@@ -254,14 +271,20 @@ def _prefixed(footer: Mapping[str, str]) -> dict[bytes, bytes]:
     return {_PREFIX + name.encode(): value.encode() for name, value in footer.items()}
 
 
-def _put_once(store: Store, key: str, data: bytes) -> None:
+def _put_once(store: Store, key: str, file: Path) -> tuple[int, str]:
+    """Put a finished file, unless the store has just that; returns its size and sha256."""
+    with file.open("rb") as reading:
+        size, sha256 = file.stat().st_size, hashlib.file_digest(reading, "sha256").hexdigest()
     try:
-        store.put(key, data, exclusive=True)
+        store.put_file(file, key, exclusive=True)
     except FileExistsError:
         # A run that was killed left it. Other bytes under the same content id come from another
         # version of the code, and were never committed.
-        if store.size(key) != len(data) or store.get(key) != data:
-            store.put(key, data)
+        with store.open(key) as there:
+            if hashlib.file_digest(cast(Any, there), "sha256").hexdigest() == sha256:
+                return size, sha256
+        store.put_file(file, key)
+    return size, sha256
 
 
 def _table(records: Sequence[ImageRecord]) -> pa.Table:
@@ -283,7 +306,11 @@ def _image_array(records: Sequence[ImageRecord]) -> pa.StructArray:
 def _row(record: ImageRecord) -> dict[str, Any]:
     names = ("sample_id", "sha256", "path", "uri", "offset", "length", "licence", "attribution")
     row: dict[str, Any] = {name: getattr(record, name) for name in names}
-    return row | asdict(record.header) | _truth_columns(record.truth)
+    header = record.header
+    row |= {
+        name: getattr(header, name) for name in ("width", "height", "format", "exif_orientation")
+    }
+    return row | _truth_columns(record.truth)
 
 
 def _truth_columns(truth: Truth | None) -> dict[str, Any]:

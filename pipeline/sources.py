@@ -2,7 +2,8 @@
 
 Every file counts as exactly one `Member` or one `Drop`, in an order that is the same each time.
 Archives inside folders and inside archives are opened in place, and paths join with ``/``:
-ImageNet-21K is a tar of tars. At most one member is in memory, besides a few files read ahead.
+ImageNet-21K is a tar of tars. Of an archive, one member is in memory at a time. The files of a
+folder are handed out unread, so that threads can read them and go on to work on them.
 
 Drops say why a file never became a member:
 
@@ -60,7 +61,7 @@ MAX_COPY_BYTES = 16 << 30
 READ_AHEAD_BYTES = 64 << 20
 LOCAL_READERS, REMOTE_READERS = 4, 16
 
-Found = Iterator[Member | Drop]
+Found = Iterator[Member | Drop | FoundFile]
 _ENTRIES: dict[ArchiveKind, Callable[[BinaryIO], Iterator[Entry]]] = {
     "tar": tar_entries,
     "zip": zip_entries,
@@ -70,8 +71,22 @@ _ENTRIES: dict[ArchiveKind, Callable[[BinaryIO], Iterator[Entry]]] = {
 
 def read_members(
     uri: str, layout: str = "auto", *, truth: str | None = None, max_bytes: int = MAX_MEMBER_BYTES
+) -> Iterator[Member | Drop]:
+    """Everything in a data set, read; see `find_members`."""
+    return map_ahead(
+        lambda item: load(item, max_bytes=max_bytes),
+        find_members(uri, layout, truth=truth, max_bytes=max_bytes),
+        threads=reader_threads(uri),
+        ahead=64,
+        weigh=weight,
+        max_weight=READ_AHEAD_BYTES,
+    )
+
+
+def find_members(
+    uri: str, layout: str = "auto", *, truth: str | None = None, max_bytes: int = MAX_MEMBER_BYTES
 ) -> Found:
-    """Everything in a data set.
+    """Everything in a data set; plain files are to be read with `load`.
 
     Args:
         uri: Folder, archive, Parquet file or image, local or any fsspec URL; or synthetic://….
@@ -95,7 +110,24 @@ def read_members(
         from pipeline.truth import read_pairs
 
         return read_pairs(uri, truth)
-    return _read(uri, layout, max_bytes=max_bytes)
+    return _find(uri, layout, max_bytes=max_bytes)
+
+
+def load(item: Member | Drop | FoundFile, *, max_bytes: int = MAX_MEMBER_BYTES) -> Member | Drop:
+    """Read a plain file; hand on anything else. For threads."""
+    return _file(item, max_bytes=max_bytes) if isinstance(item, FoundFile) else item
+
+
+def weight(item: Member | Drop | FoundFile) -> int:
+    """The bytes that an item takes in memory once it is read."""
+    if isinstance(item, Member):
+        return len(item.data) + (item.truth.values_HW.nbytes if item.truth else 0)
+    return item.bytes if isinstance(item, FoundFile) else 0
+
+
+def reader_threads(uri: str) -> int:
+    """How many threads are worth having for reading: a bucket answers slowly, but many at once."""
+    return LOCAL_READERS if uri.startswith(SYNTHETIC) or is_local(uri) else REMOTE_READERS
 
 
 def normalised(name: str) -> str:
@@ -139,7 +171,7 @@ class _Place:
     max_bytes: int
 
 
-def _read(uri: str, layout: str, *, max_bytes: int) -> Found:
+def _find(uri: str, layout: str, *, max_bytes: int) -> Found:
     try:
         if is_folder(uri):
             return _folder(uri, opens_archives=layout != "images", max_bytes=max_bytes)
@@ -150,7 +182,7 @@ def _read(uri: str, layout: str, *, max_bytes: int) -> Found:
     except (PermissionError, ValueError) as error:
         raise SourceError(f"{public_uri(uri)} cannot be read as a source: {error}") from error
     if kind is None:
-        return _single(uri, name, max_bytes=max_bytes)
+        return iter([FoundFile(name, uri, file_bytes(uri))])
     place = _Place("", public_uri(uri), 0, 0, max_bytes)
     return _named_archive(uri, kind, place)
 
@@ -165,11 +197,6 @@ def _named_kind(uri: str, name: str, layout: str) -> ArchiveKind | None:
     with open_uri(uri) as file:
         head = file.read(512)
     return archive_kind(name) or sniff_archive(head)
-
-
-def _single(uri: str, name: str, *, max_bytes: int) -> Found:
-    size = file_bytes(uri)
-    yield _file(FoundFile(name, uri, size), max_bytes=max_bytes)
 
 
 def _named_archive(uri: str, kind: ArchiveKind, place: _Place) -> Found:
@@ -188,25 +215,13 @@ def _named_archive(uri: str, kind: ArchiveKind, place: _Place) -> Found:
 
 
 def _folder(uri: str, *, opens_archives: bool, max_bytes: int) -> Found:
-    def read(file: FoundFile) -> Member | Drop | tuple[FoundFile, ArchiveKind]:
+    for file in walk_folder(uri):
         kind = archive_kind(file.path) if opens_archives and file.kind == "file" else None
-        return (file, kind) if kind else _file(file, max_bytes=max_bytes)
-
-    items = map_ahead(
-        read,
-        walk_folder(uri),
-        threads=LOCAL_READERS if is_local(uri) else REMOTE_READERS,
-        ahead=64,
-        weigh=lambda file: 0 if archive_kind(file.path) else min(file.bytes, max_bytes),
-        max_weight=READ_AHEAD_BYTES,
-    )
-    for item in items:
-        if isinstance(item, tuple):
-            file, kind = item
+        if kind is None:
+            yield file
+        else:
             path, shown = normalised_text(file.path), normalised_text(public_uri(file.uri))
             yield from _archive_file(file.uri, kind, _Place(path, shown, 0, 0, max_bytes))
-        else:
-            yield item
 
 
 def _file(file: FoundFile, *, max_bytes: int) -> Member | Drop:

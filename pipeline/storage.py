@@ -5,11 +5,14 @@ half an object on S3, so no writable file is ever handed out. Local objects are 
 temporary name, flushed to disk and renamed: a reader sees all of it or nothing.
 """
 
+import errno
 import io
 import os
 import shutil
+import tempfile
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -105,7 +108,7 @@ class Store:
         """Whether this is a folder of this machine."""
         return is_local(self._address)
 
-    def put(self, key: str, data: bytes, *, exclusive: bool = False) -> None:
+    def put(self, key: str, data: bytes | memoryview, *, exclusive: bool = False) -> None:
         """Write one whole object.
 
         Raises:
@@ -115,9 +118,47 @@ class Store:
         _check_key(key)
         with self._errors(key):
             if self.is_local:
-                _put_local(Path(self._address) / key, data, exclusive=exclusive)
+                with self._local_scratch() as path:
+                    path.write_bytes(data)
+                    _publish(path, Path(self._address) / key, exclusive=exclusive)
             else:
                 _put_remote(*self._path(key), data, exclusive=exclusive)
+
+    def put_file(self, path: Path, key: str, *, exclusive: bool = False) -> None:
+        """Make a finished file of this machine an object; the file may be gone afterwards.
+
+        Raises:
+            FileExistsError: As for `put`; the file stays.
+        """
+        _check_key(key)
+        with self._errors(key):
+            if self.is_local:
+                _publish(path, Path(self._address) / key, exclusive=exclusive)
+            else:
+                _upload(*self._path(key), path, exclusive=exclusive)
+
+    def scratch_file(self) -> Path:
+        """A new empty file to build an object in: on the store's own disk, where it has one.
+
+        Whoever asks for it removes it. What a killed process leaves behind is never listed.
+        """
+        if not self.is_local:
+            descriptor, name = tempfile.mkstemp(prefix="factory-")
+            os.close(descriptor)
+            return Path(name)
+        with self._errors("a scratch file"):
+            Path(self._address).mkdir(parents=True, exist_ok=True)
+            path = Path(self._address) / f"{_TEMPORARY}{uuid.uuid4().hex}"
+            path.touch(exist_ok=False)
+        return path
+
+    def remove_leftovers(self, *, older_s: float = 86_400.0) -> int:
+        """Remove scratch files that nobody has written to for so long; returns how many."""
+        found = Path(self._address).glob(f"{_TEMPORARY}*") if self.is_local else iter(())
+        old = [path for path in found if time.time() - path.stat().st_mtime > older_s]
+        for path in old:
+            path.unlink(missing_ok=True)
+        return len(old)
 
     def get(self, key: str) -> bytes:
         """The whole object."""
@@ -200,7 +241,7 @@ class Store:
             key = f"{prefix.rstrip('/')}/{file.relative_to(folder).as_posix()}"
             with self._errors(key):
                 if self.is_local:
-                    _copy_local(file, Path(self._address) / key)
+                    _copy(file, Path(self._address) / key)
                 else:
                     fs, path = self._path(key)
                     _make_parent(fs, path)
@@ -220,7 +261,7 @@ class Store:
             target.parent.mkdir(parents=True, exist_ok=True)
             with self._errors(key):
                 if self.is_local:
-                    _copy_local(Path(self._address) / key, target)
+                    _copy(Path(self._address) / key, target)
                 else:
                     fs, path = self._path(key)
                     fs.get_file(path, str(target))
@@ -230,6 +271,14 @@ class Store:
         if key:
             _check_key(key)
         return Path(self._address) / key if self.is_local else None
+
+    @contextmanager
+    def _local_scratch(self) -> Iterator[Path]:
+        path = self.scratch_file()
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
 
     def _filesystem(self) -> tuple[Any, str]:
         # One client per process: sharing it across a fork is what fsspec forbids.
@@ -253,47 +302,51 @@ def _check_key(key: str) -> None:
         raise ValueError(f"{key!r} is no key: use a relative path with '/', without '.' and '..'")
 
 
-def _put_local(path: Path, data: bytes, *, exclusive: bool) -> None:
-    with _replacing(path, exclusive=exclusive) as temporary, temporary.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _copy_local(source: Path, target: Path) -> None:
-    with (
-        _replacing(target) as temporary,
-        source.open("rb") as reader,
-        temporary.open("xb") as writer,
-    ):
-        shutil.copyfileobj(reader, writer, 1 << 20)
-        writer.flush()
-        os.fsync(writer.fileno())
-
-
-@contextmanager
-def _replacing(path: Path, *, exclusive: bool = False) -> Iterator[Path]:
-    """A name beside ``path`` to write to; it becomes ``path`` if the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f"{_TEMPORARY}{uuid.uuid4().hex}"
+def _publish(file: Path, target: Path, *, exclusive: bool) -> None:
+    """Give a finished file its name, all at once, and flush it and its folder to the disk."""
+    _sync(file)
+    target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        yield temporary
         if exclusive:
-            os.link(temporary, path)
+            os.link(file, target)
+            file.unlink()
         else:
-            os.replace(temporary, path)
-        _sync_folder(path.parent)
+            os.replace(file, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _publish_across(file, target, exclusive=exclusive)
+    _sync(target.parent)
+
+
+def _publish_across(file: Path, target: Path, *, exclusive: bool) -> None:
+    """The same where part of the store is a link to another disk."""
+    beside = target.parent / file.name
+    try:
+        shutil.copyfile(file, beside)
+        _publish(beside, target, exclusive=exclusive)
     finally:
-        temporary.unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a new name survive a power cut, not only a killed process."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Make it survive a power cut, not only a killed process."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file; the target is whole or not there."""
+    beside = target.parent / f"{_TEMPORARY}{uuid.uuid4().hex}"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        shutil.copyfile(source, beside)
+        _publish(beside, target, exclusive=False)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _local_keys(root: Path, prefix: str) -> Iterator[str]:
@@ -303,17 +356,26 @@ def _local_keys(root: Path, prefix: str) -> Iterator[str]:
                 yield (Path(folder) / name).relative_to(root).as_posix()
 
 
-def _put_remote(fs: Any, path: str, data: bytes, *, exclusive: bool) -> None:
+def _put_remote(fs: Any, path: str, data: bytes | memoryview, *, exclusive: bool) -> None:
     _make_parent(fs, path)
+    _exclusively(fs, path, lambda **mode: fs.pipe_file(path, bytes(data), **mode), exclusive)
+
+
+def _upload(fs: Any, path: str, file: Path, *, exclusive: bool) -> None:
+    _make_parent(fs, path)
+    _exclusively(fs, path, lambda **mode: fs.put_file(str(file), path, **mode), exclusive)
+
+
+def _exclusively(fs: Any, path: str, write: Callable[..., object], exclusive: bool) -> None:
     if not exclusive:
-        fs.pipe_file(path, data)
+        write()
         return
     try:
-        fs.pipe_file(path, data, mode="create")
+        write(mode="create")
     except NotImplementedError:
         if fs.exists(path):
             raise FileExistsError(path) from None
-        fs.pipe_file(path, data)
+        write()
 
 
 def _make_parent(fs: Any, path: str) -> None:

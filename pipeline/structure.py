@@ -59,22 +59,24 @@ def scan_jpeg(data: bytes) -> Structure:
     size: tuple[int, int] | None = None
     exif = xmp = b""
     metadata: list[tuple[int, int]] = []
-    scan = 0
+    scan, several = 0, False
     for marker, start, end in _jpeg_header(data):
-        body = data[start + 4 : end] if marker == 0xE1 else b""
+        body = data[start + 4 : end] if marker in (0xE1, 0xE2) else b""
         if marker in _JPEG_FRAMES:
             size = _jpeg_size(data, start, end)
         elif body.startswith(b"Exif\0\0"):
             exif += body[6:] if exif else body
         elif body.startswith(_JPEG_XMP):
             xmp = body[len(_JPEG_XMP) :]
+        several = several or body.startswith(b"MPF\0")
         if marker in range(0xE1, 0xF0) and marker != 0xEE:  # Adobe's APP14 says how to read colour
             metadata.append((start, end))
         scan = start
     if size is None:
         raise BrokenStructureError("no frame header before the pixels")
     width, height = size
-    complete = _jpeg_ends(data, scan)
+    # Where other pictures follow, the mark at the end of the file may be theirs.
+    complete = (data.endswith(b"\xff\xd9") and not several) or _jpeg_ends(data, scan)
     return Structure(width, height, orientation(exif, xmp), 1, complete, tuple(metadata))
 
 
