@@ -173,7 +173,7 @@ def _parameter(name: str, kind: Any, default: Any) -> inspect.Parameter:
 
 def _help(of: Field[Any]) -> str:
     """The field's help, what may be given, and what holds where nothing is."""
-    facts = ["|".join(of.metadata["choices"])] if of.metadata.get("choices") else []
+    facts = [", ".join(of.metadata["choices"])] if of.metadata.get("choices") else []
     if is_required(of):
         facts.append("required")
     elif of.default is not MISSING and of.default not in (None, False, ()):

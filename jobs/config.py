@@ -12,6 +12,12 @@ command line), ``env`` (environment variable that sets the default), ``choices``
 from dataclasses import dataclass, field
 from typing import Any
 
+# Named here too, because help must not wait for `pipeline.truth`; a test compares.
+TRUTH_NAMES = (
+    "png-mm", "png-256", "png-5000", "png-10000", "png-cm", "png-sunrgbd", "png-relative",
+    "png8-disparity", "pgm-mm", "npy-m", "npz-disparity", "pfm-disparity", "pfm-m", "pfm-relative",
+)  # fmt: skip
+
 
 def option(
     help: str,
@@ -76,8 +82,9 @@ class IngestConfig(Common):
         choices=("auto", "images", "tar", "zip", "parquet", "pairs"),
     )
     truth: str | None = option(
-        "How ground truth files are encoded, for --layout pairs: png-mm, png-256, png-5000, "
-        "npy-m, …; `factory ingest --help` lists them."
+        "How ground truth files are encoded, for --layout pairs (the number says what divides a "
+        "value to give metres).",
+        choices=TRUTH_NAMES,
     )
     licence: str | None = option(
         "Licence of the images, as an SPDX id or a sentence.", alias="--license"
@@ -112,7 +119,7 @@ class LabelConfig(Common):
         "FILE.pth#v2-s."
     )
     label_set: str | None = option(
-        "Name of the label set (default: the teacher's name).", is_name=True
+        "Name of the label set (default: the teacher's name and -labels).", is_name=True
     )
     size: int | None = option(
         "Shorter side at the network's input, pixels (default: what the model was trained with).",

@@ -85,7 +85,7 @@ def _open_label_set(config: LabelConfig, workspace: Workspace, resources: Resour
         precision=teacher.precision,
         codec=CODECS[config.bits],
     )
-    name = config.label_set or teacher.name
+    name = config.label_set or f"{teacher.name}-labels"
     workspace.catalog.open_label_set(
         name,
         teacher=teacher.name,

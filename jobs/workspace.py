@@ -5,11 +5,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.catalog import Catalog
-from pipeline.storage import Store
-
 from jobs.config import Common
 from jobs.errors import ConfigError
+from pipeline.catalog import Catalog
+from pipeline.storage import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +24,13 @@ def open_workspace(config: Common) -> Iterator[Workspace]:
     """Open store and catalog, and close the catalog again.
 
     Raises:
-        ConfigError: A remote store without a named catalog: SQLite cannot live on an object store.
+        ConfigError: A store of a kind nothing here reads, or a remote store without a named
+            catalog: SQLite cannot live on an object store.
     """
-    store = Store(config.store)
+    try:
+        store = Store(config.store)
+    except ValueError as error:
+        raise ConfigError([f"--store: {error}"]) from error
     url = config.catalog or _default_catalog(store)
     with Catalog.open(url) as catalog:
         yield Workspace(store, catalog)
