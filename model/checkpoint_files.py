@@ -146,16 +146,21 @@ def _read_json(path: Path, name: str) -> dict[str, Any]:
 def _from_hub(repository: str, revision: str | None) -> Path:
     """The local copy of a repository; the cached one where the hub does not answer.
 
-    The revision is asked for first, with a timeout: left to itself, the download client goes on
-    trying a hub that does not answer for more than six minutes.
+    The hub is asked a small question first, with a timeout: left to itself, the download client
+    goes on trying a hub that does not answer for more than six minutes.
     """
     try:
-        info = HfApi().model_info(repository, revision=revision, timeout=_HUB_TIMEOUT_S)
-        return Path(snapshot_download(repository, revision=info.sha, allow_patterns=_HUB_FILES))
+        HfApi().model_info(repository, revision=revision, timeout=_HUB_TIMEOUT_S)
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=_HUB_FILES))
     # The client's transport library changes with its version, and so do the exceptions.
     except Exception as error:
         try:
-            cached = snapshot_download(repository, revision=revision, local_files_only=True)
+            cached = snapshot_download(
+                repository,
+                revision=revision,
+                allow_patterns=_HUB_FILES,
+                local_files_only=True,
+            )
         except (OSError, ValueError):
             raise CheckpointError(
                 f"{repository}: neither a local directory nor, for now, a model on the Hugging "

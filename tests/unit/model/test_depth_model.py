@@ -607,6 +607,19 @@ def test_a_hub_that_does_not_answer_is_an_error_within_seconds(monkeypatch, tmp_
             load("nobody/nothing")
 
 
+@pytest.mark.parametrize("revision", ["", "@main", "@0123456789abcdef0123456789abcdef01234567"])
+def test_without_a_network_a_cached_model_is_used(folders, tmp_path, monkeypatch, revision):
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "models--nobody--something"
+    shutil.copytree(folders["depth_anything"], repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    model = load(f"nobody/something{revision}")
+    assert model.reference == f"nobody/something{revision}"
+    assert model.sha256 == load(folders["depth_anything"]).sha256
+
+
 def test_without_a_network_the_hub_is_an_error_that_says_so():
     with pytest.raises(CheckpointError, match=r"neither a local directory nor.*Hugging"):
         load("nobody/nothing@main")
