@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, Table, func, select
 
 from pipeline.catalog_database import Database, insert_if_absent
 from pipeline.catalog_rows import LabelSetRow, LabelShardRow
@@ -21,7 +21,7 @@ from pipeline.identity import check_name
 from pipeline.records import ShardRef
 
 _LABEL_COLUMNS = tuple(
-    label_shards.c[name].label(f"label_{name}")
+    label_shards.c[name]
     for name in (
         "key",
         "sha256",
@@ -111,17 +111,28 @@ def _counts(connection: Connection, name: str) -> dict[str, Any]:
     return counted | {"quarantined": quarantined_of(connection, name, None)}
 
 
+def labelled_of(connection: Connection, name: str, sources: Sequence[str] | None) -> int:
+    """Images labelled, in all sources of a label set or in some."""
+    labelled = select(func.coalesce(func.sum(label_shards.c.labelled), 0))
+    labelled = labelled.where(*_which(label_shards, name, sources))
+    return int(connection.execute(labelled).scalar_one())
+
+
 def quarantined_of(
     connection: Connection, name: str, sources: Sequence[str] | None
 ) -> dict[str, int]:
     """Images quarantined per reason, in all sources of a label set or in some."""
     reasons = select(quarantine.c.reason, func.sum(quarantine.c.images))
-    reasons = reasons.where(quarantine.c.label_set == name)
-    if sources is not None:
-        same_shard = image_shards.c.shard_id == quarantine.c.shard_id
-        reasons = reasons.join(image_shards, same_shard).where(image_shards.c.source.in_(sources))
-    rows = connection.execute(reasons.group_by(quarantine.c.reason).order_by(quarantine.c.reason))
+    reasons = reasons.where(*_which(quarantine, name, sources)).group_by(quarantine.c.reason)
+    rows = connection.execute(reasons.order_by(quarantine.c.reason))
     return {reason: int(images) for reason, images in rows}
+
+
+def _which(
+    table: Table, label_set: str, sources: Sequence[str] | None
+) -> list[ColumnElement[bool]]:
+    of_set = [table.c.label_set == label_set]
+    return of_set if sources is None else [*of_set, table.c.source.in_(sources)]
 
 
 def label_shards_of(
@@ -136,31 +147,33 @@ def label_shards_of(
     shards = select(*SHARD_COLUMNS, *_LABEL_COLUMNS).join_from(
         label_shards, image_shards, same_shard
     )
-    shards = shards.where(label_shards.c.label_set == label_set).order_by(image_shards.c.number)
-    if sources is not None:
-        shards = shards.where(image_shards.c.source.in_(sources))
+    shards = shards.where(*_which(label_shards, label_set, sources))
     reasons = select(quarantine.c.shard_id, quarantine.c.reason, quarantine.c.images)
-    reasons = reasons.where(quarantine.c.label_set == label_set).order_by(quarantine.c.reason)
+    reasons = reasons.where(*_which(quarantine, label_set, sources))
     with database.read() as connection:
         require_names(connection, label_sets, [label_set], what="label set")
-        rows = connection.execute(shards).all()
+        rows = connection.execute(shards.order_by(image_shards.c.number)).all()
         per_shard: dict[str, dict[str, int]] = {}
-        for shard_id, reason, images in connection.execute(reasons):
+        for shard_id, reason, images in connection.execute(reasons.order_by(quarantine.c.reason)):
             per_shard.setdefault(shard_id, {})[reason] = images
-    return [_label_shard(label_set, row, per_shard.get(row.shard_id, {})) for row in rows]
+    return [_label_shard(label_set, tuple(row), per_shard) for row in rows]
 
 
-def _label_shard(label_set: str, row: Any, quarantined: Mapping[str, int]) -> LabelShardRow:
+def _label_shard(
+    label_set: str, row: tuple[Any, ...], per_shard: Mapping[str, Mapping[str, int]]
+) -> LabelShardRow:
+    shard = ShardRef(*row[: len(SHARD_COLUMNS)])
+    key, sha256, size, rows, labelled, forward_s, wall_s, committed_at = row[len(SHARD_COLUMNS) :]
     return LabelShardRow(
         label_set=label_set,
-        shard=ShardRef(*row[: len(SHARD_COLUMNS)]),
-        key=row.label_key,
-        sha256=row.label_sha256,
-        bytes=row.label_bytes,
-        rows=row.label_rows,
-        labelled=row.label_labelled,
-        quarantined=quarantined,
-        forward_s=row.label_forward_s,
-        wall_s=row.label_wall_s,
-        committed_at=row.label_committed_at,
+        shard=shard,
+        key=key,
+        sha256=sha256,
+        bytes=size,
+        rows=rows,
+        labelled=labelled,
+        quarantined=per_shard.get(shard.shard_id, {}),
+        forward_s=forward_s,
+        wall_s=wall_s,
+        committed_at=committed_at,
     )

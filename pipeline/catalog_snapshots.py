@@ -2,9 +2,9 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 
 from pipeline.catalog_database import Database, insert_if_absent
 from pipeline.catalog_labels import label_shards_of
@@ -13,9 +13,7 @@ from pipeline.catalog_sources import image_shards_of
 from pipeline.catalog_tables import database_now, snapshot_members, snapshots
 from pipeline.errors import CatalogMissingError
 
-_MEMBER_COLUMNS = [
-    column for column in snapshot_members.c if column.name in SnapshotMember.__slots__
-]
+_MEMBER_COLUMNS = [snapshot_members.c[name] for name in SnapshotMember.__slots__]
 
 
 def pin_snapshot(
@@ -38,11 +36,21 @@ def pin_snapshot(
         new = {"snapshot_id": snapshot_id, "created_at": database_now()}
         if insert_if_absent(connection, snapshots, **new):
             rows = [
-                {"snapshot_id": snapshot_id, "position": position, **asdict(member)}
+                {"snapshot_id": snapshot_id, "position": position, **_columns(member)}
                 for position, member in enumerate(members)
             ]
             connection.execute(snapshot_members.insert(), rows)
-    return snapshot(database, snapshot_id)
+        created_at = connection.scalars(_created_at(snapshot_id)).one()
+    return SnapshotRow(snapshot_id, created_at, tuple(members))
+
+
+def _columns(member: SnapshotMember) -> dict[str, Any]:
+    """What ``asdict`` would give, without its copies: there may be 62,000."""
+    return {name: getattr(member, name) for name in SnapshotMember.__slots__}
+
+
+def _created_at(snapshot_id: str) -> Select[Any]:
+    return select(snapshots.c.created_at).where(snapshots.c.snapshot_id == snapshot_id)
 
 
 def _line(member: SnapshotMember) -> str:
@@ -102,10 +110,9 @@ def snapshot(database: Database, snapshot_id: str) -> SnapshotRow:
     mine = snapshot_members.c.snapshot_id == snapshot_id
     members = select(*_MEMBER_COLUMNS).where(mine).order_by(snapshot_members.c.position)
     with database.read() as connection:
-        head = select(snapshots).where(snapshots.c.snapshot_id == snapshot_id)
-        row = connection.execute(head).one_or_none()
-        if row is None:
+        created_at = connection.scalars(_created_at(snapshot_id)).one_or_none()
+        if created_at is None:
             msg = f"no snapshot has the id {snapshot_id!r}"
             raise CatalogMissingError(msg)
-        found = tuple(SnapshotMember(**m._asdict()) for m in connection.execute(members))
-    return SnapshotRow(snapshot_id, row.created_at, found)
+        found = tuple(SnapshotMember(*row) for row in connection.execute(members))
+    return SnapshotRow(snapshot_id, created_at, found)

@@ -135,6 +135,8 @@ label_sets = Table(
     Index(None, "teacher_sha256"),
 )
 
+# The source and the number of images are those of the image shard, which never change: progress is
+# asked for often, and adds up one table instead of joining three.
 work = Table(
     "work",
     metadata,
@@ -142,6 +144,7 @@ work = Table(
     Column("shard_id", Text, ForeignKey("image_shards.shard_id"), primary_key=True),
     Column("source", Text, nullable=False),
     Column("number", BigInteger, nullable=False),  # of the image shard: the order of work
+    Column("images", Integer, nullable=False),
     Column("state", Text, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("epoch", Integer, nullable=False),
@@ -158,6 +161,7 @@ label_shards = Table(
     metadata,
     Column("label_set", Text, ForeignKey("label_sets.name"), primary_key=True),
     Column("shard_id", Text, ForeignKey("image_shards.shard_id"), primary_key=True),
+    Column("source", Text, nullable=False),
     Column("key", Text, nullable=False),
     Column("sha256", Text, nullable=False),
     Column("bytes", BigInteger, nullable=False),
@@ -176,6 +180,7 @@ quarantine = Table(
     Column("label_set", Text, ForeignKey("label_sets.name"), primary_key=True),
     Column("shard_id", Text, ForeignKey("image_shards.shard_id"), primary_key=True),
     Column("reason", Text, primary_key=True),
+    Column("source", Text, nullable=False),
     Column("images", Integer, nullable=False),
 )
 

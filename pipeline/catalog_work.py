@@ -9,10 +9,10 @@ from sqlalchemy import ColumnElement, exists, func, insert, literal, select, upd
 
 from pipeline import catalog_tables as tables
 from pipeline.catalog_database import Database
-from pipeline.catalog_labels import quarantined_of
+from pipeline.catalog_labels import labelled_of, quarantined_of
 from pipeline.catalog_rows import LabelProgress
 from pipeline.catalog_sources import require_names
-from pipeline.catalog_tables import database_now, image_shards, label_sets, label_shards, work
+from pipeline.catalog_tables import database_now, image_shards, label_sets, work
 
 
 def plan_work(database: Database, label_set: str, sources: Sequence[str]) -> int:
@@ -31,11 +31,12 @@ def plan_work(database: Database, label_set: str, sources: Sequence[str]) -> int
         image_shards.c.shard_id,
         image_shards.c.source,
         image_shards.c.number,
+        image_shards.c.rows,
         literal("pending"),
         literal(0),
         literal(0),
     ).where(image_shards.c.source.in_(sources), ~planned)
-    columns = ["label_set", "shard_id", "source", "number", "state", "attempts", "epoch"]
+    columns = ["label_set", "shard_id", "source", "number", "images", "state", "attempts", "epoch"]
     with database.write() as connection:
         require_names(connection, label_sets, [label_set], what="label set")
         require_names(connection, tables.sources, sources, what="source")
@@ -54,36 +55,25 @@ def progress(
         CatalogMissingError: No label set has that name.
     """
     expired = (work.c.state == "leased") & (work.c.lease_until <= database_now())
-    states = (
-        select(
-            work.c.state,
-            expired.label("expired"),
-            func.count(),
-            func.sum(image_shards.c.rows),
-            func.coalesce(func.sum(label_shards.c.labelled), 0),
-        )
-        .join(image_shards, image_shards.c.shard_id == work.c.shard_id)
-        .outerjoin(
-            label_shards,
-            (label_shards.c.label_set == work.c.label_set)
-            & (label_shards.c.shard_id == work.c.shard_id),
-        )
-        .where(*_which(label_set, sources))
-        .group_by(work.c.state, "expired")
-    )
+    states = select(work.c.state, expired.label("expired"), func.count(), func.sum(work.c.images))
+    states = states.where(*_which(label_set, sources)).group_by(work.c.state, "expired")
     with database.read() as connection:
         require_names(connection, label_sets, [label_set], what="label set")
         rows = connection.execute(states).all()
+        labelled = labelled_of(connection, label_set, sources)
         quarantined = quarantined_of(connection, label_set, sources)
     shards = {"pending": 0, "leased": 0, "done": 0, "failed": 0}
-    images = images_left = labelled = 0
-    for state, has_expired, count, all_rows, labelled_rows in rows:
+    images = images_left = 0
+    for state, has_expired, count, images_there in rows:
         shards["pending" if has_expired else state] += count
-        images += int(all_rows)
-        images_left += int(all_rows) if state in {"pending", "leased"} else 0
-        labelled += int(labelled_rows)
+        images += int(images_there)
+        images_left += int(images_there) if state in {"pending", "leased"} else 0
     return LabelProgress(
-        **shards, images=images, images_left=images_left, labelled=labelled, quarantined=quarantined
+        **shards,
+        images=images,
+        images_left=images_left,
+        labelled=labelled,
+        quarantined=quarantined,
     )
 
 

@@ -194,7 +194,8 @@ def _check_counts(lease: WorkLease, manifest: LabelManifest) -> None:
 
 
 def _insert(connection: Connection, lease: WorkLease, manifest: LabelManifest) -> None:
-    ids = {"label_set": manifest.label_set, "shard_id": manifest.shard_id}
+    shard = lease.shard
+    ids = {"label_set": lease.label_set, "shard_id": shard.shard_id, "source": shard.source}
     row = insert(label_shards).values(
         **ids,
         key=manifest.key,

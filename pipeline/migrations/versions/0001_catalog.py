@@ -187,6 +187,7 @@ def upgrade() -> None:
         "label_shards",
         sa.Column("label_set", sa.Text(), nullable=False),
         sa.Column("shard_id", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("sha256", sa.Text(), nullable=False),
         sa.Column("bytes", sa.BigInteger(), nullable=False),
@@ -210,6 +211,7 @@ def upgrade() -> None:
         sa.Column("label_set", sa.Text(), nullable=False),
         sa.Column("shard_id", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
         sa.Column("images", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(
             ["label_set"], ["label_sets.name"], name=op.f("fk_quarantine_label_set")
@@ -225,6 +227,7 @@ def upgrade() -> None:
         sa.Column("shard_id", sa.Text(), nullable=False),
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("images", sa.Integer(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("epoch", sa.Integer(), nullable=False),

@@ -1,5 +1,9 @@
 """Sources, ingest runs and image shards, on both databases."""
 
+import sqlite3
+import threading
+import time
+
 import pytest
 from sqlalchemy import create_engine, inspect, text
 
@@ -212,8 +216,6 @@ def test_the_digest_of_a_source_follows_its_content_alone(catalog):
 
 def test_both_clocks_are_seconds_since_1970(catalog):
     """Within a day of ours: a wrong epoch or unit would be off by years."""
-    import time
-
     assert abs(register(catalog).created_at - time.time()) < 86_400
 
 
@@ -255,6 +257,27 @@ def test_sqlite_waits_for_writers_and_checks_references(tmp_path):
     assert pragmas["foreign_keys"] == 1
     assert pragmas["busy_timeout"] >= 10_000
     assert pragmas["synchronous"] == 2  # a commit survives a power cut
+
+
+def test_a_new_file_that_is_locked_is_waited_for(tmp_path):
+    """SQLite itself gives up at once here, whatever its busy timeout."""
+    file = tmp_path / "catalog.sqlite"
+    other = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE something (x)")
+    other.execute("BEGIN IMMEDIATE")
+    threading.Timer(0.2, other.rollback).start()
+    with Catalog.open(f"sqlite:///{file}") as catalog:
+        assert catalog.sources() == []
+    other.close()
+
+
+def test_reading_and_opening_do_not_wait_for_a_writer(catalog, catalog_url):
+    register(catalog)
+    with catalog.write() as connection:
+        connection.execute(text("UPDATE sources SET layout = 'tar'"))
+        with Catalog.open(catalog_url) as other:
+            assert other.source("street").layout == "images"
+    assert catalog.source("street").layout == "tar"
 
 
 def test_a_row_that_refers_to_nothing_is_refused(catalog):
