@@ -41,7 +41,7 @@ class HeadSize:
     last_features: int = 32
 
 
-# `tiny` is for laptops and tests, about 1.6 M parameters: nobody publishes weights of that size.
+# `tiny` is for laptops and tests, 1.5 M parameters with its head; nobody publishes such weights.
 ENCODER_SIZES = {
     "tiny": EncoderSize(hidden=128, layers=6, heads=4),
     "s": EncoderSize(hidden=384, layers=12, heads=6),
