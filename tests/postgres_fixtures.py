@@ -11,12 +11,15 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import create_engine, text
+
+from pipeline.catalog import Catalog
 
 SETTINGS = "-c listen_addresses= -c fsync=off -c full_page_writes=off -c synchronous_commit=off"
 
@@ -45,21 +48,65 @@ def postgres_server() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: str) -> str:
+    """The name of a database that holds an empty catalog: copying it is quicker than migrating."""
+    _administer(postgres_server, "CREATE DATABASE catalog_template TEMPLATE template0")
+    Catalog.open(_url(postgres_server, "catalog_template")).close()
+    return "catalog_template"
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file that holds an empty catalog."""
+    file = tmp_path_factory.mktemp("catalog") / "template.sqlite"
+    Catalog.open(f"sqlite:///{file}").close()
+    return file
+
+
 @pytest.fixture
 def postgres_url(postgres_server: str) -> Iterator[str]:
-    """The URL of a fresh database."""
-    name = f"test_{uuid4().hex[:12]}"
-    _administer(postgres_server, f"CREATE DATABASE {name} TEMPLATE template0")
-    yield f"postgresql+psycopg://factory@/{name}?host={postgres_server}"
-    _administer(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+    """The URL of a fresh database with nothing in it."""
+    with _database(postgres_server, "template0") as url:
+        yield url
+
+
+@pytest.fixture
+def postgres_catalog_url(postgres_server: str, postgres_template: str) -> Iterator[str]:
+    """The URL of a fresh, empty catalog on PostgreSQL."""
+    with _database(postgres_server, postgres_template) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a fresh database with nothing in it, once on each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'catalog.sqlite'}"
+    return str(request.getfixturevalue("postgres_url"))
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def catalog_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of a fresh catalog, once on each database."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'catalog.sqlite'}"
-    return str(request.getfixturevalue("postgres_url"))
+    """The URL of a fresh, empty catalog, once on each kind of database."""
+    if request.param == "postgres":
+        return str(request.getfixturevalue("postgres_catalog_url"))
+    file = shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "catalog.sqlite")
+    return f"sqlite:///{file}"
+
+
+@contextmanager
+def _database(server: str, template: str) -> Iterator[str]:
+    name = f"test_{uuid4().hex[:12]}"
+    _administer(server, f"CREATE DATABASE {name} TEMPLATE {template}")
+    try:
+        yield _url(server, name)
+    finally:
+        _administer(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _url(server: str, database: str) -> str:
+    return f"postgresql+psycopg://factory@/{database}?host={server}"
 
 
 def _binaries() -> Path | None:
@@ -106,9 +153,7 @@ def _call(command: list[Any], folder: Path, user: dict[str, Any]) -> None:
 
 
 def _administer(server: str, statement: str) -> None:
-    engine = create_engine(
-        f"postgresql+psycopg://factory@/postgres?host={server}", isolation_level="AUTOCOMMIT"
-    )
+    engine = create_engine(_url(server, "postgres"), isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.execute(text(statement))
     engine.dispose()

@@ -109,9 +109,9 @@ def test_eight_processes_label_each_shard_exactly_once(catalog_url):
         assert (progress.labelled, progress.quarantined) == (1080, {"blank": 120})
 
 
-def test_several_processes_may_open_a_new_catalog_at_once(catalog_url):
-    run_together(OPENER, catalog_url, 4)
-    with Catalog.open(catalog_url) as catalog:
+def test_several_processes_may_open_a_new_catalog_at_once(database_url):
+    run_together(OPENER, database_url, 4)
+    with Catalog.open(database_url) as catalog:
         assert [(source.name, source.licence) for source in catalog.sources()] == [
             ("street", "MIT")
         ]

@@ -19,8 +19,8 @@ from pipeline.errors import CatalogConflictError
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def test_migrations_give_the_tables_of_the_code(catalog_url):
-    with Catalog.open(catalog_url) as catalog, catalog.read() as connection:
+def test_migrations_give_the_tables_of_the_code(database_url):
+    with Catalog.open(database_url) as catalog, catalog.read() as connection:
         options = {
             "version_table": VERSION_TABLE,
             "compare_type": True,
@@ -72,7 +72,7 @@ def test_a_catalog_of_newer_code_is_refused_by_name(catalog_url):
         Catalog.open(catalog_url)
 
 
-def test_a_migration_that_fails_leaves_nothing_behind(catalog_url, monkeypatch):
+def test_a_migration_that_fails_leaves_nothing_behind(database_url, monkeypatch):
     """Half a schema would be taken for a whole one, or block the next attempt."""
     upgrade = catalog_schema.command.upgrade
 
@@ -82,12 +82,12 @@ def test_a_migration_that_fails_leaves_nothing_behind(catalog_url, monkeypatch):
 
     monkeypatch.setattr(catalog_schema.command, "upgrade", fail_at_the_end)
     with pytest.raises(RuntimeError):
-        Catalog.open(catalog_url)
-    engine = create_engine(catalog_url)
+        Catalog.open(database_url)
+    engine = create_engine(database_url)
     assert inspect(engine).get_table_names() == []
     engine.dispose()
     monkeypatch.undo()
-    with Catalog.open(catalog_url) as catalog:
+    with Catalog.open(database_url) as catalog:
         assert catalog.sources() == []
 
 

@@ -431,8 +431,8 @@ def run_machine(url, *, examples, steps):
 
 
 def test_any_sequence_of_events_loses_and_doubles_nothing_sqlite(tmp_path):
-    run_machine(f"sqlite:///{tmp_path / 'catalog.sqlite'}", examples=30, steps=40)
+    run_machine(f"sqlite:///{tmp_path / 'catalog.sqlite'}", examples=20, steps=40)
 
 
-def test_any_sequence_of_events_loses_and_doubles_nothing_postgres(postgres_url):
-    run_machine(postgres_url, examples=5, steps=20)
+def test_any_sequence_of_events_loses_and_doubles_nothing_postgres(postgres_catalog_url):
+    run_machine(postgres_catalog_url, examples=5, steps=20)
