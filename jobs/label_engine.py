@@ -121,7 +121,10 @@ class LabelEngine:
             image_HWC = decode_rgb(record.data)
         except ImageDecodeError as error:
             return _Prepared(index, record, None, error.reason)
-        return _Prepared(index, record, self._model.prepare(image_HWC))
+        try:
+            return _Prepared(index, record, self._model.prepare(image_HWC))
+        except ValueError:  # a strip that the size rule would blow up beyond all memory
+            return _Prepared(index, record, None, "too_large_for_network")
 
     def _forward(self, batch: list[_Prepared]) -> tuple[NDArray[np.float32], float]:
         """Disparity maps B x H x W of images of one size, and the seconds the network took."""

@@ -1,0 +1,188 @@
+"""Training verbs on a real Ray Train: registration, resuming, several workers, wrong use."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.config import LabelConfig, TrainStudentConfig, TrainTeacherConfig
+from jobs.errors import ConfigError
+from jobs.label import label
+from jobs.run_files import RunFiles
+from jobs.train_student import train_student
+from jobs.train_teacher import train_teacher
+from jobs.workspace import Workspace, open_workspace
+from model.errors import CheckpointError, NonFiniteLossError
+from pipeline.catalog import Catalog
+from pipeline.errors import CatalogConflictError, CatalogMissingError
+from pipeline.lineage import lineage
+from tests.line import ingest_rendered
+
+pytestmark = pytest.mark.integration
+
+FACTORY = Path(sys.executable).parent / "factory"
+SMALL: dict[str, Any] = {
+    "encoder": "scratch:tiny",
+    "size": 42,
+    "batch_size": 6,
+    "learning_rate": 1e-4,
+}
+
+
+@pytest.fixture(scope="module")
+def where(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A store with a labelled source and two unlabelled shards."""
+    where = {"store": str(tmp_path_factory.mktemp("training") / "store")}
+    ingest_rendered("rendered", n=20, seed=0, role="labelled", **where)
+    ingest_rendered("wild", n=40, seed=1, role="unlabelled", shard_images=20, **where)
+    return where
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_teacher_labels_student_and_everything_is_traced(where: dict[str, Any]) -> None:
+    taught = train_teacher(
+        TrainTeacherConfig(labelled=("rendered",), name="teacher", steps=4, **SMALL, **where)
+    )
+    assert (taught["model"], taught["steps"]) == ("teacher", 4)
+    label(LabelConfig(sources=("wild",), teacher="teacher", label_set="labels", **where))
+    studied = train_student(
+        TrainStudentConfig(
+            labelled=("rendered",),
+            pseudo=("labels",),
+            name="student",
+            steps=4,
+            workers=2,
+            **SMALL,
+            **where,
+        )
+    )
+    assert studied["steps"] == 4
+    assert studied["losses"]["pseudo"] > 0
+    assert studied["losses"]["feature"] is None
+    with open_workspace(TrainTeacherConfig(name="x", encoder="x", **where)) as workspace:
+        assert workspace.catalog.model("student").kind == "student"
+        text = str(lineage(workspace.catalog, "student"))
+        for ancestor in ("labels", "teacher", "wild", "rendered"):
+            assert ancestor in text
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_wrong_use_is_refused_before_training(where: dict[str, Any]) -> None:
+    good: dict[str, Any] = {
+        "labelled": ("rendered",),
+        "name": "never",
+        "steps": 1,
+        **SMALL,
+        **where,
+    }
+    with pytest.raises(ConfigError) as refused:
+        train_teacher(TrainTeacherConfig(**good | {"labelled": (), "size": 43, "workers": 0}))
+    assert len(refused.value.problems) == 3
+    with pytest.raises(ConfigError, match="no ground truth"):
+        train_teacher(TrainTeacherConfig(**good | {"labelled": ("wild",)}))
+    with pytest.raises(CheckpointError):
+        train_teacher(TrainTeacherConfig(**good | {"encoder": "scratch:huge"}))
+    with pytest.raises(CatalogMissingError, match="nowhere"):
+        train_student(TrainStudentConfig(pseudo=("nowhere",), **good))
+    with pytest.raises(CatalogMissingError, match="to resume"):
+        train_teacher(TrainTeacherConfig(resume=True, **good))
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_run_that_diverges_is_failed_by_name(where: dict[str, Any]) -> None:
+    config = TrainTeacherConfig(
+        labelled=("rendered",),
+        name="reckless",
+        steps=5,
+        **SMALL | {"learning_rate": 1e30},
+        **where,
+    )
+    with pytest.raises(NonFiniteLossError, match="reckless"):
+        train_teacher(config)
+    with open_workspace(config) as workspace:
+        run = workspace.catalog.newest_run("reckless")
+        assert run is not None
+        assert run.state == "failed"
+        with pytest.raises(CatalogMissingError):
+            workspace.catalog.model("reckless")
+
+
+@pytest.mark.timeout(600)
+def test_a_killed_driver_resumes_to_the_same_losses(where: dict[str, Any]) -> None:
+    command = [
+        str(FACTORY), "train-teacher", "--labelled", "rendered", "--name", "killed",
+        "--encoder", "scratch:tiny", "--size", "42", "--batch-size", "6", "--steps", "60",
+        "--checkpoint-steps", "5", "--learning-rate", "1e-4",
+    ]  # fmt: skip
+    environment = {**os.environ, "FACTORY_STORE": where["store"]}
+    config = TrainTeacherConfig(name="x", encoder="x", **where)
+    with open_workspace(config) as workspace:
+        driver = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+        try:
+            files = wait_for_a_checkpoint(workspace, driver, "killed")
+        finally:
+            driver.send_signal(signal.SIGKILL)
+            driver.wait()
+        time.sleep(1)  # workers notice that their driver is gone
+        assert files.read_json("result.json") is None, "the driver must be killed in the middle"
+
+        done = subprocess.run([*command, "--resume"], env=environment, capture_output=True)
+        assert done.returncode == 0, done.stderr.decode()
+        command[command.index("killed")] = "straight"
+        done = subprocess.run(command, env=environment, capture_output=True)
+        assert done.returncode == 0, done.stderr.decode()
+        resumed, straight = (
+            losses(workspace.catalog, workspace, name) for name in ("killed", "straight")
+        )
+        assert len(straight) == 60
+        assert resumed == straight
+        assert (
+            workspace.catalog.model("killed").sha256 == workspace.catalog.model("straight").sha256
+        )
+
+    command += ["--resume"]
+    refused = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert "straight" in refused.stderr
+
+
+def wait_for_a_checkpoint(
+    workspace: Workspace, driver: subprocess.Popen[bytes], name: str
+) -> RunFiles:
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline and driver.poll() is None:
+        run = workspace.catalog.newest_run(name)
+        if run is not None:
+            files = RunFiles(workspace.store, run.run_id)
+            if files.newest_checkpoint() is not None:
+                return files
+        time.sleep(0.1)
+    raise AssertionError(f"no checkpoint appeared (exit status {driver.poll()})")
+
+
+def losses(catalog: Catalog, workspace: Workspace, name: str) -> list[tuple[int, float]]:
+    run = catalog.newest_run(name)
+    assert run is not None
+    rows = RunFiles(workspace.store, run.run_id).metrics()
+    return [(row["step"], row["loss"]) for row in rows]
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_taken_name_is_refused(where: dict[str, Any]) -> None:
+    with open_workspace(TrainTeacherConfig(name="x", encoder="x", **where)) as workspace:
+        workspace.catalog.register_model(
+            "taken",
+            uri="/somewhere",
+            sha256="0" * 64,
+            family="depth_anything",
+            geometry="disparity_affine_invariant",
+            kind="imported",
+        )
+    config = TrainTeacherConfig(labelled=("rendered",), name="taken", steps=1, **SMALL, **where)
+    with pytest.raises(CatalogConflictError, match="choose another"):
+        train_teacher(config)

@@ -1,0 +1,153 @@
+"""One training worker without Ray: what it learns from, what it leaves, and how it goes on."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import pipeline as hf_pipeline
+
+from jobs import training_worker
+from jobs.models import ModelLocation
+from jobs.run_files import RunFiles
+from jobs.training_worker import TrainingJob, run_training
+from model.errors import NonFiniteLossError
+from model.recipes import V1, override
+from pipeline.storage import Store
+from pipeline.training_input import TrainingShard
+from tests.factories import image_shard, label_shard
+
+STEPS = 6
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return Store(str(tmp_path_factory.mktemp("store")))
+
+
+@pytest.fixture(scope="module")
+def shards(store: Store) -> dict[str, tuple[TrainingShard, ...]]:
+    with_truth = image_shard(store, range(20), truth=True)
+    unlabelled = image_shard(store, range(100, 130))
+    labels = label_shard(store, unlabelled, quarantined=lambda index: index == 7)
+    return {
+        "labelled": (TrainingShard(with_truth.key, 20),),
+        "pseudo": (TrainingShard(unlabelled.key, 30, labels),),
+    }
+
+
+def job(store: Store, run_id: str, shards: dict[str, Any], **changes: Any) -> TrainingJob:
+    settings: dict[str, Any] = {
+        "run_id": run_id,
+        "name": run_id,
+        "store": store,
+        "encoder": ModelLocation("plain", "scratch:tiny"),
+        "recipe": override(V1, size=42, batch_size=6, learning_rate=1e-4),
+        "steps": STEPS,
+        "seed": 0,
+        "precision": "fp32",
+        "checkpoint_steps": 3,
+        "threads": 2,
+        **shards,
+        **changes,
+    }
+    return TrainingJob(**settings)
+
+
+def losses(store: Store, run_id: str) -> list[tuple[int, float]]:
+    return [(row["step"], row["loss"]) for row in RunFiles(store, run_id).metrics()]
+
+
+def test_a_student_is_trained_saved_and_read_by_transformers(
+    store: Store, shards: dict[str, Any]
+) -> None:
+    run_training(job(store, "student", shards))
+    result = RunFiles(store, "student").read_json("result.json")
+    assert result is not None
+    assert result["step"] == STEPS
+    assert result["labelled"] > 0
+    assert result["pseudo"] > 0
+    assert "feature" not in result, "an encoder from scratch has nothing to be aligned with"
+    assert set(result["skipped"]) <= {"decode_failed"}
+    assert (Path(store.uri) / "runs/student/tensorboard").is_dir()
+    folder = store.local_path("models/student")
+    assert hf_pipeline("depth-estimation", model=str(folder)).model.config.model_type == (
+        "depth_anything"
+    )
+
+
+def test_a_pretrained_encoder_brings_the_feature_loss(
+    store: Store, shards: dict[str, Any], tmp_path: Path
+) -> None:
+    from model.encoders import load_encoder
+
+    load_encoder("scratch:tiny", image_size=42, seed=5).network.save_pretrained(tmp_path / "dino")
+    encoder = ModelLocation("plain", str(tmp_path / "dino"))
+    run_training(job(store, "aligned", shards, encoder=encoder, steps=2))
+    result = RunFiles(store, "aligned").read_json("result.json")
+    assert result is not None
+    assert 0 <= result["feature"] <= 2
+    parts = [result[name] for name in ("labelled", "pseudo", "feature")]
+    assert result["loss"] == pytest.approx(sum(parts) / 3, rel=1e-5)
+
+
+def test_a_teacher_needs_no_pseudo_labels(store: Store, shards: dict[str, Any]) -> None:
+    run_training(job(store, "teacher", shards | {"pseudo": ()}, steps=2))
+    result = RunFiles(store, "teacher").read_json("result.json")
+    assert result is not None
+    assert "pseudo" not in result
+    assert result["loss"] == pytest.approx(result["labelled"])
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(
+    store: Store, shards: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_training(job(store, "straight", shards))
+    with monkeypatch.context() as patch:
+        patch.setattr(training_worker, "fit", dies_after(5))
+        with pytest.raises(KeyboardInterrupt):
+            run_training(job(store, "killed", shards))
+    assert RunFiles(store, "killed").read_json("result.json") is None
+    run_training(job(store, "killed", shards))
+    assert losses(store, "killed") == losses(store, "straight")
+    weights = [
+        (Path(store.uri) / "models" / name / "model.safetensors").read_bytes()
+        for name in ("killed", "straight")
+    ]
+    assert weights[0] == weights[1]
+
+
+def dies_after(step: int) -> Any:
+    """The real loop, interrupted after a step that is no checkpoint."""
+    real = training_worker.fit
+
+    def fit(*arguments: Any, on_step: Any, **options: Any) -> Any:
+        def then_die(done: int, metrics: dict[str, float]) -> None:
+            on_step(done, metrics)
+            if done == step:
+                raise KeyboardInterrupt
+
+        return real(*arguments, on_step=then_die, **options)
+
+    return fit
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(store: Store, shards: dict[str, Any]) -> None:
+    run_training(job(store, "other", shards, steps=3))
+    changed = override(V1, size=42, batch_size=6, learning_rate=1e-4, feature_margin=0.5)
+    with pytest.raises(ValueError, match=r"feature_margin was 0\.85, is 0\.5"):
+        run_training(job(store, "other", shards, steps=3, recipe=changed))
+
+
+def test_a_loss_that_is_not_a_number_ends_the_run_before_the_step(
+    store: Store, shards: dict[str, Any]
+) -> None:
+    reckless = override(V1, size=42, batch_size=6, learning_rate=1e30)
+    with pytest.raises(NonFiniteLossError, match="step"):
+        run_training(job(store, "reckless", shards, recipe=reckless))
+    assert RunFiles(store, "reckless").read_json("result.json") is None
