@@ -97,7 +97,7 @@ def _value_problems(config: IngestConfig) -> list[str]:
     for each in fields(config):
         value, choices = getattr(config, each.name), each.metadata.get("choices")
         minimum = each.metadata.get("minimum")
-        if choices and value not in choices:
+        if choices and value is not None and value not in choices:
             problems.append(f"{flag_name(each)}: {value!r} is not one of {', '.join(choices)}")
         if minimum is not None and value < minimum:
             problems.append(f"{flag_name(each)}: must be at least {minimum}, got {value}")
