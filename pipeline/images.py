@@ -92,6 +92,17 @@ _EIGHT_BIT = frozenset(
     ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"]
 )
 _SIXTEEN_BIT = frozenset(["I;16", "I;16L", "I;16B", "I;16N"])
+_STRIP_BYTES = 1 << 18
+# What undoes each EXIF orientation.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 # What Pillow's readers raise on broken files; tests/unit/pipeline/test_filters.py has the fuzzing
 # that looks for more.
@@ -155,9 +166,11 @@ def decode_rgb(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8
     """
     opened = open_image(data, max_pixels=max_pixels)
     with _faults("decode_failed"):
-        image = _eight_or_sixteen_bit(opened.image)
-    pixels_HWC = _upright(_rgb(image, grey_bits=opened.grey_bits), opened.structure.orientation)
-    return np.array(pixels_HWC, order="C")  # a copy, because Pillow's is read-only
+        opened.image.load()
+        opened.image.info.pop("transparency", None)  # alpha in a palette is dropped like any other
+        turn = _TURNS.get(opened.structure.orientation)
+        image = opened.image if turn is None else opened.image.transpose(turn)
+        return _rgb(image, grey_bits=opened.grey_bits)
 
 
 def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> OpenedImage:
@@ -173,7 +186,8 @@ def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> OpenedImage:
     if structure is not None:
         _check_structure(structure, max_pixels)
         data = tiff_of_pixels(data) if format_ == "TIFF" else _without(data, structure.metadata)
-    with _faults("corrupt_header"):
+    cut = structure is not None and not structure.complete
+    with _faults("truncated" if cut else "corrupt_header"):
         image = _OPENERS[format_](io.BytesIO(data))
         if structure is None:
             structure = _structure_from_pillow(format_, image, data)
@@ -266,33 +280,29 @@ def _raw_complete(image: ImageFile, size: int) -> bool:
     return True
 
 
-def _eight_or_sixteen_bit(image: ImageFile) -> Image.Image:
-    image.load()
-    image.info.pop("transparency", None)  # alpha in a palette is dropped like any other
-    if image.mode in _SIXTEEN_BIT or image.mode in ("I", "RGB"):
-        return image
-    return image.convert("RGB")
-
-
 def _rgb(image: Image.Image, *, grey_bits: int) -> NDArray[np.uint8]:
-    """H x W x 3; 16-bit grey is scaled, so that its largest value becomes 255."""
-    if image.mode == "RGB":
-        return np.asarray(image)
+    """H x W x 3, filled strip by strip.
+
+    Conversions of the whole picture would each touch as much fresh memory as it has, which costs
+    up to as much time as decoding it.
+    """
+    width, height = image.size
+    pixels_HWC = np.empty((height, width, 3), np.uint8)
+    rows = max(1, _STRIP_BYTES // (3 * width))
+    for top in range(0, height, rows):
+        strip = image.crop((0, top, width, min(height, top + rows)))
+        pixels_HWC[top : top + rows] = _strip_rgb(strip, grey_bits=grey_bits)
+    return pixels_HWC
+
+
+def _strip_rgb(strip: Image.Image, *, grey_bits: int) -> NDArray[np.uint8]:
+    """H x W x 3, or H x W x 1 for 16-bit grey, scaled so that its largest value becomes 255."""
+    if strip.mode not in _SIXTEEN_BIT and strip.mode != "I":
+        return np.asarray(strip if strip.mode == "RGB" else strip.convert("RGB"))
     largest = (1 << grey_bits) - 1
-    grey_HW = np.asarray(image).astype(np.uint32)
+    grey_HW = np.asarray(strip).astype(np.uint32)
     grey_HW = np.minimum((grey_HW * 255 + largest // 2) // largest, 255)
-    return np.repeat(grey_HW.astype(np.uint8)[..., None], 3, axis=2)
-
-
-def _upright(image_HWC: NDArray[np.uint8], turned: int) -> NDArray[np.uint8]:
-    """Undo EXIF orientation ``turned``: the first row and column end up where they belong."""
-    if turned >= 5:
-        image_HWC = image_HWC.transpose(1, 0, 2)
-    if turned in (3, 4, 7, 8):
-        image_HWC = image_HWC[::-1]
-    if turned in (2, 3, 6, 7):
-        image_HWC = image_HWC[:, ::-1]
-    return image_HWC
+    return grey_HW.astype(np.uint8)[..., None]
 
 
 @contextmanager

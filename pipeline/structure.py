@@ -110,7 +110,7 @@ def scan_webp(data: bytes) -> Structure:
     size: tuple[int, int] | None = None
     exif = xmp = b""
     frames, whole = 0, True
-    for name, start, length in _webp_chunks(data):
+    for name, start, length in _webp_chunks(data, end=min(declared, len(data))):
         body = data[start : start + min(length, MAX_METADATA_BYTES)]
         whole = start + length <= len(data)
         if name == b"VP8X" and len(body) >= 10:
@@ -262,11 +262,11 @@ def _hexadecimal(profile: bytes) -> bytes:
         return b""
 
 
-def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+def _webp_chunks(data: bytes, *, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Name, start of the body and its declared length."""
     position = 12
     for _ in range(MAX_CHUNKS):
-        if position + 8 > len(data):
+        if position + 8 > end:
             return
         name, length = struct.unpack_from("<4sI", data, position)
         yield name, position + 8, length
