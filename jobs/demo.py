@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from jobs.config import (
     DemoConfig,
     EvaluateConfig,
@@ -41,6 +43,8 @@ PHOTOGRAPHS = (
     "astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "coins.png",
     "grass.png", "gravel.png", "rocket.jpg",
 )  # fmt: skip
+# Calibration of the motorcycle pair, from the documentation of skimage.data.stereo_motorcycle.
+FOCAL_PX, BASELINE_M, PRINCIPAL_POINT_DX_PX = 994.978, 0.193001, 31.086
 LIMITS = (
     "What this shows is that every part works, not good depth: the encoder starts from random "
     "weights instead of DINOv2, sees a few hundred rendered scenes at 126 pixels, and has no "
@@ -63,7 +67,7 @@ def demo(config: DemoConfig, *, reporter: Reporter | None = None) -> dict[str, A
             "motorcycle",
             role="benchmark",
             layout="pairs",
-            truth="npz-disparity",
+            truth="npy-m",
         )
         line.train_teacher()
         line.label()
@@ -187,10 +191,16 @@ def _photographs(config: DemoConfig, out: Path) -> Path:
 
 
 def _stereo_pair(out: Path) -> Path:
-    """The Middlebury 2014 motorcycle, left view and measured disparity, named as a pair."""
-    folder = _copied(("motorcycle_left.png", "motorcycle_disp.npz"), out / "motorcycle")
-    (folder / "motorcycle_left.png").replace(folder / "motorcycle_rgb.png")
-    (folder / "motorcycle_disp.npz").replace(folder / "motorcycle_depth.npz")
+    """The Middlebury 2014 motorcycle: left view and measured depth in metres, named as a pair."""
+    folder = out / "motorcycle"
+    scratch = _copied(("motorcycle_left.png", "motorcycle_disp.npz"), out / "scratch")
+    folder.mkdir(parents=True, exist_ok=True)
+    disparity_px = np.load(scratch / "motorcycle_disp.npz")["arr_0"]
+    depth_metric = FOCAL_PX * BASELINE_M / (disparity_px + PRINCIPAL_POINT_DX_PX)
+    depth_metric[~np.isfinite(disparity_px)] = np.nan
+    np.save(folder / "motorcycle_depth.npy", depth_metric.astype(np.float32))
+    shutil.copyfile(scratch / "motorcycle_left.png", folder / "motorcycle_rgb.png")
+    shutil.rmtree(scratch)
     return folder
 
 

@@ -6,19 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model.depth_model import DepthModel, load_depth_model
-from pipeline.shards import read_image_rows
-
 from jobs.config import EvaluateConfig
 from jobs.console import Bar, Reporter
 from jobs.errors import ConfigError, JobError
 from jobs.models import resolve_model
 from jobs.version import code_version
 from jobs.workspace import Workspace, open_workspace
+from model.depth_model import DepthModel, load_depth_model
 from model.evaluation import ImageScore, evaluate_image, summarise
 from model.protocols import Protocol, protocol
 from pipeline.images import decode_rgb
 from pipeline.records import ShardRef
+from pipeline.shards import read_image_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +104,7 @@ def _score(
         source_digest=workspace.catalog.source_digest(benchmark.source),
         images=result["images"],
         valid_pixels=result["valid_pixels"],
-        metrics=result["metrics"],
+        metrics=_flat(result["metrics"]),
         config={"size": config.size, "precision": config.precision},
         code_version=code_version(),
     )
@@ -136,6 +135,15 @@ def _image_scores(
                 protocol=rules,
             )
             bar.advance()
+
+
+def _flat(metrics: dict[str, dict[str, float | None]]) -> dict[str, float | None]:
+    """One key per space and metric, as ``disparity/abs_rel``."""
+    return {
+        f"{space}/{name}": value
+        for space, names in metrics.items()
+        for name, value in names.items()
+    }
 
 
 def _write(summary: dict[str, Any], folder: Path) -> None:

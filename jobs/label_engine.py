@@ -17,17 +17,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from model.depth_model import DepthModel, load_depth_model
 from numpy.typing import NDArray
-from pipeline.shards import read_image_rows
 
 from jobs.label_recipe import LabelRecipe
 from jobs.models import ModelLocation, fetch_model
+from model.depth_model import DepthModel, load_depth_model
 from model.errors import CheckpointError
 from pipeline.depth_codec import BITS, encode, quantise
 from pipeline.images import ImageDecodeError, decode_rgb
 from pipeline.labels import describe_labels, write_label_shard
 from pipeline.records import ImageRecord, LabelManifest, LabelRecord, ShardRef
+from pipeline.shards import read_image_rows
 from pipeline.storage import Store, label_shard_key
 
 LOOK_AHEAD_BATCHES = 4

@@ -3,11 +3,10 @@
 import re
 from dataclasses import dataclass
 
-from model.depth_model import load_depth_model
-from model.geometry import disparity_geometry
-
 from jobs.models import ModelLocation, fetch_model
 from jobs.workspace import Workspace
+from model.depth_model import load_depth_model
+from model.geometry import disparity_geometry
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from model.depth_model import load_depth_model
-from model.encoders import check_encoder
-
 from jobs.config import TrainingOptions
 from jobs.console import Reporter
 from jobs.errors import ConfigError, JobError
@@ -26,6 +23,8 @@ from jobs.settings import resolved
 from jobs.training_worker import TrainingJob, Worker, run_training
 from jobs.version import code_version
 from jobs.workspace import Workspace, open_workspace
+from model.depth_model import load_depth_model
+from model.encoders import check_encoder
 from model.errors import NonFiniteLossError
 from model.recipes import Recipe, override, preset
 from pipeline.catalog import SnapshotRow

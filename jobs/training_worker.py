@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from model.student import FrozenEncoder, TrainableDepth, build_network
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
@@ -31,6 +30,7 @@ from model.optimisation import (
     training_state,
 )
 from model.recipes import Recipe
+from model.student import FrozenEncoder, TrainableDepth, build_network
 from model.training import TrainingStep, fit
 from pipeline.storage import Store, model_prefix
 from pipeline.training_input import Cursor, TrainingShard

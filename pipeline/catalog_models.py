@@ -200,7 +200,7 @@ def record_evaluation(
     source_digest: str,
     images: int,
     valid_pixels: int,
-    metrics: Mapping[str, float],
+    metrics: Mapping[str, float | None],
     config: Mapping[str, Any],
     code_version: str,
 ) -> None:

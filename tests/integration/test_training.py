@@ -1,6 +1,5 @@
 """Training verbs on a real Ray Train: registration, resuming, several workers, wrong use."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -18,7 +17,6 @@ from jobs.train_student import train_student
 from jobs.train_teacher import train_teacher
 from jobs.workspace import Workspace, open_workspace
 from model.errors import CheckpointError, NonFiniteLossError
-from pipeline.catalog import Catalog
 from pipeline.errors import CatalogConflictError, CatalogMissingError
 from pipeline.lineage import lineage
 from tests.line import ingest_rendered
@@ -113,42 +111,45 @@ def test_a_run_that_diverges_is_failed_by_name(where: dict[str, Any]) -> None:
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("ray_session")
 def test_a_killed_driver_resumes_to_the_same_losses(where: dict[str, Any]) -> None:
+    settings: dict[str, Any] = {
+        "labelled": ("rendered",),
+        "steps": 60,
+        "checkpoint_steps": 5,
+        **SMALL,
+        **where,
+    }
     command = [
         str(FACTORY), "train-teacher", "--labelled", "rendered", "--name", "killed",
         "--encoder", "scratch:tiny", "--size", "42", "--batch-size", "6", "--steps", "60",
-        "--checkpoint-steps", "5", "--learning-rate", "1e-4",
+        "--checkpoint-steps", "5", "--learning-rate", "1e-4", "--store", where["store"],
     ]  # fmt: skip
-    environment = {**os.environ, "FACTORY_STORE": where["store"]}
-    config = TrainTeacherConfig(name="x", encoder="x", **where)
-    with open_workspace(config) as workspace:
-        driver = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    with open_workspace(TrainTeacherConfig(name="x", encoder="x", **where)) as workspace:
+        driver = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         try:
             files = wait_for_a_checkpoint(workspace, driver, "killed")
         finally:
             driver.send_signal(signal.SIGKILL)
             driver.wait()
-        time.sleep(1)  # workers notice that their driver is gone
         assert files.read_json("result.json") is None, "the driver must be killed in the middle"
+        wait_until_its_workers_are_gone(files)
 
-        done = subprocess.run([*command, "--resume"], env=environment, capture_output=True)
-        assert done.returncode == 0, done.stderr.decode()
-        command[command.index("killed")] = "straight"
-        done = subprocess.run(command, env=environment, capture_output=True)
-        assert done.returncode == 0, done.stderr.decode()
-        resumed, straight = (
-            losses(workspace.catalog, workspace, name) for name in ("killed", "straight")
-        )
+        train_teacher(TrainTeacherConfig(name="killed", resume=True, **settings))
+        train_teacher(TrainTeacherConfig(name="straight", **settings))
+        resumed, straight = (losses(workspace, name) for name in ("killed", "straight"))
         assert len(straight) == 60
         assert resumed == straight
-        assert (
-            workspace.catalog.model("killed").sha256 == workspace.catalog.model("straight").sha256
-        )
+        models = [workspace.catalog.model(name) for name in ("killed", "straight")]
+        assert models[0].sha256 == models[1].sha256
 
-    command += ["--resume"]
-    refused = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert refused.returncode == 2
-    assert "straight" in refused.stderr
+
+def wait_until_its_workers_are_gone(files: RunFiles) -> None:
+    """A worker outlives its driver by a second or two; its last checkpoint is as good as any."""
+    before = None
+    while (now := files.read_json("progress.json")) != before:
+        before = now
+        time.sleep(3)
 
 
 def wait_for_a_checkpoint(
@@ -165,8 +166,8 @@ def wait_for_a_checkpoint(
     raise AssertionError(f"no checkpoint appeared (exit status {driver.poll()})")
 
 
-def losses(catalog: Catalog, workspace: Workspace, name: str) -> list[tuple[int, float]]:
-    run = catalog.newest_run(name)
+def losses(workspace: Workspace, name: str) -> list[tuple[int, float]]:
+    run = workspace.catalog.newest_run(name)
     assert run is not None
     rows = RunFiles(workspace.store, run.run_id).metrics()
     return [(row["step"], row["loss"]) for row in rows]
