@@ -20,7 +20,6 @@ from jobs.ray_runtime import Resources, local_resources, ray_cluster
 from jobs.teachers import inspect_teacher
 from jobs.version import code_version
 from jobs.workspace import Workspace, open_workspace
-from pipeline.catalog import LabelProgress
 from pipeline.depth_codec import CODECS
 from pipeline.identity import check_name
 
@@ -130,7 +129,7 @@ def _run(
     )
     progress = workspace.catalog.progress(job.label_set, sources=config.sources)
     try:
-        with reporter.progress(f"label {job.label_set}", total=_images_left(progress)) as bar:
+        with reporter.progress(f"label {job.label_set}", total=progress.images_left) as bar:
             return driver.run(bar)
     finally:
         pool.close()
@@ -191,10 +190,6 @@ def _summary(
         "images_per_s": _rate(tally.images, tally.wall_s),
         "forward_images_per_s": _rate(tally.images, tally.forward_s),
     }
-
-
-def _images_left(progress: LabelProgress) -> int:
-    return progress.images - progress.labelled - sum(progress.quarantined.values())
 
 
 def _rate(images: int, seconds: float) -> float | None:
