@@ -112,8 +112,9 @@ def archive_kind(name: str) -> ArchiveKind | None:
         return None
     if _TAR_NAME.search(base):
         return "tar"
-    suffix = base.lower().rpartition(".")[2]
-    return {"zip": "zip", "parquet": "parquet"}.get(suffix)  # type: ignore[return-value]
+    if base.lower().endswith(".zip"):
+        return "zip"
+    return "parquet" if base.lower().endswith(".parquet") else None
 
 
 def is_other_archive(name: str) -> bool:

@@ -132,9 +132,11 @@ def reader_threads(uri: str) -> int:
 
 def normalised(name: str) -> str:
     """A path with ``/`` that climbs nowhere, from whatever an archive calls its entry."""
-    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    parts = [part for part in text.replace("\\", "/").split("/") if part not in ("", ".", "..")]
-    return "/".join(parts) or "unnamed"
+    parts = name.replace("\\", "/").split("/")
+    return (
+        normalised_text("/".join(part for part in parts if part not in ("", ".", "..")))
+        or "unnamed"
+    )
 
 
 class UniqueNames:
