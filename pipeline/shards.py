@@ -118,7 +118,13 @@ class ImageShardBuilder:
             self._flush()
 
     def put(self) -> ShardRef:
-        """Finish the shard and put it as one object; the builder is spent."""
+        """Finish the shard and put it as one object; the builder is spent, also if that fails."""
+        try:
+            return self._put()
+        finally:
+            self.discard()
+
+    def _put(self) -> ShardRef:
         self._flush()
         shard_id = shard_id_of(self._samples)
         footer = {
@@ -134,7 +140,6 @@ class ImageShardBuilder:
         self._sink.close()
         key = image_shard_key(self._source, shard_id)
         size, sha256 = _put_once(self._store, key, self._file)
-        self.discard()
         return ShardRef(self._source, shard_id, key, self.rows, size, sha256)
 
     def discard(self) -> None:
