@@ -11,7 +11,6 @@ With references in place of bytes, ``image`` is null and `load_bytes` reads ``ur
 
 import hashlib
 import io
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
@@ -24,41 +23,23 @@ import pyarrow.parquet as pq
 from pipeline.errors import ShardCorruptError
 from pipeline.identity import check_name, sha256_hex
 from pipeline.identity import shard_id as shard_id_of
-from pipeline.maps import MAP_CODEC, decode_map, decode_mask, encode_map, encode_mask, truth_digest
-from pipeline.records import Drop, Geometry, ImageHeader, ImageRecord, ShardRef, Truth
+from pipeline.image_columns import (
+    BLOBS,
+    IMAGE_SCHEMA,
+    LEAVES,
+    REPEATED,
+    TRUTH_BLOBS,
+    image_record,
+    image_table,
+)
+from pipeline.maps import truth_digest
+from pipeline.records import Drop, ImageRecord, ShardRef
 from pipeline.storage import Store, dropped_key, image_shard_key, read_range
 
 SHARD_FORMAT = "1"
 ROW_GROUP_ROWS = 64
-_MAX_GROUP_BYTES = (1 << 31) - 1  # what one Arrow array of bytes can hold
 _PREFIX = b"factory."
 
-_IMAGE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
-IMAGE_SCHEMA = pa.schema(
-    [
-        pa.field("sample_id", pa.string(), nullable=False),
-        pa.field("sha256", pa.string(), nullable=False),
-        pa.field("path", pa.string(), nullable=False),
-        pa.field("uri", pa.string(), nullable=False),
-        pa.field("offset", pa.int64()),
-        pa.field("length", pa.int64(), nullable=False),
-        pa.field("licence", pa.string()),
-        pa.field("attribution", pa.string()),
-        pa.field("width", pa.int32(), nullable=False),
-        pa.field("height", pa.int32(), nullable=False),
-        pa.field("format", pa.string(), nullable=False),
-        pa.field("exif_orientation", pa.int32(), nullable=False),
-        pa.field("truth_geometry", pa.string()),
-        pa.field("truth_height", pa.int32()),
-        pa.field("truth_width", pa.int32()),
-        pa.field("truth_codec", pa.string()),
-        pa.field("truth_sha256", pa.string()),
-        pa.field("truth_map", pa.binary()),
-        pa.field("sky_mask", pa.binary()),
-        pa.field("image", _IMAGE),
-    ],
-    metadata={"huggingface": json.dumps({"info": {"features": {"image": {"_type": "Image"}}}})},
-)
 DROP_SCHEMA = pa.schema(
     [
         pa.field("path", pa.string(), nullable=False),
@@ -69,9 +50,6 @@ DROP_SCHEMA = pa.schema(
         pa.field("bytes", pa.int64()),
     ]
 )
-_BLOBS = ("truth_map", "sky_mask", "image.bytes")
-_REPEATED = ["uri", "licence", "attribution", "format", "truth_geometry", "truth_codec"]
-_TRUTH = ("truth_map", "sky_mask")
 
 
 class ImageShardBuilder:
@@ -86,16 +64,15 @@ class ImageShardBuilder:
         self._code_version = code_version
         self._samples: list[tuple[str, ...]] = []
         self._waiting: list[ImageRecord] = []
-        self._waiting_bytes = self._written = 0
+        self._waiting_bytes = 0
         self._file = store.scratch_file()
         self._sink = pa.OSFile(str(self._file), "wb")
-        leaves = [*IMAGE_SCHEMA.names[:-1], "image.bytes", "image.path"]
         self._writer = pq.ParquetWriter(
             self._sink,
             IMAGE_SCHEMA,
-            compression={leaf: "none" if leaf in _BLOBS else "zstd" for leaf in leaves},
-            use_dictionary=_REPEATED,
-            write_statistics=[leaf for leaf in leaves if leaf not in _BLOBS],
+            compression={leaf: "none" if leaf in BLOBS else "zstd" for leaf in LEAVES},
+            use_dictionary=list(REPEATED),
+            write_statistics=[leaf for leaf in LEAVES if leaf not in BLOBS],
         )
 
     @property
@@ -105,8 +82,8 @@ class ImageShardBuilder:
 
     @property
     def bytes(self) -> int:
-        """Of all images so far."""
-        return self._written + self._waiting_bytes
+        """Size so far: of the file, and of what waits to be packed into it."""
+        return int(self._sink.tell()) + self._waiting_bytes
 
     def add(self, record: ImageRecord) -> None:
         """Add the next row."""
@@ -114,6 +91,7 @@ class ImageShardBuilder:
         self._samples.append((record.sample_id, record.sha256, *truth))
         self._waiting.append(record)
         self._waiting_bytes += len(record.data or b"")
+        self._waiting_bytes += record.truth.values_HW.nbytes if record.truth else 0
         if len(self._waiting) == ROW_GROUP_ROWS:
             self._flush()
 
@@ -150,8 +128,7 @@ class ImageShardBuilder:
 
     def _flush(self) -> None:
         if self._waiting:
-            self._writer.write_table(_table(self._waiting), row_group_size=ROW_GROUP_ROWS)
-            self._written += self._waiting_bytes
+            self._writer.write_table(image_table(self._waiting), row_group_size=ROW_GROUP_ROWS)
             self._waiting, self._waiting_bytes = [], 0
 
 
@@ -196,10 +173,10 @@ def read_image_rows(
         FileNotFoundError: There is no such object.
         ShardCorruptError: It cannot be read as a shard.
     """
-    left_out = (() if image else ("image",)) + (() if truth else _TRUTH)
+    left_out = (() if image else ("image",)) + (() if truth else TRUTH_BLOBS)
     columns = [name for name in IMAGE_SCHEMA.names if name not in left_out]
     for row in _rows(store, key, columns=columns, row_groups=row_groups):
-        yield _record(row, key)
+        yield image_record(row, key)
 
 
 def load_bytes(record: ImageRecord) -> bytes:
@@ -290,80 +267,6 @@ def _put_once(store: Store, key: str, file: Path) -> tuple[int, str]:
                 return size, sha256
         store.put_file(file, key)
     return size, sha256
-
-
-def _table(records: Sequence[ImageRecord]) -> pa.Table:
-    if sum(len(record.data or b"") for record in records) > _MAX_GROUP_BYTES:
-        raise ValueError(f"{len(records)} records of a row group have more than 2 GB")
-    rows = [_row(record) for record in records]
-    columns = {name: [row[name] for row in rows] for name in IMAGE_SCHEMA.names[:-1]}
-    arrays = [pa.array(columns[field.name], field.type) for field in list(IMAGE_SCHEMA)[:-1]]
-    return pa.Table.from_arrays([*arrays, _image_array(records)], schema=IMAGE_SCHEMA)
-
-
-def _image_array(records: Sequence[ImageRecord]) -> pa.StructArray:
-    blobs = pa.array([record.data for record in records], pa.binary())
-    paths = pa.array([record.path for record in records], pa.string())
-    by_reference = pa.array([record.data is None for record in records])
-    return pa.StructArray.from_arrays([blobs, paths], fields=list(_IMAGE), mask=by_reference)
-
-
-def _row(record: ImageRecord) -> dict[str, Any]:
-    names = ("sample_id", "sha256", "path", "uri", "offset", "length", "licence", "attribution")
-    row: dict[str, Any] = {name: getattr(record, name) for name in names}
-    header = record.header
-    row |= {
-        name: getattr(header, name) for name in ("width", "height", "format", "exif_orientation")
-    }
-    return row | _truth_columns(record.truth)
-
-
-def _truth_columns(truth: Truth | None) -> dict[str, Any]:
-    columns = [name for name in IMAGE_SCHEMA.names if name.startswith("truth_")]
-    if truth is None:
-        return dict.fromkeys([*columns, "sky_mask"])
-    height, width = truth.values_HW.shape
-    if truth.sky_HW is not None and truth.sky_HW.shape != (height, width):
-        raise ValueError(f"a sky mask {truth.sky_HW.shape} for a map {truth.values_HW.shape}")
-    return {
-        "truth_geometry": truth.geometry.value,
-        "truth_height": height,
-        "truth_width": width,
-        "truth_codec": MAP_CODEC,
-        "truth_sha256": truth_digest(truth),
-        "truth_map": encode_map(truth.values_HW),
-        "sky_mask": None if truth.sky_HW is None else encode_mask(truth.sky_HW),
-    }
-
-
-def _record(row: Mapping[str, Any], key: str) -> ImageRecord:
-    return ImageRecord(
-        sample_id=row["sample_id"],
-        sha256=row["sha256"],
-        path=row["path"],
-        uri=row["uri"],
-        offset=row["offset"],
-        length=row["length"],
-        data=(row.get("image") or {}).get("bytes"),
-        header=ImageHeader(row["width"], row["height"], row["format"], row["exif_orientation"]),
-        licence=row["licence"],
-        attribution=row["attribution"],
-        truth=_truth(row, key),
-    )
-
-
-def _truth(row: Mapping[str, Any], key: str) -> Truth | None:
-    if row.get("truth_map") is None:
-        return None
-    if row["truth_codec"] != MAP_CODEC:
-        raise ShardCorruptError(f"{key}: ground truth in the unknown codec {row['truth_codec']!r}")
-    size = {"height": row["truth_height"], "width": row["truth_width"]}
-    sky = row["sky_mask"]
-    return Truth(
-        decode_map(row["truth_map"], **size),
-        Geometry(row["truth_geometry"]),
-        None if sky is None else decode_mask(sky, **size),
-    )
 
 
 def _rows(

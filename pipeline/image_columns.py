@@ -1,0 +1,132 @@
+"""What the columns of an image shard are, and how a record becomes a row and a row a record.
+
+Blobs come last. ``image`` is the struct that Hugging Face `datasets` decodes by itself, because the
+schema says so in its metadata. Rows that are references have a null there.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.errors import ShardCorruptError
+from pipeline.maps import MAP_CODEC, decode_map, decode_mask, encode_map, encode_mask, truth_digest
+from pipeline.records import Geometry, ImageHeader, ImageRecord, Truth
+
+MAX_GROUP_BYTES = (1 << 31) - 1  # what one Arrow array of bytes can hold
+_IMAGE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
+IMAGE_SCHEMA = pa.schema(
+    [
+        pa.field("sample_id", pa.string(), nullable=False),
+        pa.field("sha256", pa.string(), nullable=False),
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("offset", pa.int64()),
+        pa.field("length", pa.int64(), nullable=False),
+        pa.field("licence", pa.string()),
+        pa.field("attribution", pa.string()),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("format", pa.string(), nullable=False),
+        pa.field("exif_orientation", pa.int32(), nullable=False),
+        pa.field("truth_geometry", pa.string()),
+        pa.field("truth_height", pa.int32()),
+        pa.field("truth_width", pa.int32()),
+        pa.field("truth_codec", pa.string()),
+        pa.field("truth_sha256", pa.string()),
+        pa.field("truth_map", pa.binary()),
+        pa.field("sky_mask", pa.binary()),
+        pa.field("image", _IMAGE),
+    ],
+    metadata={"huggingface": json.dumps({"info": {"features": {"image": {"_type": "Image"}}}})},
+)
+BLOBS = ("truth_map", "sky_mask", "image.bytes")
+LEAVES = (*IMAGE_SCHEMA.names[:-1], "image.bytes", "image.path")
+REPEATED = ["uri", "licence", "attribution", "format", "truth_geometry", "truth_codec"]
+TRUTH_BLOBS = ("truth_map", "sky_mask")
+
+
+def image_table(records: Sequence[ImageRecord]) -> pa.Table:
+    """Rows of a shard; ground truth is packed here.
+
+    Raises:
+        ValueError: One of the columns has more than 2 GB, or a sky mask does not fit its map.
+    """
+    rows = [_row(record) for record in records]
+    blobs = ([record.data for record in records], [row["truth_map"] for row in rows])
+    if any(sum(len(blob or b"") for blob in column) > MAX_GROUP_BYTES for column in blobs):
+        raise ValueError(f"{len(records)} records of a row group have more than 2 GB")
+    columns = {name: [row[name] for row in rows] for name in IMAGE_SCHEMA.names[:-1]}
+    arrays = [pa.array(columns[field.name], field.type) for field in list(IMAGE_SCHEMA)[:-1]]
+    return pa.Table.from_arrays([*arrays, _image_array(records)], schema=IMAGE_SCHEMA)
+
+
+def _image_array(records: Sequence[ImageRecord]) -> pa.StructArray:
+    blobs = pa.array([record.data for record in records], pa.binary())
+    paths = pa.array([record.path for record in records], pa.string())
+    by_reference = pa.array([record.data is None for record in records])
+    return pa.StructArray.from_arrays([blobs, paths], fields=list(_IMAGE), mask=by_reference)
+
+
+def _row(record: ImageRecord) -> dict[str, Any]:
+    names = ("sample_id", "sha256", "path", "uri", "offset", "length", "licence", "attribution")
+    row: dict[str, Any] = {name: getattr(record, name) for name in names}
+    header = record.header
+    row |= {
+        name: getattr(header, name) for name in ("width", "height", "format", "exif_orientation")
+    }
+    return row | _truth_columns(record.truth)
+
+
+def _truth_columns(truth: Truth | None) -> dict[str, Any]:
+    columns = [name for name in IMAGE_SCHEMA.names if name.startswith("truth_")]
+    if truth is None:
+        return dict.fromkeys([*columns, "sky_mask"])
+    height, width = truth.values_HW.shape
+    if truth.sky_HW is not None and truth.sky_HW.shape != (height, width):
+        raise ValueError(f"a sky mask {truth.sky_HW.shape} for a map {truth.values_HW.shape}")
+    return {
+        "truth_geometry": truth.geometry.value,
+        "truth_height": height,
+        "truth_width": width,
+        "truth_codec": MAP_CODEC,
+        "truth_sha256": truth_digest(truth),
+        "truth_map": encode_map(truth.values_HW),
+        "sky_mask": None if truth.sky_HW is None else encode_mask(truth.sky_HW),
+    }
+
+
+def image_record(row: Mapping[str, Any], key: str) -> ImageRecord:
+    """The record of a row; columns of blobs may have been left out.
+
+    Raises:
+        ShardCorruptError: Its ground truth cannot be unpacked; names ``key``, the shard.
+    """
+    return ImageRecord(
+        sample_id=row["sample_id"],
+        sha256=row["sha256"],
+        path=row["path"],
+        uri=row["uri"],
+        offset=row["offset"],
+        length=row["length"],
+        data=(row.get("image") or {}).get("bytes"),
+        header=ImageHeader(row["width"], row["height"], row["format"], row["exif_orientation"]),
+        licence=row["licence"],
+        attribution=row["attribution"],
+        truth=_truth(row, key),
+    )
+
+
+def _truth(row: Mapping[str, Any], key: str) -> Truth | None:
+    if row.get("truth_map") is None:
+        return None
+    if row["truth_codec"] != MAP_CODEC:
+        raise ShardCorruptError(f"{key}: ground truth in the unknown codec {row['truth_codec']!r}")
+    size = {"height": row["truth_height"], "width": row["truth_width"]}
+    sky = row["sky_mask"]
+    return Truth(
+        decode_map(row["truth_map"], **size),
+        Geometry(row["truth_geometry"]),
+        None if sky is None else decode_mask(sky, **size),
+    )
