@@ -4,7 +4,7 @@ import os
 import uuid
 from pathlib import Path
 
-import fsspec
+import fsspec.implementations.memory
 import pytest
 
 from pipeline.errors import StorageError
