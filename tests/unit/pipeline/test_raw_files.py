@@ -12,7 +12,7 @@ from pipeline.raw_files import is_folder, open_uri, read_range, read_uri, walk_f
 
 
 def test_faults_while_reading_are_storage_errors(tmp_path):
-    class Failing(fsspec.implementations.memory.MemoryFile):
+    class Failing(MemoryFile):
         def readinto(self, buffer):
             raise OSError(5, "input/output error")
 
