@@ -4,7 +4,8 @@ import os
 import uuid
 from pathlib import Path
 
-import fsspec.implementations.memory
+import fsspec
+from fsspec.implementations.memory import MemoryFile
 import pytest
 
 from pipeline.errors import StorageError
