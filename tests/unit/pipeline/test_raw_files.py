@@ -5,8 +5,8 @@ import uuid
 from pathlib import Path
 
 import fsspec
-from fsspec.implementations.memory import MemoryFile
 import pytest
+from fsspec.implementations.memory import MemoryFile
 
 from pipeline.errors import StorageError
 from pipeline.raw_files import is_folder, open_uri, read_range, read_uri, walk_folder
