@@ -17,7 +17,7 @@ from model.evaluation import ImageScore, evaluate_image, summarise
 from model.protocols import Protocol, protocol
 from pipeline.images import decode_rgb
 from pipeline.records import ShardRef
-from pipeline.shards import read_image_rows
+from pipeline.shards import load_bytes, read_image_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +125,9 @@ def _image_scores(
 ) -> Iterator[ImageScore]:
     for shard in shards:
         for record in read_image_rows(workspace.store, shard.key):
-            assert record.data is not None
             assert record.truth is not None
             yield evaluate_image(
-                model.predict(decode_rgb(record.data)),
+                model.predict(decode_rgb(load_bytes(record))),
                 record.truth.values_HW,
                 geometry=model.geometry,
                 truth_geometry=record.truth.geometry,

@@ -27,7 +27,7 @@ from pipeline.depth_codec import BITS, encode, quantise
 from pipeline.images import ImageDecodeError, decode_rgb
 from pipeline.labels import describe_labels, write_label_shard
 from pipeline.records import ImageRecord, LabelManifest, LabelRecord, ShardRef
-from pipeline.shards import read_image_rows
+from pipeline.shards import load_bytes, read_image_rows
 from pipeline.storage import Store, label_shard_key
 
 LOOK_AHEAD_BATCHES = 4
@@ -116,9 +116,9 @@ class LabelEngine:
             yield ahead.popleft().result()
 
     def _prepare(self, index: int, record: ImageRecord) -> _Prepared:
-        assert record.data is not None
+        data = load_bytes(record)
         try:
-            image_HWC = decode_rgb(record.data)
+            image_HWC = decode_rgb(data)
         except ImageDecodeError as error:
             return _Prepared(index, record, None, error.reason)
         try:

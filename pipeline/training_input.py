@@ -22,7 +22,7 @@ from pipeline.errors import ShardCorruptError, SourceError
 from pipeline.images import ImageDecodeError, decode_rgb
 from pipeline.labels import read_label_rows
 from pipeline.records import Geometry, ImageRecord, LabelRecord, Truth
-from pipeline.shards import ROW_GROUP_ROWS, read_image_rows
+from pipeline.shards import ROW_GROUP_ROWS, load_bytes, read_image_rows
 from pipeline.storage import Store
 
 Prepared = TypeVar("Prepared")
@@ -200,9 +200,9 @@ class TrainingStream(Generic[Prepared]):
         if truth is None:
             self.skipped["no_truth" if label is None else str(label.reason)] += 1
             return None
-        assert image.data is not None
+        data = load_bytes(image)
         try:
-            pixels = decode_rgb(image.data)
+            pixels = decode_rgb(data)
         except ImageDecodeError as error:
             self.skipped[error.reason] += 1
             return None

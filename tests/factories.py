@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from dataclasses import replace as replaced
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,19 @@ def image_shard(
         for index in indices
     ]
     return write_image_shard(store, records, source=source, code_version="test")
+
+
+def referenced_shard(
+    store: Store, folder: Path, indices: range, *, truth: bool = False
+) -> ShardRef:
+    """A shard that says where its images lie, in files of a folder, and holds none of them."""
+    records = []
+    for index in indices:
+        file = folder / f"{index:05d}.png"
+        file.write_bytes(png(index))
+        record = image_record(index, truth=truth)
+        records.append(replaced(record, data=None, uri=str(file)))
+    return write_image_shard(store, records, source="referenced", code_version="test")
 
 
 def label_shard(

@@ -12,12 +12,13 @@ from jobs.models import ModelLocation
 from model.depth_model import load_depth_model
 from model.errors import CheckpointError
 from pipeline.depth_codec import decode_disparity, error_bound
+from pipeline.errors import ShardCorruptError
 from pipeline.images import decode_rgb
 from pipeline.labels import label_footer, read_label_rows
 from pipeline.records import ShardRef
 from pipeline.shards import read_image_rows
 from pipeline.storage import Store
-from tests.factories import image_shard, png, tiny_teacher
+from tests.factories import image_shard, png, referenced_shard, tiny_teacher
 
 SIZES = ((64, 48), (48, 64), (50, 50), (90, 45))
 
@@ -140,3 +141,26 @@ def test_a_teacher_that_says_nan_quarantines_its_images(
     manifest = broken.label(LabelTask(shard, "0005-a"))
     assert manifest.labelled == 0
     assert manifest.quarantined["non_finite_output"] == 39
+
+
+def test_images_that_are_only_referred_to_get_the_same_labels(
+    store: Store, teacher: Path, tmp_path: Path
+) -> None:
+    copied, referred = image_shard(store, range(6)), referenced_shard(store, tmp_path, range(6))
+    labeller = engine(store, teacher)
+    keys = [
+        labeller.label(LabelTask(shard, f"0006-{name}")).key
+        for name, shard in (("copied", copied), ("referred", referred))
+    ]
+    labels = [[row.disparity for row in read_label_rows(store, key)] for key in keys]
+    assert labels[0] == labels[1]
+    assert all(labels[0])
+
+
+def test_a_file_that_is_no_longer_the_one_ingested_is_never_labelled(
+    store: Store, teacher: Path, tmp_path: Path
+) -> None:
+    shard = referenced_shard(store, tmp_path, range(20, 24))
+    (tmp_path / "00022.png").write_bytes(png(99))
+    with pytest.raises(ShardCorruptError, match=r"00022\.png"):
+        engine(store, teacher).label(LabelTask(shard, "0007-a"))

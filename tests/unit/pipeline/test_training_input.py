@@ -2,6 +2,7 @@
 
 from collections import Counter
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from pipeline.training_input import (
     TrainingStream,
     blocks_of,
 )
-from tests.factories import image_shard, label_shard
+from tests.factories import image_shard, label_shard, referenced_shard
 
 ROWS = (70, 130, 5)  # a full row group and a piece, two and a piece, a piece
 
@@ -148,3 +149,11 @@ def test_a_set_without_a_single_usable_row_ends(store: Store) -> None:
 def test_too_little_for_the_workers_is_refused(store: Store, shards: list[TrainingShard]) -> None:
     with pytest.raises(ValueError, match="6 row groups cannot feed 7 workers"):
         stream(store, shards, world_size=7)
+
+
+def test_images_that_are_only_referred_to_are_read_where_they_lie(
+    store: Store, tmp_path: Path
+) -> None:
+    shard = referenced_shard(store, tmp_path, range(5), truth=True)
+    drawn = take(stream(store, [TrainingShard(shard.key, 5)]), 5)
+    assert len({name for name, _ in drawn}) == 5
