@@ -154,21 +154,21 @@ class ActorPool(Generic[Task]):
 
     def _finish(self, ref: Any) -> list[Outcome[Task]]:
         import ray
-        from ray.exceptions import RayActorError, RayTaskError
+        from ray.exceptions import RayError, RayTaskError
 
         slot = next(s for s in self._slots if ref == s.ready_ref or ref in s.running)
         try:
             result = ray.get(ref)
-        except RayActorError as error:
-            if slot.ready_ref == ref:
-                self._count_start_failure(error)
-            return self._lose(slot, _first_line(error))
         except RayTaskError as error:
             if slot.ready_ref == ref:
                 self._count_start_failure(error)
                 return self._lose(slot, _first_line(error))
             task, _, _ = slot.running.pop(ref)
             return [Outcome(task, error=_last_line(error))]
+        except RayError as error:  # died, killed for its memory, its node gone, unschedulable
+            if slot.ready_ref == ref:
+                self._count_start_failure(error)
+            return self._lose(slot, _first_line(error))
         if slot.ready_ref == ref:
             slot.ready_ref = None
             self._start_failures = 0

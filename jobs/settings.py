@@ -202,12 +202,13 @@ def _scalar(value: Any, kind: type) -> Any:
         raise ValueError(f"expected {expected}, got {value!r}")
     if kind is int and isinstance(value, float) and not value.is_integer():
         raise ValueError(f"expected {expected}, got {value!r}")
-    if value != value:
-        raise ValueError(f"expected {expected}, got {value!r}")
     try:
-        return kind(value)  # YAML reads 5e-6 as text: numbers written as text are numbers
+        number = kind(value)  # YAML reads 5e-6 as text: numbers written as text are numbers
     except (ValueError, OverflowError):
         raise ValueError(f"expected {expected}, got {value!r}") from None
+    if number != number:
+        raise ValueError(f"expected {expected}, got {value!r}")
+    return number
 
 
 def _boolean(value: Any) -> bool:

@@ -24,16 +24,22 @@ def open_workspace(config: Common) -> Iterator[Workspace]:
     """Open store and catalog, and close the catalog again.
 
     Raises:
-        ConfigError: A store of a kind nothing here reads, or a remote store without a named
-            catalog: SQLite cannot live on an object store.
+        ConfigError: A store of a kind nothing here reads, a store or catalog where there can be
+            none, or a remote store without a named catalog: SQLite cannot live on an object store.
     """
     try:
         store = Store(config.store)
     except ValueError as error:
         raise ConfigError([f"--store: {error}"]) from error
-    url = config.catalog or _default_catalog(store)
-    with Catalog.open(url) as catalog:
+    with _open_catalog(config.catalog or _default_catalog(store)) as catalog:
         yield Workspace(store, catalog)
+
+
+def _open_catalog(url: str) -> Catalog:
+    try:
+        return Catalog.open(url)
+    except (ValueError, OSError) as error:
+        raise ConfigError([f"--catalog: {error}"]) from error
 
 
 def _default_catalog(store: Store) -> str:
@@ -46,5 +52,8 @@ def _default_catalog(store: Store) -> str:
         )
     folder = store.local_path("")
     assert folder is not None
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError([f"--store: {folder} cannot be made: {error.strerror}"]) from error
     return f"sqlite:///{Path(folder).resolve() / 'catalog.sqlite'}"
