@@ -17,20 +17,19 @@ duplicate             ``--dedup exact``: the source has an image of the same byt
 
 import time
 from collections import Counter
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import cast
 
 from jobs.config import IngestConfig
-from jobs.version import code_version
+from jobs.shard_writer import ShardWriter, Written, count_reasons, put_drops
 from jobs.workspace import Workspace
 from pipeline.catalog import IngestLease
-from pipeline.errors import ShardCorruptError
 from pipeline.filters import ImageLimits, Refusal, Verify, examine
 from pipeline.identity import drops_id, sample_id, sha256_hex
 from pipeline.maps import truth_digest
 from pipeline.raw_files import FoundFile
-from pipeline.records import Drop, ImageRecord, Member, Role, ShardRef
+from pipeline.records import Drop, ImageRecord, Member, Role
 from pipeline.seen import (
     DigestSet,
     SeenSamples,
@@ -40,9 +39,9 @@ from pipeline.seen import (
     seen_images,
     seen_samples,
 )
-from pipeline.shards import ImageShardBuilder, read_drops, shard_footer, write_drops
+from pipeline.shards import read_drops
 from pipeline.sources import load
-from pipeline.storage import Store, dropped_key
+from pipeline.storage import dropped_key
 
 LEASE_S = 300.0
 RENEW_S = 60.0
@@ -114,7 +113,7 @@ def _limits(config: IngestConfig) -> ImageLimits:
 class Intake:
     """Takes what was looked at, in order; writes and commits shards as they fill.
 
-    A shard is hashed and put in a thread while the next one is collected. Use in a ``with`` block.
+    A shard is committed when the next one is full. Use in a ``with`` block.
     """
 
     def __init__(self, config: IngestConfig, workspace: Workspace, lease: IngestLease) -> None:
@@ -130,16 +129,14 @@ class Intake:
         self._images: DigestSet | None = seen_images(self._store, shards) if exact else None
         self._refused = self._known_drops({shard.shard_id for shard in shards})
         self._drops: list[Drop] = []
-        self._builder = self._empty_shard()
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="write-shard")
-        self._writing: Future[_Written] | None = None
+        self._writer = ShardWriter(self._store, source=config.source)
+        self._writing: Future[Written] | None = None
 
     def __enter__(self) -> "Intake":
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._writer.shutdown()
-        self._builder.discard()
+        self._writer.__exit__(*error)
 
     def take(self, item: Looked | Drop) -> None:
         """Count one member, and store it if it is new."""
@@ -153,13 +150,13 @@ class Intake:
 
     def finish(self) -> None:
         """Write and commit what is left."""
-        if self._builder.rows:
+        if self._writer.rows:
             self._write_shard()
         self._commit_written()
         if self._drops:
             batch = drops_id((drop.path, drop.reason, drop.sha256 or "") for drop in self._drops)
-            _write_drops(self._store, self._drops, source=self._config.source, batch=batch)
-            self._catalog.commit_drops(self._lease, batch, dropped=_counts(self._drops))
+            put_drops(self._store, self._drops, source=self._config.source, batch=batch)
+            self._catalog.commit_drops(self._lease, batch, dropped=count_reasons(self._drops))
         tally = self.tally
         assert tally.samples_in == tally.kept + tally.dropped.total(), tally
 
@@ -188,9 +185,9 @@ class Intake:
     def _keep(self, record: ImageRecord) -> None:
         self.tally.kept += 1
         self.tally.by_reference += record.data is None
-        self._builder.add(record)
-        full = self._builder.rows >= self._config.shard_images
-        if full or self._builder.bytes >= SHARD_BYTES:
+        self._writer.add(record)
+        full = self._writer.rows >= self._config.shard_images
+        if full or self._writer.bytes >= SHARD_BYTES:
             self._write_shard()
 
     def _drop(self, drop: Drop) -> None:
@@ -203,10 +200,7 @@ class Intake:
         """Begin to write the shard that is full, once the one before it is committed."""
         self._commit_written()
         self._renew()
-        full = (self._store, self._builder, self._drops)
-        self._writing = self._writer.submit(_write, *full, source=self._config.source)
-        self._drops = []
-        self._builder = self._empty_shard()
+        self._writing, self._drops = self._writer.finish(self._drops), []
 
     def _commit_written(self) -> None:
         if self._writing is not None:
@@ -221,7 +215,7 @@ class Intake:
         for key in self._store.list(prefix):
             batch = key.rpartition("/")[2].removesuffix(".parquet")
             if batch.startswith("d"):  # a run killed before this commit left the object
-                drops = _counts(list(read_drops(self._store, key)))
+                drops = count_reasons(list(read_drops(self._store, key)))
                 self._catalog.commit_drops(self._lease, batch, dropped=drops)
             if batch.startswith("d") or batch in shard_ids:
                 keys.append(key)
@@ -231,37 +225,6 @@ class Intake:
         self._catalog.renew_ingest(self._lease, LEASE_S)
         self._renewed_s = time.monotonic()
 
-    def _empty_shard(self) -> ImageShardBuilder:
-        source = self._config.source
-        return ImageShardBuilder(self._store, source=source, code_version=code_version())
-
-
-@dataclass(frozen=True, slots=True)
-class _Written:
-    """A shard that lies in the store and is to be committed."""
-
-    shard: ShardRef
-    dropped: dict[str, int]
-
-
-def _write(store: Store, full: ImageShardBuilder, drops: list[Drop], *, source: str) -> _Written:
-    """Put a shard and what was refused beside it, and look at what arrived."""
-    shard = full.put()
-    _write_drops(store, drops, source=source, batch=shard.shard_id)
-    arrived = shard_footer(store, shard.key).get("shard_id")
-    if arrived != shard.shard_id or store.size(shard.key) != shard.bytes:
-        raise ShardCorruptError(f"{shard.key}: what was read back is not what was written")
-    return _Written(shard, _counts(drops))
-
-
-def _write_drops(store: Store, drops: list[Drop], *, source: str, batch: str) -> None:
-    if drops:
-        write_drops(store, drops, source=source, shard_id=batch, code_version=code_version())
-
 
 def _refuse(record: ImageRecord, reason: str, detail: str) -> Drop:
     return Drop(record.path, record.uri, reason, detail, record.sha256, record.length)
-
-
-def _counts(drops: list[Drop]) -> dict[str, int]:
-    return dict(sorted(Counter(drop.reason for drop in drops).items()))

@@ -64,7 +64,6 @@ class ImageShardBuilder:
         self._code_version = code_version
         self._samples: list[tuple[str, ...]] = []
         self._waiting: list[ImageRecord] = []
-        self._waiting_bytes = 0
         self._file = store.scratch_file()
         self._sink = pa.OSFile(str(self._file), "wb")
         self._writer = pq.ParquetWriter(
@@ -80,20 +79,18 @@ class ImageShardBuilder:
         """Records so far."""
         return len(self._samples)
 
-    @property
-    def bytes(self) -> int:
-        """Size so far: of the file, and of what waits to be packed into it."""
-        return int(self._sink.tell()) + self._waiting_bytes
-
     def add(self, record: ImageRecord) -> None:
         """Add the next row."""
         truth = () if record.truth is None else (truth_digest(record.truth),)
         self._samples.append((record.sample_id, record.sha256, *truth))
         self._waiting.append(record)
-        self._waiting_bytes += len(record.data or b"")
-        self._waiting_bytes += record.truth.values_HW.nbytes if record.truth else 0
         if len(self._waiting) == ROW_GROUP_ROWS:
             self._flush()
+
+    def extend(self, records: Iterable[ImageRecord]) -> None:
+        """Add several rows."""
+        for record in records:
+            self.add(record)
 
     def put(self) -> ShardRef:
         """Finish the shard and put it as one object; the builder is spent, also if that fails."""
@@ -129,7 +126,7 @@ class ImageShardBuilder:
     def _flush(self) -> None:
         if self._waiting:
             self._writer.write_table(image_table(self._waiting), row_group_size=ROW_GROUP_ROWS)
-            self._waiting, self._waiting_bytes = [], 0
+            self._waiting = []
 
 
 def write_image_shard(
@@ -142,8 +139,7 @@ def write_image_shard(
     """
     builder = ImageShardBuilder(store, source=source, code_version=code_version)
     try:
-        for record in records:
-            builder.add(record)
+        builder.extend(records)
         if builder.rows == 0:
             raise ValueError("a shard needs at least one record")
         return builder.put()

@@ -59,7 +59,7 @@ MAX_NESTING = 4
 MAX_MEMBER_BYTES = 256 << 20
 MAX_COPY_BYTES = 16 << 30
 READ_AHEAD_BYTES = 64 << 20
-LOCAL_READERS, REMOTE_READERS = 4, 16
+LOCAL_READERS, REMOTE_READERS = 2, 16
 
 Found = Iterator[Member | Drop | FoundFile]
 _ENTRIES: dict[ArchiveKind, Callable[[BinaryIO], Iterator[Entry]]] = {

@@ -24,7 +24,7 @@ from pipeline.catalog import Catalog
 from pipeline.errors import CatalogConflictError, LeaseLostError, StorageError
 from pipeline.identity import sha256_hex
 from pipeline.records import Drop, ImageRecord, ShardRef
-from pipeline.shards import load_bytes, read_drops, read_image_rows
+from pipeline.shards import ImageShardBuilder, load_bytes, read_drops, read_image_rows
 from pipeline.storage import Store
 
 pytestmark = pytest.mark.integration
@@ -50,6 +50,12 @@ def data_set(root: Path, count: int = 32) -> Path:
     for number in range(3):
         (root / f"zz{number}.jpg").write_bytes(b"")
     return root
+
+
+@pytest.fixture(autouse=True)
+def one_version_of_the_code(monkeypatch):
+    """Shards name it; a commit while the tests run must not make them differ."""
+    monkeypatch.setattr("jobs.shard_writer.code_version", lambda: "test")
 
 
 @pytest.fixture
@@ -415,6 +421,7 @@ def test_a_run_that_was_taken_over_stops_and_leaves_what_it_committed(config, mo
 
 
 STEPS = {
+    "pack a group": (ImageShardBuilder, "extend"),
     "put a shard": (Store, "put_file"),
     "put drops": (Store, "put"),
     "commit a shard": (Catalog, "commit_image_shard"),
@@ -452,6 +459,8 @@ def undisturbed(config: IngestConfig) -> tuple[dict[str, str], dict[str, int]]:
 @pytest.mark.parametrize(
     ("step", "at"),
     [
+        ("pack a group", 1),
+        ("pack a group", 4),
         ("put a shard", 1),
         ("put a shard", 3),
         ("put drops", 2),
@@ -500,10 +509,12 @@ def test_ctrl_c_gives_the_source_back(config, monkeypatch):
 
 KILLED = """
 import os, signal, sys
+import jobs.shard_writer
 from jobs.config import IngestConfig
 from jobs.ingest import ingest
 from tests.integration.test_ingest import STEPS, Dies
 
+jobs.shard_writer.code_version = lambda: "test"
 step, at, after, uri, store, shard = sys.argv[1:]
 holder, name = STEPS[step]
 kill = lambda: os.kill(os.getpid(), signal.SIGKILL)
