@@ -31,7 +31,8 @@ from pipeline.catalog import SnapshotRow
 from pipeline.errors import CatalogConflictError, CatalogMissingError
 from pipeline.identity import check_name
 from pipeline.storage import model_prefix
-from pipeline.training_input import TrainingShard
+from pipeline.shards import ROW_GROUP_ROWS
+from pipeline.training_input import TrainingShard, blocks_of
 
 Kind = Literal["teacher", "student"]
 WORKER_RESTARTS = 2
@@ -135,6 +136,7 @@ def _open_run(
         if catalog.source(source).role == "unlabelled":
             raise ConfigError([f"source {source!r} is unlabelled: it has no ground truth"])
     snapshot = catalog.pin_snapshot(labelled=config.labelled, pseudo=pseudo)
+    _check_every_worker_is_fed(snapshot, config.workers)
     run_id = catalog.begin_run(
         kind,
         name=config.name,
@@ -143,6 +145,21 @@ def _open_run(
         code_version=code_version(),
     )
     return _Run(run_id, snapshot, RunFiles(workspace.store, run_id))
+
+
+def _check_every_worker_is_fed(snapshot: SnapshotRow, workers: int) -> None:
+    """Row groups are what is dealt to workers, so each kind of input needs one for each."""
+    problems = []
+    for role in ("labelled", "pseudo"):
+        shards = _shards(snapshot, role)
+        groups = len(blocks_of(shards))
+        if shards and groups < workers:
+            problems.append(
+                f"--workers {workers}: the {role} images fill only {groups} row groups, "
+                f"of up to {ROW_GROUP_ROWS} images each; use fewer workers"
+            )
+    if problems:
+        raise ConfigError(problems)
 
 
 def _shards(snapshot: SnapshotRow, role: str) -> tuple[TrainingShard, ...]:

@@ -36,7 +36,7 @@ SMALL: dict[str, Any] = {
 def where(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A store with a labelled source and two unlabelled shards."""
     where = {"store": str(tmp_path_factory.mktemp("training") / "store")}
-    ingest_rendered("rendered", n=20, seed=0, role="labelled", **where)
+    ingest_rendered("rendered", n=70, seed=0, role="labelled", **where)
     ingest_rendered("wild", n=40, seed=1, role="unlabelled", shard_images=20, **where)
     return where
 
@@ -83,6 +83,8 @@ def test_wrong_use_is_refused_before_training(where: dict[str, Any]) -> None:
     assert len(refused.value.problems) == 3
     with pytest.raises(ConfigError, match="no ground truth"):
         train_teacher(TrainTeacherConfig(**good | {"labelled": ("wild",)}))
+    with pytest.raises(ConfigError, match="fill only 2 row groups"):
+        train_teacher(TrainTeacherConfig(**good | {"workers": 3}))
     with pytest.raises(CheckpointError):
         train_teacher(TrainTeacherConfig(**good | {"encoder": "scratch:huge"}))
     with pytest.raises(CatalogMissingError, match="nowhere"):
