@@ -5,10 +5,9 @@ half an object on S3, so no writable file is ever handed out. Local objects are 
 temporary name, flushed to disk and renamed: a reader sees all of it or nothing.
 """
 
-import errno
+import hashlib
 import io
 import os
-import shutil
 import tempfile
 import time
 import uuid
@@ -26,6 +25,7 @@ from pipeline.filesystems import (
     public_uri,
 )
 from pipeline.identity import check_name
+from pipeline.local_files import TEMPORARY, copy_whole, keys_below, publish
 from pipeline.raw_files import open_uri, read_range
 
 __all__ = [
@@ -40,7 +40,8 @@ __all__ = [
 ]
 
 READ_AHEAD_BYTES = 1 << 20
-_TEMPORARY = ".tmp-"
+# What file systems call size, time of writing and tag of an object.
+_IDENTITY = ("size", "mtime", "created", "LastModified", "last_modified", "updated", "ETag", "etag")
 # Buckets have no folders to make, and making one there would create a misspelt bucket.
 _BUCKETS = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci"}
 
@@ -120,7 +121,7 @@ class Store:
             if self.is_local:
                 with self._local_scratch() as path:
                     path.write_bytes(data)
-                    _publish(path, Path(self._address) / key, exclusive=exclusive)
+                    publish(path, Path(self._address) / key, exclusive=exclusive)
             else:
                 _put_remote(*self._path(key), data, exclusive=exclusive)
 
@@ -133,7 +134,7 @@ class Store:
         _check_key(key)
         with self._errors(key):
             if self.is_local:
-                _publish(path, Path(self._address) / key, exclusive=exclusive)
+                publish(path, Path(self._address) / key, exclusive=exclusive)
             else:
                 _upload(*self._path(key), path, exclusive=exclusive)
 
@@ -148,13 +149,13 @@ class Store:
             return Path(name)
         with self._errors("a scratch file"):
             Path(self._address).mkdir(parents=True, exist_ok=True)
-            path = Path(self._address) / f"{_TEMPORARY}{uuid.uuid4().hex}"
+            path = Path(self._address) / f"{TEMPORARY}{uuid.uuid4().hex}"
             path.touch(exist_ok=False)
         return path
 
     def remove_leftovers(self, *, older_s: float = 86_400.0) -> int:
         """Remove scratch files that nobody has written to for so long; returns how many."""
-        found = Path(self._address).glob(f"{_TEMPORARY}*") if self.is_local else iter(())
+        found = Path(self._address).glob(f"{TEMPORARY}*") if self.is_local else iter(())
         old = [path for path in found if time.time() - path.stat().st_mtime > older_s]
         for path in old:
             path.unlink(missing_ok=True)
@@ -189,6 +190,16 @@ class Store:
             fs, path = self._path(key)
             return int(fs.info(path)["size"])
 
+    def fingerprint(self, key: str) -> str:
+        """Hex digest over names, sizes, times and tags of what lies there; no content is read."""
+        facts = []
+        for each in [key] if self.is_file(key) else self.list(key):
+            with self._errors(each):
+                fs, path = self._path(each)
+                known = fs.info(path)
+            facts.append([each, *(str(known.get(name)) for name in _IDENTITY)])
+        return hashlib.sha256(repr(facts).encode()).hexdigest()
+
     def exists(self, key: str) -> bool:
         """Whether there is an object, or a folder with objects, of that name."""
         _check_key(key)
@@ -214,7 +225,7 @@ class Store:
         start = f"{prefix.rstrip('/')}/" if prefix else ""
         with self._errors(prefix):
             if self.is_local:
-                keys = list(_local_keys(Path(self._address), prefix))
+                keys = list(keys_below(Path(self._address), prefix))
             else:
                 fs, path = self._path(prefix)
                 skip = len(self._filesystem()[1].rstrip("/")) + 1
@@ -241,7 +252,7 @@ class Store:
             key = f"{prefix.rstrip('/')}/{file.relative_to(folder).as_posix()}"
             with self._errors(key):
                 if self.is_local:
-                    _copy(file, Path(self._address) / key)
+                    copy_whole(file, Path(self._address) / key)
                 else:
                     fs, path = self._path(key)
                     _make_parent(fs, path)
@@ -261,7 +272,7 @@ class Store:
             target.parent.mkdir(parents=True, exist_ok=True)
             with self._errors(key):
                 if self.is_local:
-                    _copy(Path(self._address) / key, target)
+                    copy_whole(Path(self._address) / key, target)
                 else:
                     fs, path = self._path(key)
                     fs.get_file(path, str(target))
@@ -300,60 +311,6 @@ def _check_key(key: str) -> None:
     parts = key.split("/")
     if not key.isprintable() or "\\" in key or any(part in ("", ".", "..") for part in parts):
         raise ValueError(f"{key!r} is no key: use a relative path with '/', without '.' and '..'")
-
-
-def _publish(file: Path, target: Path, *, exclusive: bool) -> None:
-    """Give a finished file its name, all at once, and flush it and its folder to the disk."""
-    _sync(file)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        if exclusive:
-            os.link(file, target)
-            file.unlink()
-        else:
-            os.replace(file, target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        _publish_across(file, target, exclusive=exclusive)
-    _sync(target.parent)
-
-
-def _publish_across(file: Path, target: Path, *, exclusive: bool) -> None:
-    """The same where part of the store is a link to another disk."""
-    beside = target.parent / file.name
-    try:
-        shutil.copyfile(file, beside)
-        _publish(beside, target, exclusive=exclusive)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    """Make it survive a power cut, not only a killed process."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Copy a file; the target is whole or not there."""
-    beside = target.parent / f"{_TEMPORARY}{uuid.uuid4().hex}"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        shutil.copyfile(source, beside)
-        _publish(beside, target, exclusive=False)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _local_keys(root: Path, prefix: str) -> Iterator[str]:
-    for folder, _, names in os.walk(root / prefix):
-        for name in names:
-            if not name.startswith(_TEMPORARY):
-                yield (Path(folder) / name).relative_to(root).as_posix()
 
 
 def _put_remote(fs: Any, path: str, data: bytes | memoryview, *, exclusive: bool) -> None:
