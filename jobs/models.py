@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from model.errors import CheckpointError
 from pipeline.catalog import Catalog
 from pipeline.errors import CatalogMissingError
 from pipeline.storage import Store, model_prefix
@@ -48,7 +49,7 @@ def locate_model(reference: str, catalog: Catalog) -> ModelLocation:
     try:
         model = catalog.model(reference)
     except (CatalogMissingError, ValueError):
-        return ModelLocation("plain", reference)
+        return ModelLocation("plain", _absolute(reference))
     if model.uri:
         return ModelLocation("plain", model.uri, name=model.name)
     return ModelLocation("store", model.key or model_prefix(model.name), name=model.name)
@@ -56,23 +57,30 @@ def locate_model(reference: str, catalog: Catalog) -> ModelLocation:
 
 def locate_encoder(reference: str) -> ModelLocation:
     """Say where an encoder is; encoders are no models of the catalog."""
-    is_url = "://" in reference
-    return ModelLocation("url" if is_url else "plain", reference)
+    if "://" in reference:
+        return ModelLocation("url", reference)
+    return ModelLocation("plain", _absolute(reference))
 
 
 def fetch_model(location: ModelLocation, store: Store) -> str:
-    """Bring the files to this machine where they are not; a path or id for `load_depth_model`."""
+    """Bring the files to this machine where they are not; a path or id for `load_depth_model`.
+
+    Raises:
+        CheckpointError: There is nothing at that address.
+    """
     if location.kind == "plain":
         return location.value
     if location.kind == "store":
-        local = store.local_path(location.value)
-        if local is not None:
-            return str(local)
-        return str(_download(store, location.value, _cache_folder(f"{store.uri}/{location.value}")))
+        return str(_at_hand(store, location.value))
     address, _, variant = location.value.partition("#")
     root, _, last = address.rstrip("/").rpartition("/")
-    cached = _download(Store(root), last, _cache_folder(address))
-    return f"{cached}#{variant}" if variant else str(cached)
+    if not root.partition("://")[2]:
+        raise CheckpointError(f"{address}: names no folder or file in a store")
+    try:
+        found = _at_hand(Store(root), last)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
+    return f"{found}#{variant}" if variant else str(found)
 
 
 def resolve_model(reference: str, catalog: Catalog, store: Store) -> ResolvedModel:
@@ -81,13 +89,31 @@ def resolve_model(reference: str, catalog: Catalog, store: Store) -> ResolvedMod
     return ResolvedModel(fetch_model(location, store), location)
 
 
-def _cache_folder(address: str) -> Path:
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "pseudo-label-factory" / "models" / hashlib.sha256(address.encode()).hexdigest()
+def _absolute(reference: str) -> str:
+    """A path that is there, so that it means the same from another folder; else as it is."""
+    file, mark, variant = reference.partition("#")
+    path = Path(file).expanduser()
+    return f"{path.absolute()}{mark}{variant}" if file and path.exists() else reference
 
 
-def _download(store: Store, key: str, folder: Path) -> Path:
-    """Fetch a folder or a single file once; a half-finished download is never taken for whole."""
+def _at_hand(store: Store, key: str) -> Path:
+    """Where the files lie on this machine: in a local store as they are, else a copy of them."""
+    local = store.local_path(key)
+    if local is None:
+        return _download(store, key)
+    if not local.exists():
+        raise CheckpointError(f"there is nothing at {local}")
+    return local
+
+
+def _download(store: Store, key: str) -> Path:
+    """Fetch a folder or a single file once, and again when it was written again.
+
+    A half-finished download is never taken for whole.
+    """
+    if not store.exists(key):
+        raise CheckpointError(f"there is nothing at {store.uri}/{key}")
+    folder = _cache_folder(f"{store.uri}/{key}\0{store.fingerprint(key)}")
     target = folder / Path(key).name
     if target.exists():
         return target
@@ -105,3 +131,8 @@ def _download(store: Store, key: str, folder: Path) -> Path:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return target
+
+
+def _cache_folder(address: str) -> Path:
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "pseudo-label-factory" / "models" / hashlib.sha256(address.encode()).hexdigest()
