@@ -61,7 +61,7 @@ class LabelDriver:
     lease_s: float
     reporter: Reporter
     tally: LabelTally = field(default_factory=LabelTally)
-    _leases: dict[str, WorkLease] = field(default_factory=dict)
+    _leases: dict[LabelTask, WorkLease] = field(default_factory=dict)
     _renewed: float = 0.0
 
     def run(self, bar: Bar) -> LabelTally:
@@ -90,8 +90,10 @@ class LabelDriver:
             sources=self.sources,
         )
         for lease in leases:
-            self._leases[lease.shard.shard_id] = lease
+            # By task, not by shard: a driver that slept with its machine may lease a shard again
+            # while its own earlier attempt still runs.
             task = LabelTask(lease.shard, attempt=_attempt_name(lease))
+            self._leases[task] = lease
             self.pool.submit(task, alone=lease.attempts > 0)
         if leases and self.tally.first_task is None:
             self.tally.first_task = time.monotonic()
@@ -104,7 +106,7 @@ class LabelDriver:
         return not progress.pending and not progress.leased
 
     def _settle(self, outcome: Outcome[LabelTask], bar: Bar) -> None:
-        lease = self._leases.pop(outcome.task.shard.shard_id)
+        lease = self._leases.pop(outcome.task)
         try:
             if outcome.error is None:
                 self._commit(lease, outcome.result, bar)
@@ -140,10 +142,7 @@ class LabelDriver:
     def _release_all(self) -> None:
         """Give back what was leased and not finished, so that the next run need not wait for it."""
         for lease in self._leases.values():
-            try:
-                self.catalog.release(lease)
-            except LeaseLostError:
-                continue  # somebody else has it by now, which is as good
+            self.catalog.release(lease)  # False where somebody else has it by now: as good
         self._leases.clear()
 
 
