@@ -13,18 +13,56 @@ FORWARDED_PREFIXES = ("AWS_", "FSSPEC_", "HF_", "GOOGLE_", "AZURE_")
 
 
 @dataclass(frozen=True, slots=True)
-class Resources:
-    """What a cluster has in all."""
+class Node:
+    """What one machine has."""
 
     cpus: int
-    gpus: int
+    gpus: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What the machines of a cluster have."""
+
+    nodes: tuple[Node, ...]
+
+    @property
+    def cpus(self) -> int:
+        """Of all machines."""
+        return sum(node.cpus for node in self.nodes)
+
+    @property
+    def gpus(self) -> int:
+        """Of all machines."""
+        return sum(node.gpus for node in self.nodes)
+
+    def cpus_each(self, count: int, *, gpus: float = 0.0) -> int:
+        """The most CPUs that each of ``count`` processes can have, with ``gpus`` for each.
+
+        A process does not stretch over machines: one that asks for a share of all CPUs would wait
+        for ever in a cluster whose machines are smaller, or whose head has CPUs and no GPU. 1 where
+        there is no room for so many: what cannot start yet waits for what is added later.
+        """
+        largest = max((node.cpus for node in self.nodes), default=1)
+        for cpus in range(largest, 1, -1):
+            if sum(_room(node, cpus=cpus, gpus=gpus) for node in self.nodes) >= count:
+                return cpus
+        return 1
+
+
+def _room(node: Node, *, cpus: int, gpus: float) -> int:
+    by_cpus = node.cpus // cpus
+    return min(by_cpus, int(node.gpus / gpus)) if gpus else by_cpus
 
 
 def local_resources() -> Resources:
-    """What this machine has, without starting anything."""
+    """What this machine has, or the Ray that this process already uses; nothing is started."""
+    import ray
     import torch
 
-    return Resources(cpus=os.cpu_count() or 1, gpus=torch.cuda.device_count())
+    if ray.is_initialized():
+        return _resources()
+    return Resources((Node(cpus=os.cpu_count() or 1, gpus=torch.cuda.device_count()),))
 
 
 @contextmanager
@@ -67,8 +105,8 @@ def ray_cluster(address: str | None, *, num_cpus: int | None = None) -> Iterator
 def _resources() -> Resources:
     import ray
 
-    total = ray.cluster_resources()
-    return Resources(cpus=int(total.get("CPU", 1)), gpus=int(total.get("GPU", 0)))
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return Resources(tuple(Node(int(has.get("CPU", 0)), int(has.get("GPU", 0))) for has in alive))
 
 
 def _forwarded_environment() -> dict[str, str]:
