@@ -17,7 +17,7 @@ from jobs.config import TrainingOptions
 from jobs.console import Reporter
 from jobs.errors import ConfigError, JobError
 from jobs.models import ModelLocation, fetch_model, locate_encoder
-from jobs.ray_runtime import Resources, ray_cluster
+from jobs.ray_runtime import Resources, local_resources, ray_cluster
 from jobs.run_files import RunFiles
 from jobs.settings import resolved
 from jobs.training_worker import TrainingJob, Worker, run_training
@@ -30,8 +30,8 @@ from model.recipes import Recipe, override, preset
 from pipeline.catalog import SnapshotRow
 from pipeline.errors import CatalogConflictError, CatalogMissingError
 from pipeline.identity import check_name
-from pipeline.storage import model_prefix
 from pipeline.shards import ROW_GROUP_ROWS
+from pipeline.storage import model_prefix
 from pipeline.training_input import TrainingShard, blocks_of
 
 Kind = Literal["teacher", "student"]
@@ -54,6 +54,8 @@ def train(
     """Train a model and register it under its name; returns the summary of both training verbs."""
     reporter = reporter or Reporter.silent()
     recipe = _recipe(config, kind, pseudo)
+    if config.ray is None:
+        _check_fits(config, local_resources())
     with open_workspace(config) as workspace:
         _check_name_is_free(config.name, workspace)
         encoder = locate_encoder(config.encoder)
@@ -110,6 +112,13 @@ def _recipe(config: TrainingOptions, kind: Kind, pseudo: Sequence[str]) -> Recip
     if problems:
         raise ConfigError(problems)
     return recipe
+
+
+def _check_fits(config: TrainingOptions, resources: Resources) -> None:
+    """Refuse workers that this machine could never start together; a cluster may still grow."""
+    there, what = (resources.gpus, "GPUs") if resources.gpus else (resources.cpus, "CPUs")
+    if config.workers > there:
+        raise ConfigError([f"--workers {config.workers}: this machine has {there} {what}"])
 
 
 def _check_name_is_free(name: str, workspace: Workspace) -> None:
