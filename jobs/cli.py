@@ -120,13 +120,14 @@ def build_app(choose: Callable[[Call], None]) -> typer.Typer:
 def execute(call: Call) -> int:
     """Load the settings, run the verb, print its summary."""
     with _stdout_for_result(call.json) as write_json:
+        config: object = None
         try:
-            config: object = load_settings(
+            config = load_settings(
                 call.verb.config_class, flags=call.flags, file=call.file, environ=os.environ
             )
             summary = _run_verb(call.verb, config)
         except KeyboardInterrupt:
-            print("Interrupted: run the same command again to go on.", file=sys.stderr)
+            print(f"Interrupted: run the same command again{_resume(config)}.", file=sys.stderr)
             write_json({"error": "interrupted", "kind": "KeyboardInterrupt"})
             return INTERRUPTED
         except Exception as error:
@@ -137,6 +138,11 @@ def execute(call: Call) -> int:
     if not call.json:
         _print_summary(summary)
     return NOT_DONE if summary.get("shards_failed") else DONE
+
+
+def _resume(config: object) -> str:
+    """Training begins anew unless told otherwise; everything else goes on by itself."""
+    return " with --resume to go on" if hasattr(config, "resume") else " to go on"
 
 
 def as_json(value: object) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from jobs.config import (
+    Common,
     DemoConfig,
     EvaluateConfig,
     IngestConfig,
@@ -34,6 +35,7 @@ from jobs.ray_runtime import ray_cluster
 from jobs.report import report
 from jobs.train_student import train_student
 from jobs.train_teacher import train_teacher
+from jobs.workspace import open_workspace
 
 SIDE = 126  # nine patches of 14 pixels: small enough for a CPU
 RENDERED = "synthetic://mixed?n={n}&seed={seed}&width=192&height=144"
@@ -53,7 +55,10 @@ LIMITS = (
 
 
 def demo(config: DemoConfig, *, reporter: Reporter | None = None) -> dict[str, Any]:
-    """Render, ingest, train, label, train again, evaluate, report; returns where everything is."""
+    """Render, ingest, train, label, train again, evaluate, report; returns where everything is.
+
+    Run again on the same folder, it goes on: what is ingested, labelled or trained stays.
+    """
     started = time.monotonic()
     line = _Line(config, reporter or Reporter.silent())
     photographs = _photographs(config, line.out)
@@ -119,6 +124,8 @@ class _Line:
             f"train-teacher --labelled rendered --encoder scratch:tiny --name demo-teacher "
             f"--size {SIDE} --steps {TEACHER_STEPS}"
         )
+        if self._is_trained("demo-teacher"):
+            return
         config = TrainTeacherConfig(
             labelled=("rendered",),
             name="demo-teacher",
@@ -140,6 +147,8 @@ class _Line:
             f"train-student --labelled rendered --pseudo demo-labels --encoder scratch:tiny "
             f"--name demo-student --size {SIDE} --steps {STUDENT_STEPS}"
         )
+        if self._is_trained("demo-student"):
+            return
         config = TrainStudentConfig(
             labelled=("rendered",),
             pseudo=("demo-labels",),
@@ -148,6 +157,13 @@ class _Line:
             **self._training(),
         )
         train_student(config, reporter=self.reporter)
+
+    def _is_trained(self, model: str) -> bool:
+        with open_workspace(Common(**self._common())) as workspace:
+            found = any(row.name == model for row in workspace.catalog.models())
+        if found:
+            self.reporter.note(f"{model} is there already; remove {self.out} to begin anew")
+        return found
 
     def _training(self) -> Mapping[str, Any]:
         return {

@@ -13,10 +13,13 @@ def code_version() -> str:
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return release
-    described = subprocess.run(
-        ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty=.dirty"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    try:
+        described = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty=.dirty"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:  # a checkout copied into a container without git
+        return release
     return f"{release}+g{described.stdout.strip()}" if described.returncode == 0 else release

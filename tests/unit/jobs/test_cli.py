@@ -236,9 +236,15 @@ def test_interrupted(capfd):
     TO_RAISE.append(KeyboardInterrupt())
     assert run("label photos --teacher t --json") == 130
     out, err = capfd.readouterr()
-    assert err.splitlines()[-1].startswith("Interrupted")
+    assert err.splitlines()[-1] == "Interrupted: run the same command again to go on."
     assert "Traceback" not in err
     assert json.loads(out)["error"] == "interrupted"
+
+
+def test_interrupted_training_is_gone_on_with_by_a_flag(capfd):
+    TO_RAISE.append(KeyboardInterrupt())
+    assert run("train-teacher --labelled photos --encoder scratch:tiny --name t") == 130
+    assert "again with --resume to go on" in capfd.readouterr().err
 
 
 def test_a_failed_shard_is_status_1():
