@@ -15,8 +15,8 @@ from jobs.workspace import Workspace, open_workspace
 from model.depth_model import DepthModel, load_depth_model
 from model.evaluation import ImageScore, evaluate_image, summarise
 from model.protocols import Protocol, protocol
-from pipeline.images import decode_rgb
-from pipeline.records import ShardRef
+from pipeline.images import ImageDecodeError, decode_rgb
+from pipeline.records import ImageRecord, ShardRef
 from pipeline.shards import load_bytes, read_image_rows
 
 
@@ -125,15 +125,28 @@ def _image_scores(
 ) -> Iterator[ImageScore]:
     for shard in shards:
         for record in read_image_rows(workspace.store, shard.key):
-            assert record.truth is not None
-            yield evaluate_image(
-                model.predict(decode_rgb(load_bytes(record))),
-                record.truth.values_HW,
-                geometry=model.geometry,
-                truth_geometry=record.truth.geometry,
-                protocol=rules,
-            )
+            yield _image_score(model, rules, record)
             bar.advance()
+
+
+def _image_score(model: DepthModel, rules: Protocol, record: ImageRecord) -> ImageScore:
+    """The score of one image; one that gives no prediction is skipped, with the reason."""
+    assert record.truth is not None
+    try:
+        image_HWC = decode_rgb(load_bytes(record))
+    except ImageDecodeError as error:
+        return ImageScore(skipped=error.reason)
+    try:
+        prediction_HW = model.predict(image_HWC)
+    except ValueError:  # a strip that the size rule would blow up beyond all memory
+        return ImageScore(skipped="too_large_for_network")
+    return evaluate_image(
+        prediction_HW,
+        record.truth.values_HW,
+        geometry=model.geometry,
+        truth_geometry=record.truth.geometry,
+        protocol=rules,
+    )
 
 
 def _flat(metrics: dict[str, dict[str, float | None]]) -> dict[str, float | None]:

@@ -36,6 +36,8 @@ def label(config: LabelConfig, *, reporter: Reporter | None = None) -> dict[str,
             workspace.catalog.source(source)
         joined = stack.enter_context(ray_cluster(config.ray)) if config.ray else None
         resources = joined or local_resources()
+        if joined is None:
+            _check_fits(config, resources)
         job = _open_label_set(config, workspace, resources)
         before = workspace.catalog.progress(job.label_set, sources=config.sources)
         left = before.pending + before.leased
@@ -68,6 +70,21 @@ def _check(config: LabelConfig) -> None:
         raise ConfigError(problems)
 
 
+def _check_fits(config: LabelConfig, resources: Resources) -> None:
+    """Refuse actors that this machine could never start; a cluster may still grow."""
+    wanted = {
+        "--gpus-per-actor": (config.gpus_per_actor, resources.gpus, "GPUs"),
+        "--cpus-per-actor": (config.cpus_per_actor, resources.cpus, "CPUs"),
+    }
+    problems = [
+        f"{flag} {each:g}: this machine has {there} {what}"
+        for flag, (each, there, what) in wanted.items()
+        if each is not None and each > there
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
 def _open_label_set(config: LabelConfig, workspace: Workspace, resources: Resources) -> LabelJob:
     """Look at the teacher, open the set under its recipe, and add the shards that are new."""
     location = locate_model(config.teacher, workspace.catalog)
@@ -94,6 +111,7 @@ def _open_label_set(config: LabelConfig, workspace: Workspace, resources: Resour
         code_version=code_version(),
     )
     workspace.catalog.plan_work(name, config.sources)
+    workspace.catalog.retry_failed(name, config.sources)  # who runs it again has repaired it
     return LabelJob(
         store=workspace.store,
         label_set=name,
@@ -177,7 +195,7 @@ def _summary(
     config: LabelConfig, workspace: Workspace, job: LabelJob, done_before: int, tally: LabelTally
 ) -> dict[str, Any]:
     progress = workspace.catalog.progress(job.label_set, sources=config.sources)
-    failed = workspace.catalog.failed_work(job.label_set)
+    failed = workspace.catalog.failed_work(job.label_set, config.sources)
     return {
         "label_set": job.label_set,
         "teacher": job.teacher,

@@ -116,6 +116,34 @@ def test_wrong_use_is_refused_by_name(tmp_path: Path, teacher: Path) -> None:
     assert len(refused.value.problems) == 2
     with pytest.raises(CheckpointError):
         label(LabelConfig(**good | {"teacher": str(tmp_path / "pictures")}))
+    with pytest.raises(ConfigError, match="--cpus-per-actor 100000: this machine has"):
+        label(LabelConfig(**good | {"cpus_per_actor": 100_000.0}))
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_broken_shard_fails_by_name_and_is_tried_again_once_it_is_repaired(
+    tmp_path: Path, teacher: Path
+) -> None:
+    where = prepared(tmp_path, 12)
+    config = LabelConfig(sources=("pictures",), teacher=str(teacher), label_set="set", **where)
+    with open_workspace(config) as workspace:
+        broken = workspace.catalog.image_shards("pictures")[1]
+        file = workspace.store.local_path(broken.key)
+    assert file is not None
+    intact = file.read_bytes()
+    middle = intact.index(b"IDAT") + 20
+    damaged = intact[:middle] + bytes([intact[middle] ^ 1]) + intact[middle + 1 :]
+
+    for content in (intact[: len(intact) // 2], damaged):
+        file.write_bytes(content)
+        summary = label(config)
+        assert (summary["shards_done"], summary["shards_failed"]) == (2, 1)
+        [failed] = summary["failed"]
+        assert failed["shard"] == broken.shard_id
+
+    file.write_bytes(intact)
+    summary = label(config)
+    assert (summary["shards_done"], summary["shards_failed"], summary["failed"]) == (3, 0, [])
 
 
 @pytest.fixture
