@@ -74,7 +74,7 @@ def train(
                 seed=config.seed,
                 precision=_precision(config, resources),
                 checkpoint_steps=config.checkpoint_steps,
-                threads=max(1, _cpus_per_worker(config, resources)),
+                threads=_cpus_per_worker(config, resources),
             )
             _train_and_record(job, config, resources, run, workspace, reporter)
         return _register(job, kind, run, workspace)
@@ -144,6 +144,11 @@ def _open_run(
     for source in config.labelled:
         if catalog.source(source).role == "unlabelled":
             raise ConfigError([f"source {source!r} is unlabelled: it has no ground truth"])
+    for label_set in pseudo:
+        found = catalog.label_set(label_set)
+        if found.shards and not found.labelled:
+            problem = f"label set {label_set!r} has no label, all is quarantined: "
+            raise ConfigError([f"{problem}{dict(found.quarantined)}"])
     snapshot = catalog.pin_snapshot(labelled=config.labelled, pseudo=pseudo)
     _check_every_worker_is_fed(snapshot, config.workers)
     run_id = catalog.begin_run(
@@ -340,4 +345,4 @@ def _precision(config: TrainingOptions, resources: Resources) -> str:
 
 def _cpus_per_worker(config: TrainingOptions, resources: Resources) -> int:
     # Ray Train's controller takes no CPU of its own, so the workers may have all.
-    return max(1, resources.cpus // config.workers)
+    return resources.cpus_each(config.workers, gpus=1.0 if resources.gpus else 0.0)
