@@ -45,7 +45,7 @@ def label(config: LabelConfig, *, reporter: Reporter | None = None) -> dict[str,
         tally = LabelTally()
         if left:
             if joined is None:
-                stack.enter_context(ray_cluster(None))
+                stack.enter_context(ray_cluster(None, num_cpus=resources.cpus))
             tally = _run(config, workspace, job, resources, reporter)
         return _summary(config, workspace, job, before.done, tally)
 
@@ -119,7 +119,7 @@ def _open_label_set(config: LabelConfig, workspace: Workspace, resources: Resour
         location=location,
         recipe=recipe,
         code_version=code_version(),
-        batch_size=config.batch_size or (GPU_BATCH if resources.gpus else CPU_BATCH),
+        batch_size=config.batch_size or _batch_size(config, resources),
         threads=max(2, _cpus_per_actor(config, resources)),
     )
 
@@ -171,7 +171,11 @@ def _start_actor(config: LabelConfig, job: LabelJob, resources: Resources) -> An
 def _precision(config: LabelConfig, resources: Resources) -> str:
     if config.precision != "auto":
         return config.precision
-    return "bf16" if resources.gpus else "fp32"
+    return "bf16" if _gpus_per_actor(config, resources) else "fp32"
+
+
+def _batch_size(config: LabelConfig, resources: Resources) -> int:
+    return GPU_BATCH if _gpus_per_actor(config, resources) else CPU_BATCH
 
 
 def _gpus_per_actor(config: LabelConfig, resources: Resources) -> float:
@@ -188,7 +192,8 @@ def _actor_count(config: LabelConfig, resources: Resources) -> int:
 def _cpus_per_actor(config: LabelConfig, resources: Resources) -> int:
     if config.cpus_per_actor is not None:
         return max(1, int(config.cpus_per_actor))
-    return max(1, resources.cpus // _actor_count(config, resources))
+    gpus = _gpus_per_actor(config, resources)
+    return resources.cpus_each(_actor_count(config, resources), gpus=gpus)
 
 
 def _summary(
