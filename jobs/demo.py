@@ -45,6 +45,7 @@ PHOTOGRAPHS = (
     "astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "coins.png",
     "grass.png", "gravel.png", "rocket.jpg",
 )  # fmt: skip
+LABEL_SETS = {"photographs": "photograph-labels", "rendered-unlabelled": "rendered-labels"}
 # Calibration of the motorcycle pair, from the documentation of skimage.data.stereo_motorcycle.
 FOCAL_PX, BASELINE_M, PRINCIPAL_POINT_DX_PX = 994.978, 0.193001, 31.086
 LIMITS = (
@@ -75,14 +76,15 @@ def demo(config: DemoConfig, *, reporter: Reporter | None = None) -> dict[str, A
             truth="npy-m",
         )
         line.train_teacher()
-        line.label()
+        for source, label_set in LABEL_SETS.items():
+            line.label(source, label_set)
         line.train_student()
         results = {name: line.evaluate(name) for name in ("demo-teacher", "demo-student")}
         line.predict(photographs)
-    pages = {target: line.report(target) for target in ("demo-labels", "demo-student")}
+    pages = {target: line.report(target) for target in ("photograph-labels", "demo-student")}
     line.reporter.note(LIMITS)
     return {
-        "report": pages["demo-labels"],
+        "report": pages["photograph-labels"],
         "student_report": pages["demo-student"],
         "predictions": str(line.out / "predictions"),
         "store": line.store,
@@ -134,24 +136,23 @@ class _Line:
         )
         train_teacher(config, reporter=self.reporter)
 
-    def label(self) -> None:
-        sources = ("photographs", "rendered-unlabelled")
-        self._say(f"label {' '.join(sources)} --teacher demo-teacher --label-set demo-labels")
+    def label(self, source: str, label_set: str) -> None:
+        self._say(f"label {source} --teacher demo-teacher --label-set {label_set}")
         config = LabelConfig(
-            sources=sources, teacher="demo-teacher", label_set="demo-labels", **self._common()
+            sources=(source,), teacher="demo-teacher", label_set=label_set, **self._common()
         )
         label(config, reporter=self.reporter)
 
     def train_student(self) -> None:
         self._say(
-            f"train-student --labelled rendered --pseudo demo-labels --encoder scratch:tiny "
-            f"--name demo-student --size {SIDE} --steps {STUDENT_STEPS}"
+            f"train-student --labelled rendered --pseudo {' '.join(LABEL_SETS.values())} "
+            f"--encoder scratch:tiny --name demo-student --size {SIDE} --steps {STUDENT_STEPS}"
         )
         if self._is_trained("demo-student"):
             return
         config = TrainStudentConfig(
             labelled=("rendered",),
-            pseudo=("demo-labels",),
+            pseudo=tuple(LABEL_SETS.values()),
             name="demo-student",
             steps=STUDENT_STEPS,
             **self._training(),
