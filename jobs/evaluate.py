@@ -38,7 +38,9 @@ def evaluate(config: EvaluateConfig, *, reporter: Reporter | None = None) -> dic
         model = load_depth_model(
             resolved.reference, device="auto", precision=config.precision, side=config.size
         )
-        name = resolved.location.name or config.model
+        resolved.location.check(model.sha256)
+        known = workspace.catalog.find_model(model.sha256)
+        name = resolved.location.name or (known.name if known else config.model)
         results = [
             _score(model, name, item, shards[item.source], workspace, config, reporter)
             for item in benchmarks

@@ -27,11 +27,25 @@ class ModelLocation:
         kind: ``store`` (a prefix in the store), ``url`` (any fsspec URL) or ``plain`` (a path or
             a Hugging Face id, used as it is).
         name: The catalog's name of the model, None where it has none.
+        sha256: What the catalog says its weights are, None where it has no such model.
     """
 
     kind: Literal["store", "url", "plain"]
     value: str
     name: str | None = None
+    sha256: str | None = None
+
+    def check(self, sha256: str) -> None:
+        """Refuse weights that are not those the catalog has under this name.
+
+        Raises:
+            CheckpointError: They are others.
+        """
+        if self.sha256 not in (None, sha256):
+            raise CheckpointError(
+                f"model {self.name}: the weights at {self.value} have sha256 {sha256}, "
+                f"the catalog has {self.sha256}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +65,9 @@ def locate_model(reference: str, catalog: Catalog) -> ModelLocation:
     except (CatalogMissingError, ValueError):
         return ModelLocation("plain", _absolute(reference))
     if model.uri:
-        return ModelLocation("plain", model.uri, name=model.name)
-    return ModelLocation("store", model.key or model_prefix(model.name), name=model.name)
+        kind: Literal["url", "plain"] = "url" if "://" in model.uri else "plain"
+        return ModelLocation(kind, model.uri, model.name, model.sha256)
+    return ModelLocation("store", model.key or model_prefix(model.name), model.name, model.sha256)
 
 
 def locate_encoder(reference: str) -> ModelLocation:

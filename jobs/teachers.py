@@ -36,10 +36,11 @@ def inspect_teacher(
     """Load a teacher on the CPU, and enter it into the catalog where it is not there yet.
 
     Raises:
-        CheckpointError: No depth model, or unreadable weights.
+        CheckpointError: No depth model, unreadable weights, or others than the catalog has.
     """
     reference = fetch_model(location, workspace.store)
     model = load_depth_model(reference, device="cpu", precision="fp32", side=side)
+    location.check(model.sha256)
     name = location.name
     if name is None:
         known = workspace.catalog.find_model(model.sha256)

@@ -32,6 +32,24 @@ def test_a_path_means_the_same_from_another_folder(
     assert locate_encoder("scratch:tiny").value == "scratch:tiny"
 
 
+def test_a_name_in_the_catalog_leads_to_where_its_model_lies(tmp_path: Path) -> None:
+    facts = {"sha256": "a" * 64, "family": "dpt", "geometry": "depth_metric", "kind": "imported"}
+    with Catalog.open(f"sqlite:///{tmp_path}/catalog.sqlite") as catalog:
+        catalog.register_model("trained", key="models/trained", **facts)
+        catalog.register_model("folder", uri="/models/x", **facts)
+        catalog.register_model("far", uri="s3://bucket/x", **facts)
+        found = {name: locate_model(name, catalog) for name in ("trained", "folder", "far")}
+    assert [found[name].kind for name in found] == ["store", "plain", "url"]
+    assert found["far"] == ModelLocation("url", "s3://bucket/x", "far", "a" * 64)
+
+
+def test_other_weights_than_the_registered_ones_are_refused() -> None:
+    ModelLocation("plain", "/models/x").check("b" * 64)
+    ModelLocation("plain", "/models/x", "x", "b" * 64).check("b" * 64)
+    with pytest.raises(CheckpointError, match="the catalog has aaa"):
+        ModelLocation("plain", "/models/x", "x", "a" * 64).check("b" * 64)
+
+
 @pytest.mark.parametrize("kind", ["store", "url"])
 def test_a_model_written_again_is_fetched_again(store: Store, kind: str) -> None:
     value = "models/it" if kind == "store" else f"{store.uri}/models/it"

@@ -1,0 +1,50 @@
+"""Teachers as the catalog gets to know them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from jobs.config import Common
+from jobs.models import locate_model
+from jobs.teachers import TeacherFacts, inspect_teacher
+from jobs.workspace import Workspace, open_workspace
+from model.errors import CheckpointError
+from tests.factories import tiny_teacher
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
+    with open_workspace(Common(store=str(tmp_path / "store"))) as workspace:
+        yield workspace
+
+
+def inspect(reference: str, workspace: Workspace) -> TeacherFacts:
+    location = locate_model(reference, workspace.catalog)
+    return inspect_teacher(location, workspace, precision="fp32", side=None)
+
+
+def test_a_teacher_has_one_name_however_it_is_written(tmp_path: Path, workspace: Workspace) -> None:
+    folder = tiny_teacher(tmp_path / "my teacher (1)")
+    by_path = inspect(str(folder), workspace)
+    assert by_path.name == f"my-teacher-1-{by_path.sha256[:8]}"
+    assert inspect(f"file://{folder}", workspace) == by_path
+    assert inspect(by_path.name, workspace) == by_path
+    assert [model.name for model in workspace.catalog.models()] == [by_path.name]
+
+
+def test_a_registered_teacher_whose_files_changed_is_refused(
+    tmp_path: Path, workspace: Workspace
+) -> None:
+    folder = tiny_teacher(tmp_path / "teacher")
+    name = inspect(str(folder), workspace).name
+    tiny_teacher(folder, seed=1)
+    with pytest.raises(CheckpointError, match=name):
+        inspect(name, workspace)
+    assert inspect(str(folder), workspace).name != name
