@@ -6,7 +6,8 @@ and the Python functions all read these classes. Nothing here imports a heavy li
 
 Metadata keys of a field: ``help`` (one line, with the unit), ``argument`` (positional on the
 command line), ``env`` (environment variable that sets the default), ``choices``, ``minimum``,
-``is_name`` (it becomes a folder of the store), ``alias`` (another spelling of the flag).
+``is_name`` (it becomes a folder of the store), ``is_local`` (a path of this machine), ``alias``
+(another spelling of the flag).
 """
 
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ def option(
     minimum: float | None = None,
     env: str = "",
     is_name: bool = False,
+    is_local: bool = False,
     alias: str = "",
 ) -> Any:
     """A field that is a flag."""
@@ -36,6 +38,7 @@ def option(
         "minimum": minimum,
         "env": env,
         "is_name": is_name,
+        "is_local": is_local,
         "alias": alias,
     }
     if isinstance(default, list | tuple):
@@ -43,9 +46,13 @@ def option(
     return field(default=default, metadata=metadata)
 
 
-def required(help: str, *, argument: bool = False, is_name: bool = False) -> Any:
+def required(
+    help: str, *, argument: bool = False, is_name: bool = False, is_local: bool = False
+) -> Any:
     """A field without a default."""
-    return field(metadata={"help": help, "argument": argument, "is_name": is_name})
+    return field(
+        metadata={"help": help, "argument": argument, "is_name": is_name, "is_local": is_local}
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -210,7 +217,9 @@ class EvaluateConfig(Common):
         "Shorter side at the network's input, pixels (default: the model's).", minimum=14
     )
     precision: str = option("Of the forward pass.", "fp32", choices=("auto", "fp32", "bf16"))
-    out: str | None = option("Also write the results as JSON and Markdown into this folder.")
+    out: str | None = option(
+        "Also write the results as JSON and Markdown into this folder.", is_local=True
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -219,7 +228,7 @@ class PredictConfig(Common):
 
     model: str = required("Model reference, as for label --teacher.", argument=True)
     images: tuple[str, ...] = required("Image files or folders.", argument=True)
-    out: str = required("Folder to write into.")
+    out: str = required("Folder to write into.", is_local=True)
     size: int | None = option(
         "Shorter side at the network's input, pixels (default: the model's).", minimum=14
     )
@@ -231,7 +240,7 @@ class ReportConfig(Common):
     """One self-contained HTML page about a source, a label set or a model."""
 
     target: str = required("Name of a source, label set or model in the catalog.", argument=True)
-    out: str = required("HTML file to write.")
+    out: str = required("HTML file to write.", is_local=True)
     samples: int = option("Images shown.", 24, minimum=1)
 
 
@@ -262,4 +271,4 @@ class DemoConfig(Common):
     """All of it on this laptop, offline, in minutes, ending in a report."""
 
     images: str | None = option("Folder of your own photographs (default: those of scikit-image).")
-    out: str = option("Folder for store, report and pictures.", "./demo-output")
+    out: str = option("Folder for store, report and pictures.", "./demo-output", is_local=True)

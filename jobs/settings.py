@@ -175,6 +175,8 @@ def _check(of: Field[Any], value: Any) -> None:
         raise ValueError(f"must be at least {minimum}, got {value}")
     if of.metadata.get("is_name"):
         check_name(value)
+    if of.metadata.get("is_local") and "://" in value:
+        raise ValueError(f"{value!r} is no path of this machine, and only there can it be written")
 
 
 def _convert(value: Any, kind: Any) -> Any:

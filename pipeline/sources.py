@@ -223,7 +223,8 @@ def _folder(uri: str, *, opens_archives: bool, max_bytes: int) -> Found:
             yield file
         else:
             path, shown = normalised_text(file.path), normalised_text(public_uri(file.uri))
-            yield from _archive_file(file.uri, kind, _Place(path, shown, 0, 0, max_bytes))
+            place = _Place(path, shown, _start(file, shown), 0, max_bytes)
+            yield from _archive_file(file.uri, kind, place)
 
 
 def _file(file: FoundFile, *, max_bytes: int) -> Member | Drop:
@@ -236,9 +237,14 @@ def _file(file: FoundFile, *, max_bytes: int) -> Member | Drop:
     if file.bytes > max_bytes:
         return _too_large(path, uri, file.bytes, max_bytes)
     try:
-        return Member(path, uri, read_uri(file.uri), offset=0)
+        return Member(path, uri, read_uri(file.uri), offset=_start(file, uri))
     except (FileNotFoundError, PermissionError) as error:
         return Drop(path, uri, "unreadable", str(error), bytes=file.bytes)
+
+
+def _start(file: FoundFile, uri: str) -> int | None:
+    """0; None where the name is not UTF-8, for text then does not lead back to the file."""
+    return 0 if uri == public_uri(file.uri) else None
 
 
 def normalised_text(path: str) -> str:

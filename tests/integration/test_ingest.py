@@ -248,6 +248,20 @@ def test_exact_duplicates_can_be_dropped(shared_data, tmp_path):
     assert (third["kept"], third["dropped"]) == (0, {"duplicate": 1})
 
 
+def test_a_file_whose_name_is_no_text_is_copied_for_no_reference_would_find_it(config, tmp_path):
+    folder = tmp_path / "named"
+    folder.mkdir()
+    (folder / "fine.png").write_bytes(png(0))
+    (folder / os.fsdecode(b"bad\xff.png")).write_bytes(png(1))
+    with tarfile.open(os.fsencode(folder) + b"/bad\xff.tar", "w") as archive:
+        archive.add(folder / "fine.png", arcname="packed.png")
+    by_reference = dataclasses.replace(config, uri=str(folder), by_reference=True)
+    summary = ingest(by_reference)
+    assert (summary["kept"], summary["by_reference"]) == (3, 1)
+    found = sorted(load_bytes(row) for row in rows_of(by_reference))
+    assert found == sorted([png(0), png(0), png(1)])
+
+
 def test_references_copy_no_bytes(config, photos, tmp_path):
     packed = tmp_path / "photos.tar"
     with tarfile.open(packed, "w") as archive:

@@ -9,6 +9,7 @@ from jobs.config import (
     Common,
     IngestConfig,
     LabelConfig,
+    ReportConfig,
     TrainingOptions,
     TrainStudentConfig,
     option,
@@ -226,3 +227,9 @@ def test_resolved_can_be_loaded_again(yaml):
 
     config = IngestConfig(uri="photos", source="p", min_side=8, by_reference=True)
     assert load(IngestConfig, file=yaml(library.safe_dump(resolved(config)))) == config
+
+
+def test_results_for_people_are_not_written_to_a_folder_named_like_a_url():
+    flags = {"target": "photos", "out": "s3://bucket/report.html"}
+    [problem] = problems_of(config_class=ReportConfig, **flags)
+    assert problem.startswith("--out: 's3://bucket/report.html' is no path of this machine")
