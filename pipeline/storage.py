@@ -42,8 +42,6 @@ __all__ = [
 READ_AHEAD_BYTES = 1 << 20
 # What file systems call size, time of writing and tag of an object.
 _IDENTITY = ("size", "mtime", "created", "LastModified", "last_modified", "updated", "ETag", "etag")
-# What file systems call size, time of writing and tag of an object.
-_IDENTITY = ("size", "mtime", "created", "LastModified", "last_modified", "updated", "ETag", "etag")
 # Buckets have no folders to make, and making one there would create a misspelt bucket.
 _BUCKETS = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci"}
 
@@ -191,16 +189,6 @@ class Store:
                 return (Path(self._address) / key).stat().st_size
             fs, path = self._path(key)
             return int(fs.info(path)["size"])
-
-    def fingerprint(self, key: str) -> str:
-        """Hex digest over names, sizes, times and tags of what lies there; no content is read."""
-        facts = []
-        for each in [key] if self.is_file(key) else self.list(key):
-            with self._errors(each):
-                fs, path = self._path(each)
-                known = fs.info(path)
-            facts.append([each, *(str(known.get(name)) for name in _IDENTITY)])
-        return hashlib.sha256(repr(facts).encode()).hexdigest()
 
     def fingerprint(self, key: str) -> str:
         """Hex digest over names, sizes, times and tags of what lies there; no content is read."""
