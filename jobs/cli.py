@@ -8,6 +8,7 @@ import contextlib
 import json
 import math
 import os
+import signal
 import sys
 import traceback
 import warnings
@@ -80,6 +81,8 @@ def main() -> None:
     """Entry point of the console script."""
     # Pillow has doubts about broken files; what is wrong with them is counted and said elsewhere.
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    # A batch system that takes its machine back is like somebody who presses Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         status = run(sys.argv[1:])
         sys.stdout.flush()

@@ -4,6 +4,7 @@ Ray is imported inside functions: it takes half a second, and `factory --help` m
 """
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -80,6 +81,7 @@ def ray_cluster(address: str | None, *, num_cpus: int | None = None) -> Iterator
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
+    on_termination = signal.getsignal(signal.SIGTERM)
     if address:
         ray.init(
             address=address,
@@ -96,6 +98,8 @@ def ray_cluster(address: str | None, *, num_cpus: int | None = None) -> Iterator
             logging_level="ERROR",
             log_to_driver=False,
         )
+    if callable(on_termination):  # Ray's own handler aborts the process with a dump of its stack
+        signal.signal(signal.SIGTERM, on_termination)
     try:
         yield _resources()
     finally:

@@ -1,5 +1,6 @@
 """`factory label` on a real Ray: whole sets, killed drivers, bad images, wrong use."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -192,6 +193,34 @@ def test_a_killed_driver_loses_nothing_and_labels_nothing_twice(
         undisturbed = labels_of(workspace.store, workspace.catalog, "undisturbed")
     assert len(killed) == 240
     assert killed == undisturbed
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
+def test_a_driver_that_is_told_to_end_gives_back_what_it_leased(
+    tmp_path: Path,
+    teacher: Path,
+    process_group: list[subprocess.Popen[bytes]],
+    told: signal.Signals,
+) -> None:
+    where = prepared(tmp_path, 240)
+    command = [str(FACTORY), "label", "pictures", "--teacher", str(teacher), "--json"]
+    command += ["--label-set", "killed", "--store", where["store"]]
+    with open_workspace(LabelConfig(sources=(), teacher="", **where)) as workspace:
+        driver = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            # where the tests run in a shell's background, it would inherit that this is ignored
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+        process_group.append(driver)
+        wait_until_some_shards_are_done(workspace.catalog, driver)
+        driver.send_signal(told)
+        output, _ = driver.communicate(timeout=60)
+        assert driver.returncode == 130
+        assert json.loads(output)["error"] == "interrupted"
+        assert workspace.catalog.progress("killed").leased == 0
 
 
 def wait_until_some_shards_are_done(catalog: Catalog, driver: subprocess.Popen[bytes]) -> int:
