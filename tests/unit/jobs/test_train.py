@@ -1,6 +1,7 @@
 """What a training run refuses before it begins, without Ray."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,15 @@ def test_a_few_quarantined_images_are_no_reason(
     label_all(workspace.catalog, "set", ["photos"], decode_failed=9)
     run = _open_run(config, "student", config.pseudo, workspace)
     assert workspace.catalog.run(run.run_id).snapshot_id == run.snapshot.snapshot_id
+
+
+def test_more_workers_than_row_groups_are_refused(
+    config: TrainStudentConfig, workspace: Workspace
+) -> None:
+    label_all(workspace.catalog, "set", ["photos"])
+    with pytest.raises(ConfigError, match="fill only 2 row groups"):
+        _open_run(replace(config, workers=3), "student", config.pseudo, workspace)
+    assert workspace.catalog.runs() == []
 
 
 def test_a_worker_asks_for_no_more_than_a_machine_has(config: TrainStudentConfig) -> None:
