@@ -6,6 +6,7 @@ therefore go on with it.
 """
 
 import math
+import signal
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
@@ -232,6 +233,7 @@ def _fit_on_ray(job: TrainingJob, config: TrainingOptions, resources: Resources)
     Raises:
         NonFiniteLossError: The loss is not a number; starting again would end the same way.
         JobError: Workers died more often than they may, or failed for another reason.
+        KeyboardInterrupt: Somebody pressed Ctrl-C, and Ray has stopped the workers.
     """
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
@@ -254,10 +256,16 @@ def _fit_on_ray(job: TrainingJob, config: TrainingOptions, resources: Resources)
             failure_config=FailureConfig(max_failures=WORKER_RESTARTS),
         ),
     )
+    on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit()
+    except SystemExit as error:  # this is how Ray's own handler of Ctrl-C ends
+        raise KeyboardInterrupt from error
     except Exception as error:  # Ray wraps whatever happened in a worker in errors of its own
         raise JobError(f"training {job.name}: {error}") from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, on_interrupt)
     failure = files.read_json("failure.json")
     if failure is not None:
         raise NonFiniteLossError(f"training {job.name}: {failure['error']}")

@@ -1,5 +1,6 @@
 """Training verbs on a real Ray Train: registration, resuming, several workers, wrong use."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -144,6 +145,35 @@ def test_a_killed_driver_resumes_to_the_same_losses(where: dict[str, Any]) -> No
         assert resumed == straight
         models = [workspace.catalog.model(name) for name in ("killed", "straight")]
         assert models[0].sha256 == models[1].sha256
+
+
+@pytest.mark.timeout(600)
+def test_an_interrupted_run_is_stopped_and_says_how_to_go_on(where: dict[str, Any]) -> None:
+    command = [
+        str(FACTORY), "train-teacher", "--labelled", "rendered", "--name", "interrupted",
+        "--encoder", "scratch:tiny", "--size", "42", "--batch-size", "6", "--steps", "100000",
+        "--checkpoint-steps", "5", "--json", "--store", where["store"],
+    ]  # fmt: skip
+    with open_workspace(TrainTeacherConfig(name="x", encoder="x", **where)) as workspace:
+        driver = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            # where the tests run in a shell's background, it would inherit that this is ignored
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+        try:
+            wait_for_a_checkpoint(workspace, driver, "interrupted")
+            driver.send_signal(signal.SIGINT)
+            output, messages = driver.communicate(timeout=120)
+        finally:
+            driver.kill()
+        assert driver.returncode == 130
+        assert json.loads(output)["error"] == "interrupted"
+        assert b"--resume" in messages
+        run = workspace.catalog.newest_run("interrupted")
+        assert run is not None
+        assert run.state == "stopped"
 
 
 def wait_until_its_workers_are_gone(files: RunFiles) -> None:
