@@ -25,11 +25,21 @@ def current_owner() -> str:
 
 def is_dead(owner: str) -> bool:
     """True only where it is certain: same machine and process namespace, and no such process."""
+    return _runs(owner) is False
+
+
+def is_alive(owner: str) -> bool:
+    """True only where it is certain: same machine and process namespace, and it runs."""
+    return _runs(owner) is True
+
+
+def _runs(owner: str) -> bool | None:
+    """Whether the owner's process runs; None where that cannot be seen from here."""
     parts = owner.rsplit(":", 4)
     if len(parts) != 5 or parts[0] != socket.gethostname() or parts[1] != _namespace():
-        return False
+        return None
     pid, started = int(parts[2]), parts[3]
-    return not _is_running(pid) or _started(pid) != started
+    return _is_running(pid) and _started(pid) == started
 
 
 def _namespace() -> str:

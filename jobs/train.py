@@ -11,8 +11,8 @@ import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict
+from typing import Any
 
 from jobs.config import TrainingOptions
 from jobs.console import Reporter
@@ -21,6 +21,7 @@ from jobs.models import ModelLocation, fetch_model, locate_encoder
 from jobs.ray_runtime import Resources, local_resources, ray_cluster
 from jobs.run_files import RunFiles
 from jobs.settings import resolved
+from jobs.training_runs import Kind, TrainingRun, open_run, recorded
 from jobs.training_worker import TrainingJob, Worker, run_training
 from jobs.version import code_version
 from jobs.workspace import Workspace, open_workspace
@@ -29,24 +30,11 @@ from model.encoders import check_encoder
 from model.errors import NonFiniteLossError
 from model.recipes import Recipe, override, preset
 from pipeline.catalog import SnapshotRow
-from pipeline.errors import CatalogConflictError, CatalogMissingError
 from pipeline.identity import check_name
-from pipeline.shards import ROW_GROUP_ROWS
 from pipeline.storage import model_prefix
-from pipeline.training_input import TrainingShard, blocks_of
 
-Kind = Literal["teacher", "student"]
 WORKER_RESTARTS = 2
 WATCH_INTERVAL_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """A run that is about to be trained: new, or taken up again."""
-
-    run_id: str
-    snapshot: SnapshotRow
-    files: RunFiles
 
 
 def train(
@@ -58,27 +46,29 @@ def train(
     if config.ray is None:
         _check_fits(config, local_resources())
     with open_workspace(config) as workspace:
-        _check_name_is_free(config.name, workspace)
         encoder = locate_encoder(config.encoder)
         check_encoder(fetch_model(encoder, workspace.store))
-        run = _open_run(config, kind, pseudo, workspace)
-        with ray_cluster(config.ray) as resources:
-            job = TrainingJob(
-                run_id=run.run_id,
-                name=config.name,
-                store=workspace.store,
-                encoder=encoder,
-                recipe=recipe,
-                labelled=_shards(run.snapshot, "labelled"),
-                pseudo=_shards(run.snapshot, "pseudo"),
-                steps=config.steps or _steps(recipe, kind, run.snapshot, config.workers),
-                seed=config.seed,
-                precision=_precision(config, resources),
-                checkpoint_steps=config.checkpoint_steps,
-                threads=_cpus_per_worker(config, resources),
-            )
-            _train_and_record(job, config, resources, run, workspace, reporter)
-        return _register(job, kind, run, workspace)
+        run = open_run(config, kind, pseudo, workspace)
+        with recorded(run, workspace):
+            with ray_cluster(config.ray) as resources:
+                job = TrainingJob(
+                    run_id=run.run_id,
+                    name=config.name,
+                    store=workspace.store,
+                    encoder=encoder,
+                    recipe=recipe,
+                    labelled=run.shards("labelled"),
+                    pseudo=run.shards("pseudo"),
+                    steps=config.steps or _steps(recipe, kind, run.snapshot, config.workers),
+                    seed=config.seed,
+                    precision=_precision(config, resources),
+                    checkpoint_steps=config.checkpoint_steps,
+                    threads=_cpus_per_worker(config, resources),
+                )
+                _describe(job, config, run, reporter)
+                with _watched(run.files, job, reporter):
+                    _fit_on_ray(job, config, resources)
+            return _register(job, kind, run, workspace)
 
 
 def _recipe(config: TrainingOptions, kind: Kind, pseudo: Sequence[str]) -> Recipe:
@@ -122,69 +112,6 @@ def _check_fits(config: TrainingOptions, resources: Resources) -> None:
         raise ConfigError([f"--workers {config.workers}: this machine has {there} {what}"])
 
 
-def _check_name_is_free(name: str, workspace: Workspace) -> None:
-    try:
-        workspace.catalog.model(name)
-    except CatalogMissingError:
-        return
-    raise CatalogConflictError(f"there is a model {name!r} already: choose another --name")
-
-
-def _open_run(
-    config: TrainingOptions, kind: Kind, pseudo: Sequence[str], workspace: Workspace
-) -> _Run:
-    """A new run on a snapshot pinned now, or the newest unfinished one with the snapshot it has."""
-    catalog = workspace.catalog
-    if config.resume:
-        earlier = catalog.newest_run(config.name, kind=kind)
-        if earlier is None or earlier.snapshot_id is None:
-            raise CatalogMissingError(f"no {kind} run named {config.name!r} to resume")
-        catalog.resume_run(earlier.run_id)
-        snapshot = catalog.snapshot(earlier.snapshot_id)
-        return _Run(earlier.run_id, snapshot, RunFiles(workspace.store, earlier.run_id))
-    for source in config.labelled:
-        if catalog.source(source).role == "unlabelled":
-            raise ConfigError([f"source {source!r} is unlabelled: it has no ground truth"])
-    for label_set in pseudo:
-        found = catalog.label_set(label_set)
-        if found.shards and not found.labelled:
-            problem = f"label set {label_set!r} has no label, all is quarantined: "
-            raise ConfigError([f"{problem}{dict(found.quarantined)}"])
-    snapshot = catalog.pin_snapshot(labelled=config.labelled, pseudo=pseudo)
-    _check_every_worker_is_fed(snapshot, config.workers)
-    run_id = catalog.begin_run(
-        kind,
-        name=config.name,
-        config=resolved(config),
-        snapshot_id=snapshot.snapshot_id,
-        code_version=code_version(),
-    )
-    return _Run(run_id, snapshot, RunFiles(workspace.store, run_id))
-
-
-def _check_every_worker_is_fed(snapshot: SnapshotRow, workers: int) -> None:
-    """Row groups are what is dealt to workers, so each kind of input needs one for each."""
-    problems = []
-    for role in ("labelled", "pseudo"):
-        shards = _shards(snapshot, role)
-        groups = len(blocks_of(shards))
-        if shards and groups < workers:
-            problems.append(
-                f"--workers {workers}: the {role} images fill only {groups} row groups, "
-                f"of up to {ROW_GROUP_ROWS} images each; use fewer workers"
-            )
-    if problems:
-        raise ConfigError(problems)
-
-
-def _shards(snapshot: SnapshotRow, role: str) -> tuple[TrainingShard, ...]:
-    return tuple(
-        TrainingShard(member.image_key, member.rows, member.label_key)
-        for member in snapshot.members
-        if member.role == role
-    )
-
-
 def _steps(recipe: Recipe, kind: Kind, snapshot: SnapshotRow, workers: int) -> int:
     """The recipe's epochs over the labelled images, or sweeps over the pseudo-labelled ones."""
     role = "labelled" if kind == "teacher" else "pseudo"
@@ -196,14 +123,10 @@ def _steps(recipe: Recipe, kind: Kind, snapshot: SnapshotRow, workers: int) -> i
     return math.ceil(recipe.student_sweeps * images / (per_step * workers))
 
 
-def _train_and_record(
-    job: TrainingJob,
-    config: TrainingOptions,
-    resources: Resources,
-    run: _Run,
-    workspace: Workspace,
-    reporter: Reporter,
+def _describe(
+    job: TrainingJob, config: TrainingOptions, run: TrainingRun, reporter: Reporter
 ) -> None:
+    """Write what the run is beside what it will make, and say it."""
     run.files.write_json(
         "config.json",
         {
@@ -218,13 +141,6 @@ def _train_and_record(
         f"run {job.run_id}: {job.steps} steps of {job.recipe.batch_size} images "
         f"on {config.workers} worker(s), snapshot {run.snapshot.snapshot_id[:12]}"
     )
-    try:
-        with _watched(run.files, job, reporter):
-            _fit_on_ray(job, config, resources)
-    except BaseException as error:
-        state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
-        workspace.catalog.finish_run(run.run_id, state=state, metrics={})
-        raise
 
 
 def _fit_on_ray(job: TrainingJob, config: TrainingOptions, resources: Resources) -> None:
@@ -299,12 +215,15 @@ def _watched(files: RunFiles, job: TrainingJob, reporter: Reporter) -> Iterator[
     def watch() -> None:
         with reporter.progress(f"train {job.name}", total=job.steps, unit="steps") as bar:
             shown = 0
-            while not done.wait(WATCH_INTERVAL_S):
+            while True:
+                ended = done.wait(WATCH_INTERVAL_S)
                 progress = files.read_json("progress.json") or {"step": shown}
                 bar.advance(max(0, progress["step"] - shown))
                 shown = max(shown, progress["step"])
                 if "loss" in progress:
                     bar.describe(f"loss {progress['loss']:.4f}")
+                if ended:
+                    return
 
     watcher = threading.Thread(target=watch, name="watch-training", daemon=True)
     watcher.start()
@@ -315,7 +234,9 @@ def _watched(files: RunFiles, job: TrainingJob, reporter: Reporter) -> Iterator[
         watcher.join()
 
 
-def _register(job: TrainingJob, kind: Kind, run: _Run, workspace: Workspace) -> dict[str, Any]:
+def _register(
+    job: TrainingJob, kind: Kind, run: TrainingRun, workspace: Workspace
+) -> dict[str, Any]:
     """Enter the saved model into the catalog; only now does it exist."""
     result = run.files.read_json("result.json")
     if result is None:

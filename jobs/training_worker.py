@@ -103,7 +103,7 @@ def run_training(job: TrainingJob, worker: Worker | None = None) -> None:
     )
     progress = _Progress(job, worker, RunFiles(job.store, job.run_id), trainable, optimisation)
     start_step, cursors = progress.restore()
-    with progress.batches(cursors) as batches:
+    with closing(progress), progress.batches(cursors) as batches:
         fit(
             step,
             batches,
@@ -138,7 +138,7 @@ class _Progress:
     network: nn.Module
     optimisation: Optimisation
     skipped: Counter[str] = field(default_factory=Counter)
-    events: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="factory-events-")))
+    _events: tempfile.TemporaryDirectory[str] | None = None
     _board: SummaryWriter | None = None
     _shown: float = 0.0
 
@@ -182,10 +182,11 @@ class _Progress:
             return
         self.files.add_metrics({"step": step, "loss": metrics["total"], **metrics})
         if self._board is None:
-            self._board = SummaryWriter(log_dir=str(self.events), purge_step=step)
+            self._events = tempfile.TemporaryDirectory(prefix="factory-events-")
+            self._board = SummaryWriter(log_dir=self._events.name, purge_step=step)
         for name, value in metrics.items():
             self._board.add_scalar(f"training/{name}", value, step)
-        if time.monotonic() - self._shown > PROGRESS_INTERVAL_S:
+        if step == self.job.steps or time.monotonic() - self._shown > PROGRESS_INTERVAL_S:
             self.files.write_json("progress.json", {"step": step, "loss": metrics["total"]})
             self._shown = time.monotonic()
 
@@ -203,14 +204,18 @@ class _Progress:
         )
         self.files.write_checkpoint(step, {"training": state, "cursors": cursors})
         self.files.flush_metrics()
-        if self._board is not None:
+        if self._board is not None and self._events is not None:
             self._board.flush()
-            self.job.store.put_folder(self.events, self.files.key("tensorboard"))
+            self.job.store.put_folder(Path(self._events.name), self.files.key("tensorboard"))
+
+    def close(self) -> None:
+        """Stop writing TensorBoard events; what was put stays."""
+        if self._board is not None and self._events is not None:
+            self._board.close()
+            self._events.cleanup()
 
     def finish(self, network: nn.Module) -> None:
         """Save the model in Hugging Face format, then say that the run is complete."""
-        if self._board is not None:
-            self._board.close()
         with tempfile.TemporaryDirectory(prefix="factory-model-") as folder:
             save_depth_model(network, Path(folder), side=self.job.recipe.size)
             self.job.store.put_folder(Path(folder), model_prefix(self.job.name))
@@ -224,6 +229,8 @@ class _Progress:
             "seed": self.job.seed,
             "steps": self.job.steps,
             "workers": self.worker.world_size,
+            "encoder": self.job.encoder.value,
+            "precision": self.job.precision,
             **asdict(self.job.recipe),
         }
 

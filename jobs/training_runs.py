@@ -1,0 +1,196 @@
+"""Opening a training run: what it will learn from is pinned, and nobody else trains under its name.
+
+A run taken up again is the run it was: same data, recipe, encoder and seed. Whoever wants something
+else wants another run, under another name.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from jobs.config import TrainingOptions
+from jobs.errors import ConfigError
+from jobs.owner import current_owner, is_alive, is_dead
+from jobs.run_files import RunFiles
+from jobs.settings import resolved
+from jobs.version import code_version
+from jobs.workspace import Workspace
+from pipeline.catalog import RunRow, SnapshotRow
+from pipeline.errors import CatalogConflictError, CatalogMissingError
+from pipeline.shards import ROW_GROUP_ROWS
+from pipeline.training_input import TrainingShard, blocks_of
+
+Kind = Literal["teacher", "student"]
+MAY_CHANGE = {"store", "catalog", "ray", "resume", "checkpoint_steps"}
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRun:
+    """A run that is about to be trained: new, or taken up again."""
+
+    run_id: str
+    snapshot: SnapshotRow
+    files: RunFiles
+
+    def shards(self, role: str) -> tuple[TrainingShard, ...]:
+        """The pinned shards that are ``labelled`` or ``pseudo``."""
+        return _shards(self.snapshot, role)
+
+
+def open_run(
+    config: TrainingOptions, kind: Kind, pseudo: Sequence[str], workspace: Workspace
+) -> TrainingRun:
+    """A new run on a snapshot pinned now, or the newest one of that name with what it has.
+
+    Raises:
+        CatalogConflictError: The name is a model's, or somebody is training under it.
+        CatalogMissingError: Nothing to resume, or no such source or label set.
+        ConfigError: Nothing to learn from, too little for the workers, or a resumed run with other
+            options than it was begun with.
+    """
+    catalog = workspace.catalog
+    _check_name_is_free(config.name, workspace)
+    earlier = catalog.newest_run(config.name)
+    if config.resume:
+        if earlier is None or earlier.kind != kind or earlier.snapshot_id is None:
+            raise CatalogMissingError(f"no {kind} run named {config.name!r} to resume")
+        _check_resumable(config, earlier, workspace)
+        catalog.resume_run(earlier.run_id)
+        run = TrainingRun(
+            earlier.run_id,
+            catalog.snapshot(earlier.snapshot_id),
+            RunFiles(workspace.store, earlier.run_id),
+        )
+    else:
+        _check_nobody_trains(earlier, workspace)
+        run = _new_run(config, kind, pseudo, workspace)
+    run.files.write_json("owner.json", {"owner": current_owner()})
+    return run
+
+
+@contextmanager
+def recorded(run: TrainingRun, workspace: Workspace) -> Iterator[None]:
+    """Whatever ends the run early is on record: ``stopped`` by a person, or ``failed``."""
+    try:
+        yield
+    except BaseException as error:
+        state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+        workspace.catalog.finish_run(run.run_id, state=state, metrics={})
+        raise
+
+
+def _new_run(
+    config: TrainingOptions, kind: Kind, pseudo: Sequence[str], workspace: Workspace
+) -> TrainingRun:
+    catalog = workspace.catalog
+    _check_sources(config.labelled, workspace)
+    _check_label_sets(pseudo, workspace)
+    snapshot = catalog.pin_snapshot(labelled=config.labelled, pseudo=pseudo)
+    _check_every_worker_is_fed(snapshot, config.workers)
+    run_id = catalog.begin_run(
+        kind,
+        name=config.name,
+        config=resolved(config),
+        snapshot_id=snapshot.snapshot_id,
+        code_version=code_version(),
+    )
+    return TrainingRun(run_id, snapshot, RunFiles(workspace.store, run_id))
+
+
+def _check_name_is_free(name: str, workspace: Workspace) -> None:
+    try:
+        workspace.catalog.model(name)
+    except CatalogMissingError:
+        return
+    raise CatalogConflictError(f"there is a model {name!r} already: choose another --name")
+
+
+def _check_nobody_trains(earlier: RunRow | None, workspace: Workspace) -> None:
+    """Two runs of one name would write one model; a run whose driver is gone is in nobody's way."""
+    if earlier is None or earlier.state != "running":
+        return
+    owner = _owner(earlier, workspace)
+    if not is_dead(owner):
+        raise CatalogConflictError(
+            f"run {earlier.run_id} is training {earlier.name!r} ({_where(owner)}): "
+            "choose another --name, or go on with it by --resume if it has died"
+        )
+
+
+def _check_resumable(config: TrainingOptions, earlier: RunRow, workspace: Workspace) -> None:
+    owner = _owner(earlier, workspace)
+    if earlier.state == "running" and is_alive(owner):
+        raise CatalogConflictError(f"run {earlier.run_id} is still going on ({_where(owner)})")
+    now = resolved(config)
+    changed = [
+        f"--{name.replace('_', '-')} was {_shown(earlier.config.get(name))}, is {_shown(value)}"
+        for name, value in now.items()
+        if name not in MAY_CHANGE and _plain(earlier.config.get(name)) != _plain(value)
+    ]
+    if changed:
+        begun = f"--resume goes on with run {earlier.run_id} as it was begun"
+        raise ConfigError([f"{begun}: {text}" for text in changed])
+
+
+def _owner(run: RunRow, workspace: Workspace) -> str:
+    """Who trains it, or trained it last; nobody known counts as somebody elsewhere."""
+    content = RunFiles(workspace.store, run.run_id).read_json("owner.json")
+    return str(content["owner"]) if content else ""
+
+
+def _where(owner: str) -> str:
+    parts = owner.rsplit(":", 4)
+    return f"process {parts[2]} on {parts[0]}" if len(parts) == 5 else "nobody knows where"
+
+
+def _plain(value: Any) -> Any:
+    """As it comes back from JSON."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _shown(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _check_sources(names: Sequence[str], workspace: Workspace) -> None:
+    problems = []
+    for name in names:
+        role = workspace.catalog.source(name).role
+        if role == "unlabelled":
+            problems.append(f"source {name!r} is unlabelled: it has no ground truth")
+        elif role == "benchmark":
+            problems.append(f"source {name!r} is a benchmark: training on it spoils every score")
+    if problems:
+        raise ConfigError(problems)
+
+
+def _check_label_sets(names: Sequence[str], workspace: Workspace) -> None:
+    for name in names:
+        found = workspace.catalog.label_set(name)
+        if found.shards and not found.labelled:
+            problem = f"label set {name!r} has no label, all is quarantined: "
+            raise ConfigError([f"{problem}{dict(found.quarantined)}"])
+
+
+def _check_every_worker_is_fed(snapshot: SnapshotRow, workers: int) -> None:
+    """Row groups are what is dealt to workers, so each kind of input needs one for each."""
+    problems = []
+    for role in ("labelled", "pseudo"):
+        shards = _shards(snapshot, role)
+        groups = len(blocks_of(shards))
+        if shards and groups < workers:
+            problems.append(
+                f"--workers {workers}: the {role} images fill only {groups} row groups, "
+                f"of up to {ROW_GROUP_ROWS} images each; use fewer workers"
+            )
+    if problems:
+        raise ConfigError(problems)
+
+
+def _shards(snapshot: SnapshotRow, role: str) -> tuple[TrainingShard, ...]:
+    return tuple(
+        TrainingShard(member.image_key, member.rows, member.label_key)
+        for member in snapshot.members
+        if member.role == role
+    )

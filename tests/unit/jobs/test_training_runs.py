@@ -1,0 +1,112 @@
+"""What a training run refuses before it begins, and whom it will not disturb."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from jobs import training_runs
+from jobs.config import TrainStudentConfig
+from jobs.errors import ConfigError
+from jobs.training_runs import open_run, recorded
+from jobs.workspace import Workspace, open_workspace
+from pipeline.errors import CatalogConflictError, CatalogMissingError
+from tests.catalog_factories import fill_source, label_all, open_label_set
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> TrainStudentConfig:
+    return TrainStudentConfig(
+        store=str(tmp_path / "store"), encoder="scratch:tiny", name="student", pseudo=("set",)
+    )
+
+
+@pytest.fixture
+def workspace(config: TrainStudentConfig) -> Iterator[Workspace]:
+    with open_workspace(config) as workspace:
+        fill_source(workspace.catalog, "photos", 2)
+        open_label_set(workspace.catalog, "set")
+        yield workspace
+
+
+def test_a_set_of_quarantined_images_teaches_nothing(
+    config: TrainStudentConfig, workspace: Workspace
+) -> None:
+    label_all(workspace.catalog, "set", ["photos"], decode_failed=10)
+    with pytest.raises(ConfigError, match=r"decode_failed.*20"):
+        open_run(config, "student", config.pseudo, workspace)
+    assert workspace.catalog.runs() == []
+
+
+def test_a_set_without_a_shard_is_refused(config: TrainStudentConfig, workspace: Workspace) -> None:
+    with pytest.raises(CatalogMissingError, match="no committed shard"):
+        open_run(config, "student", config.pseudo, workspace)
+    assert workspace.catalog.runs() == []
+
+
+def test_a_few_quarantined_images_are_no_reason(
+    config: TrainStudentConfig, workspace: Workspace
+) -> None:
+    label_all(workspace.catalog, "set", ["photos"], decode_failed=9)
+    run = open_run(config, "student", config.pseudo, workspace)
+    assert workspace.catalog.run(run.run_id).snapshot_id == run.snapshot.snapshot_id
+
+
+def test_more_workers_than_row_groups_are_refused(
+    config: TrainStudentConfig, workspace: Workspace
+) -> None:
+    label_all(workspace.catalog, "set", ["photos"])
+    with pytest.raises(ConfigError, match="fill only 2 row groups"):
+        open_run(replace(config, workers=3), "student", config.pseudo, workspace)
+    assert workspace.catalog.runs() == []
+
+
+@pytest.fixture
+def labelled(workspace: Workspace) -> Workspace:
+    label_all(workspace.catalog, "set", ["photos"])
+    return workspace
+
+
+def test_a_benchmark_is_not_trained_on(config: TrainStudentConfig, labelled: Workspace) -> None:
+    fill_source(labelled.catalog, "kitti", 1, role="benchmark")
+    with pytest.raises(ConfigError, match="spoils every score"):
+        open_run(replace(config, labelled=("kitti",)), "student", config.pseudo, labelled)
+
+
+def test_nobody_else_trains_under_the_name_of_a_run_that_lives(
+    config: TrainStudentConfig, labelled: Workspace
+) -> None:
+    run = open_run(config, "student", config.pseudo, labelled)
+    with pytest.raises(CatalogConflictError, match=run.run_id):
+        open_run(config, "student", config.pseudo, labelled)
+    with pytest.raises(CatalogConflictError, match="still going on"):
+        open_run(replace(config, resume=True), "student", config.pseudo, labelled)
+
+
+def test_a_dead_drivers_run_is_in_nobodys_way(
+    config: TrainStudentConfig, labelled: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = open_run(config, "student", config.pseudo, labelled)
+    host, namespace, pid, started, nonce = training_runs.current_owner().rsplit(":", 4)
+    dead = f"{host}:{namespace}:{pid}:{int(started) + 1}:{nonce}"
+    first.files.write_json("owner.json", {"owner": dead})
+    resumed = open_run(replace(config, resume=True), "student", config.pseudo, labelled)
+    assert resumed.run_id == first.run_id
+    assert resumed.snapshot == first.snapshot
+    first.files.write_json("owner.json", {"owner": dead})
+    assert open_run(config, "student", config.pseudo, labelled).run_id != first.run_id
+
+
+def test_a_resumed_run_is_the_run_it_was(config: TrainStudentConfig, labelled: Workspace) -> None:
+    run = open_run(config, "student", config.pseudo, labelled)
+    with pytest.raises(KeyboardInterrupt), recorded(run, labelled):
+        raise KeyboardInterrupt
+    assert labelled.catalog.run(run.run_id).state == "stopped"
+    other = replace(config, resume=True, encoder="scratch:s", steps=7, checkpoint_steps=9)
+    with pytest.raises(ConfigError) as refused:
+        open_run(other, "student", config.pseudo, labelled)
+    assert len(refused.value.problems) == 2
+    assert "--encoder was scratch:tiny, is scratch:s" in refused.value.problems[0]
+    again = open_run(replace(config, resume=True), "student", config.pseudo, labelled)
+    assert again.run_id == run.run_id
