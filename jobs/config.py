@@ -270,5 +270,8 @@ class CatalogConfig(Common):
 class DemoConfig(Common):
     """All of it on this laptop, offline, in minutes, ending in a report."""
 
+    # Not from the environment: nobody wants a demo in the team's store.
+    store: str = option("Where shards, labels and models live (default: store inside --out).", "")
+    catalog: str | None = option("Database that knows what is committed (default: in the store).")
     images: str | None = option("Folder of your own photographs (default: those of scikit-image).")
     out: str = option("Folder for store, report and pictures.", "./demo-output", is_local=True)

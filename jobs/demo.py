@@ -62,6 +62,7 @@ def demo(config: DemoConfig, *, reporter: Reporter | None = None) -> dict[str, A
     """
     started = time.monotonic()
     line = _Line(config, reporter or Reporter.silent())
+    line.reporter.note(f"$ export FACTORY_STORE={line.store}")
     photographs = _photographs(config, line.out)
     with ray_cluster(config.ray):
         line.ingest(RENDERED.format(n=400, seed=0), "rendered", role="labelled")
@@ -107,10 +108,10 @@ class _Line:
 
     @property
     def store(self) -> str:
-        return str(self.out / "store")
+        return self.config.store or str(self.out / "store")
 
     def _common(self) -> dict[str, Any]:
-        return {"store": self.store, "ray": self.config.ray}
+        return {"store": self.store, "catalog": self.config.catalog, "ray": self.config.ray}
 
     def _say(self, command: str) -> None:
         self.reporter.note(f"\n$ factory {command}")

@@ -23,7 +23,7 @@ from jobs.colour import colourise
 from jobs.config import PredictConfig
 from jobs.console import Reporter
 from jobs.errors import ConfigError, JobError
-from jobs.models import ModelLocation, fetch_model, resolve_model
+from jobs.models import ModelLocation, ResolvedModel, fetch_model, resolve_model
 from jobs.workspace import open_workspace
 from model.depth_model import DepthModel, load_depth_model
 from model.geometry import to_disparity
@@ -67,9 +67,11 @@ def predict(config: PredictConfig, *, reporter: Reporter | None = None) -> dict[
     """
     reporter = reporter or Reporter.silent()
     targets = find_targets(config.images, Path(config.out))
+    found = _resolved(config)
     model = load_depth_model(
-        _reference(config), device="auto", precision=config.precision, side=config.size
+        found.reference, device="auto", precision=config.precision, side=config.size
     )
+    found.location.check(model.sha256)
     written: list[str] = []
     skipped: list[dict[str, str]] = []
     with reporter.progress(f"predict with {config.model}", total=len(targets)) as bar:
@@ -155,15 +157,16 @@ def to_codes(values_HW: NDArray[np.float32], *, geometry: str) -> Codes:
     return Codes(codes.astype(np.uint16), float(scale), float(offset))
 
 
-def _reference(config: PredictConfig) -> str:
-    """What `load_depth_model` takes; a store is looked into, but not made for one look."""
+def _resolved(config: PredictConfig) -> ResolvedModel:
+    """Where the model is; a store is looked into, but not made for one look."""
     store = Store(config.store)
     folder = store.local_path("")
     if config.catalog is None and folder is not None and not folder.exists():
         kind: Literal["url", "plain"] = "url" if "://" in config.model else "plain"
-        return fetch_model(ModelLocation(kind, config.model), store)
+        location = ModelLocation(kind, config.model)
+        return ResolvedModel(fetch_model(location, store), location)
     with open_workspace(config) as workspace:
-        return resolve_model(config.model, workspace.catalog, workspace.store).reference
+        return resolve_model(config.model, workspace.catalog, workspace.store)
 
 
 def _images_in(folder: Path, out: Path) -> Iterator[tuple[Path, Path]]:
