@@ -5,10 +5,14 @@ Ray is imported inside functions: it takes half a second, and `factory --help` m
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from jobs.errors import ConfigError
+
+CONNECT_TIMEOUT_S = 10.0
 OBJECT_STORE_BYTES = 256 * 2**20  # shard ids and manifests travel, never pixels
 FORWARDED_PREFIXES = ("AWS_", "FSSPEC_", "HF_", "GOOGLE_", "AZURE_")
 
@@ -83,6 +87,7 @@ def ray_cluster(address: str | None, *, num_cpus: int | None = None) -> Iterator
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
     on_termination = signal.getsignal(signal.SIGTERM)
     if address:
+        _check_answers(address)
         ray.init(
             address=address,
             logging_level="ERROR",
@@ -104,6 +109,17 @@ def ray_cluster(address: str | None, *, num_cpus: int | None = None) -> Iterator
         yield _resources()
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Refuse an address where nobody listens: Ray itself goes on trying for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():  # "auto", or something for Ray to judge
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError([f"--ray: nothing answers at {address}: {error}"]) from error
 
 
 def _resources() -> Resources:
