@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo test lint types unit integration build clean
+.PHONY: help setup demo test lint types unit integration docs build clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ unit: $(STAMP) ## tests without Ray or network
 
 integration: $(STAMP) ## tests with real Ray, PostgreSQL, S3 server and browser
 	$(BIN)/python -m pytest tests/integration
+
+docs: $(STAMP) ## remake the pages that come from the code
+	$(BIN)/python -m model.recipes > docs/recipe.md
 
 build: $(STAMP) ## build the wheel
 	$(BIN)/python -m build --wheel

@@ -218,3 +218,25 @@ def rows(recipe: Recipe) -> Iterator[Row]:
         value, default = getattr(recipe, field.name), getattr(original, field.name)
         origin = field.metadata["origin"] if value == default else f"override of {default}"
         yield Row(field.name, value, field.metadata["help"], origin)
+
+
+def markdown_table(recipe: Recipe) -> str:
+    """The recipe as a page of the documentation."""
+    lines = [
+        f"# The {recipe.name} recipe",
+        "",
+        "Every number of a training run, and where it comes from: printed in the paper",
+        "(arXiv:2401.10891), said by its author in a thread of his repository (V1), or our choice.",
+        "Made by `make docs` from `model/recipes.py`.",
+        "",
+        "| value | default | what it is | origin |",
+        "|---|---|---|---|",
+    ]
+    for row in rows(recipe):
+        shown = f"{row.value:.4g}" if isinstance(row.value, float) else str(row.value)
+        lines.append(f"| `{row.field}` | {shown} | {row.help} | {row.origin} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(markdown_table(V1), end="")

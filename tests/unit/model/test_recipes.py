@@ -1,8 +1,9 @@
 import dataclasses
+from pathlib import Path
 
 import pytest
 
-from model.recipes import PRESETS, V1, Recipe, override, preset, rows
+from model.recipes import PRESETS, V1, Recipe, markdown_table, override, preset, rows
 
 PRINTED = {  # arXiv:2401.10891, section in the recipe's origin
     "size": 518,
@@ -80,3 +81,8 @@ def test_every_wrong_value_is_reported_at_once():
 def test_a_batch_is_split_as_the_ratio_says_and_has_both(batch_size, ratio, labelled, pseudo):
     recipe = override(V1, batch_size=batch_size, pseudo_per_labelled=ratio)
     assert (recipe.labelled_images, recipe.pseudo_images) == (labelled, pseudo)
+
+
+def test_the_page_of_the_recipe_is_made_from_it():
+    page = Path(__file__).parents[3] / "docs" / "recipe.md"
+    assert page.read_text() == markdown_table(V1), "make docs"
