@@ -11,7 +11,7 @@ from jobs.config import CATALOG_QUESTIONS, QUESTIONS_WITH_REF, CatalogConfig
 from jobs.console import Reporter
 from jobs.errors import ConfigError
 from jobs.readable import readable_time
-from jobs.workspace import open_workspace
+from jobs.workspace import check_store_exists, open_workspace
 from pipeline.catalog import Catalog, LabelSetRow, RunRow
 from pipeline.errors import CatalogConflictError, CatalogMissingError
 from pipeline.lineage import lineage, made_from
@@ -34,6 +34,7 @@ def query_catalog(config: CatalogConfig, *, reporter: Reporter | None = None) ->
     if config.question in QUESTIONS_WITH_REF and config.ref is None:
         meaning = CATALOG_QUESTIONS[config.question]
         raise ConfigError([f"catalog {config.question} needs a name: {meaning}"])
+    check_store_exists(config)
     with open_workspace(config) as workspace:
         return _ANSWERS[config.question](workspace.catalog, config.ref or "")
 

@@ -11,7 +11,7 @@ from jobs.console import Bar, Reporter
 from jobs.errors import ConfigError, JobError
 from jobs.models import resolve_model
 from jobs.version import code_version
-from jobs.workspace import Workspace, open_workspace
+from jobs.workspace import Workspace, check_store_exists, open_workspace
 from model.depth_model import DepthModel, load_depth_model
 from model.evaluation import ImageScore, evaluate_image, summarise
 from model.protocols import Protocol, protocol
@@ -32,6 +32,9 @@ def evaluate(config: EvaluateConfig, *, reporter: Reporter | None = None) -> dic
     """Score a model; see `EvaluateConfig` and design §3 for the summary's keys."""
     reporter = reporter or Reporter.silent()
     benchmarks = _parse(config.benchmark)
+    check_store_exists(config)
+    if config.out is not None and Path(config.out).is_file():
+        raise ConfigError([f"--out {config.out} is a file: name a folder"])
     with open_workspace(config) as workspace:
         shards = {item.source: _benchmark_shards(workspace, item.source) for item in benchmarks}
         resolved = resolve_model(config.model, workspace.catalog, workspace.store)

@@ -19,7 +19,7 @@ from jobs.models import locate_model
 from jobs.ray_runtime import Resources, local_resources, ray_cluster
 from jobs.teachers import inspect_teacher
 from jobs.version import code_version
-from jobs.workspace import Workspace, open_workspace
+from jobs.workspace import Workspace, check_store_exists, open_workspace
 from pipeline.depth_codec import CODECS
 from pipeline.identity import check_name
 
@@ -31,6 +31,7 @@ def label(config: LabelConfig, *, reporter: Reporter | None = None) -> dict[str,
     """Label sources; see `LabelConfig` for the options and design §3 for the summary's keys."""
     reporter = reporter or Reporter.silent()
     _check(config)
+    check_store_exists(config)
     with open_workspace(config) as workspace, ExitStack() as stack:
         for source in config.sources:
             workspace.catalog.source(source)

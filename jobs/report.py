@@ -14,7 +14,7 @@ from jobs.report_model import model_page
 from jobs.report_page import Page, render
 from jobs.report_source import source_page
 from jobs.version import code_version
-from jobs.workspace import Workspace, open_workspace
+from jobs.workspace import Workspace, check_store_exists, open_workspace
 from pipeline.lineage import lineage
 
 
@@ -27,6 +27,9 @@ def report(config: ReportConfig, *, reporter: Reporter | None = None) -> dict[st
         ConfigError: It is a run, a snapshot or a shard, which have no page.
     """
     reporter = reporter or Reporter.silent()
+    check_store_exists(config)
+    if Path(config.out).is_dir():
+        raise ConfigError([f"--out {config.out} is a folder: name the HTML file to write"])
     with open_workspace(config) as workspace:
         thing = lineage(workspace.catalog, config.target)
         reporter.note(f"looking at {thing['kind']} {thing['name']}")

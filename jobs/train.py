@@ -24,7 +24,7 @@ from jobs.settings import resolved
 from jobs.training_runs import Kind, TrainingRun, open_run, recorded
 from jobs.training_worker import TrainingJob, Worker, run_training
 from jobs.version import code_version
-from jobs.workspace import Workspace, open_workspace
+from jobs.workspace import Workspace, check_store_exists, open_workspace
 from model.depth_model import load_depth_model
 from model.encoders import check_encoder
 from model.errors import NonFiniteLossError
@@ -45,6 +45,7 @@ def train(
     recipe = _recipe(config, kind, pseudo)
     if config.ray is None:
         _check_fits(config, local_resources())
+    check_store_exists(config)
     with open_workspace(config) as workspace:
         encoder = locate_encoder(config.encoder)
         check_encoder(fetch_model(encoder, workspace.store))

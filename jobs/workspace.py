@@ -8,7 +8,10 @@ from pathlib import Path
 from jobs.config import Common
 from jobs.errors import ConfigError
 from pipeline.catalog import Catalog
+from pipeline.filesystems import is_local, local_file
 from pipeline.storage import Store
+
+CATALOG_FILE = "catalog.sqlite"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,20 @@ def open_workspace(config: Common) -> Iterator[Workspace]:
         yield Workspace(store, catalog)
 
 
+def check_store_exists(config: Common) -> None:
+    """Refuse to look for something in a store that is not there: a mistyped path looks empty.
+
+    Raises:
+        ConfigError: The store is local, keeps its own catalog, and has none.
+    """
+    if config.catalog is not None or not is_local(config.store):
+        return
+    catalog = local_file(config.store) / CATALOG_FILE
+    if not catalog.is_file():
+        problem = f"there is no store at {catalog.parent}: check --store, or ingest something first"
+        raise ConfigError([problem])
+
+
 def _open_catalog(url: str) -> Catalog:
     try:
         return Catalog.open(url)
@@ -56,4 +73,4 @@ def _default_catalog(store: Store) -> str:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError([f"--store: {folder} cannot be made: {error.strerror}"]) from error
-    return f"sqlite:///{Path(folder).resolve() / 'catalog.sqlite'}"
+    return f"sqlite:///{Path(folder).resolve() / CATALOG_FILE}"

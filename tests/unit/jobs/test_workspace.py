@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs.config import Common
+from jobs.catalog_queries import query_catalog
+from jobs.config import CatalogConfig, Common
 from jobs.errors import ConfigError
-from jobs.workspace import open_workspace
+from jobs.workspace import check_store_exists, open_workspace
 
 
 @pytest.mark.parametrize(
@@ -24,3 +25,13 @@ def test_a_store_that_cannot_be_made_is_wrong_usage(tmp_path: Path) -> None:
         config = Common(store=str(tmp_path / place))
         with pytest.raises(ConfigError, match="--store"), open_workspace(config):
             pass
+
+
+def test_asking_a_store_that_is_not_there_does_not_make_it(tmp_path: Path) -> None:
+    where = tmp_path / "typo"
+    with pytest.raises(ConfigError, match="no store at"):
+        query_catalog(CatalogConfig(store=str(where)))
+    assert not where.exists()
+    check_store_exists(Common(store="s3://bucket/store", catalog="postgresql+psycopg://db/x"))
+    with open_workspace(Common(store=str(where))):
+        check_store_exists(Common(store=str(where)))
