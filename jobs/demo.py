@@ -39,7 +39,7 @@ from jobs.workspace import open_workspace
 
 SIDE = 126  # nine patches of 14 pixels: small enough for a CPU
 RENDERED = "synthetic://mixed?n={n}&seed={seed}&width=192&height=144"
-TEACHER_STEPS, STUDENT_STEPS, BATCH_SIZE = 600, 300, 12
+TEACHER_STEPS, STUDENT_STEPS, BATCH_SIZE = 400, 250, 12
 LEARNING_RATE = 1e-4  # the recipe's 5e-6 is for an encoder that is pretrained
 PHOTOGRAPHS = (
     "astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "coins.png",

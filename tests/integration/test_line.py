@@ -129,6 +129,8 @@ def test_predict_says_what_transformers_says(factory: Shell, teacher: Path, tmp_
 
 
 def test_wrong_use_has_a_status_of_its_own(factory: Shell, tmp_path: Path) -> None:
+    uri = "synthetic://clutter?n=2&seed=0&width=64&height=48"
+    assert factory("ingest", uri, "--source", "something")["kept"] == 2
     wrong = factory("label", "nothing", "--teacher", str(tmp_path), status=2)
     assert "nothing" in wrong["error"]
     wrong = factory("ingest", str(tmp_path / "missing"), "--source", "missing", status=2)
