@@ -80,7 +80,11 @@ def demo(config: DemoConfig, *, reporter: Reporter | None = None) -> dict[str, A
         for source, label_set in LABEL_SETS.items():
             line.label(source, label_set)
         line.train_student()
-        results = {name: line.evaluate(name) for name in ("demo-teacher", "demo-student")}
+        results = [
+            {"model": name, **result}
+            for name in ("demo-teacher", "demo-student")
+            for result in line.evaluate(name)
+        ]
         line.predict(photographs)
     pages = {target: line.report(target) for target in ("photograph-labels", "demo-student")}
     line.reporter.note(LIMITS)

@@ -33,7 +33,7 @@ def _render_summary(summary: Mapping[str, Any]) -> RenderableType:
     blocks: list[RenderableType] = []
     for key, value in summary.items():
         if _is_records(value):
-            blocks.append(_records_table(key, value))
+            blocks.append(_records_table(key, _one_row_per_space(value)))
         elif _is_node(value):
             blocks += [Text(f"\n{_words(key)}", style="bold"), _tree(value)]
         else:
@@ -47,6 +47,19 @@ def _is_records(value: object) -> bool:
         and len(value) > 0
         and all(isinstance(item, Mapping) for item in value)
     )
+
+
+def _one_row_per_space(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Scores lie in a mapping from space to metrics; a row of a table has one space."""
+    rows: list[Mapping[str, Any]] = []
+    for record in records:
+        spaces = record.get("metrics")
+        if not isinstance(spaces, Mapping):
+            rows.append(record)
+            continue
+        rest = {name: value for name, value in record.items() if name != "metrics"}
+        rows += [{**rest, "space": space, **metrics} for space, metrics in spaces.items()]
+    return rows
 
 
 def _is_node(value: object) -> bool:

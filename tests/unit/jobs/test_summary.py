@@ -58,3 +58,12 @@ def test_tables_in_a_file_are_not_folded_to_eighty_columns():
 
 def test_control_characters_are_spelt():
     assert "\x1b" not in shown({"path": "a\x1b[2J", "rows": [{"path": "b\x1b"}]})
+
+
+def test_scores_are_one_row_per_space():
+    stream = io.StringIO()
+    spaces = {"disparity": {"abs_rel": 0.25}, "depth": {"abs_rel": None}}
+    print_summary({"results": [{"source": "kitti", "metrics": spaces}]}, stream=stream)
+    rows = [line.split() for line in stream.getvalue().splitlines()]
+    assert ["kitti", "disparity", "0.25"] in rows
+    assert ["kitti", "depth", "–"] in rows
