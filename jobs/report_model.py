@@ -16,6 +16,8 @@ from pipeline.storage import Store, run_prefix
 CURVES = ("loss", "labelled", "pseudo", "feature")
 LARGEST_HEADER_BYTES = 64_000_000
 
+Scores = Mapping[str, float | None]
+
 
 def model_page(workspace: Workspace, name: str, *, colophon: str) -> Page:
     """Build the page of a model."""
@@ -189,7 +191,8 @@ def _evaluations(
     rows = [row for row in rows if row.model_sha256 == model.sha256]
     if not rows:
         return Section("evaluation", "Evaluation", "It has not been evaluated yet.")
-    metrics = list(dict.fromkeys(name for row in rows for name in row.metrics))
+    spaces = [(row, *space) for row in rows for space in _by_space(row.metrics).items()]
+    metrics = list(dict.fromkeys(name for _, _, scores in spaces for name in scores))
     seen = sorted({row.source for row in rows} & trained_on)
     return Section(
         "evaluation",
@@ -198,20 +201,32 @@ def _evaluations(
         if seen
         else "Zero-shot: none of these sources is among what the model was made from.",
         table=Table(
-            ("Protocol", "Source", "Images", "Valid pixels", *metrics, "When (UTC)"),
-            tuple(_evaluation_row(row, metrics) for row in rows),
-            (False, False, True, True, *(True for _ in metrics), False),
+            ("Protocol", "Source", "Images", "Valid pixels", "Space", *metrics, "When (UTC)"),
+            tuple(_evaluation_row(row, space, scores, metrics) for row, space, scores in spaces),
+            (False, False, True, True, False, *(True for _ in metrics), False),
         ),
     )
 
 
-def _evaluation_row(row: EvaluationRow, metrics: Sequence[str]) -> tuple[str, ...]:
+def _by_space(metrics: Scores) -> dict[str, Scores]:
+    """Scores are stored as ``space/metric``."""
+    spaces: dict[str, dict[str, float | None]] = {}
+    for key, value in metrics.items():
+        space, _, name = key.rpartition("/")
+        spaces.setdefault(space, {})[name] = value
+    return dict(spaces)
+
+
+def _evaluation_row(
+    row: EvaluationRow, space: str, scores: Scores, metrics: Sequence[str]
+) -> tuple[str, ...]:
     return (
         f"{row.protocol}@{row.version}",
         row.source,
         f"{row.images:,}",
         f"{row.valid_pixels:,}",
-        *(_metric(row.metrics.get(name)) for name in metrics),
+        space,
+        *(_metric(scores.get(name)) for name in metrics),
         readable_time(row.created_at) or "",
     )
 

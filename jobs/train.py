@@ -254,7 +254,8 @@ def _register(
         kind=kind,
         run_id=run.run_id,
     )
-    workspace.catalog.finish_run(run.run_id, state="done", metrics=result)
+    metrics = {**result, "steps": result["step"]}
+    workspace.catalog.finish_run(run.run_id, state="done", metrics=metrics)
     return {
         "model": job.name,
         "run": run.run_id,
