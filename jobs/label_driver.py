@@ -140,9 +140,12 @@ class LabelDriver:
                 self.catalog.release_owner(self.label_set, owner)
 
     def _release_all(self) -> None:
-        """Give back what was leased and not finished, so that the next run need not wait for it."""
-        for lease in self._leases.values():
-            self.catalog.release(lease)  # False where somebody else has it by now: as good
+        """Give back what was leased and not finished, so that the next run need not wait for it.
+
+        By owner, not by what is remembered here: an interrupt may fall between the database's
+        answer and this object's note of it.
+        """
+        self.catalog.release_owner(self.label_set, current_owner())
         self._leases.clear()
 
 
