@@ -101,3 +101,18 @@ def test_what_failed_is_tried_again_and_what_was_leased_is_given_back(catalog: C
         run(catalog, FakePool(FakePool.finish_oldest, fail, stop), shards=3)
     progress = catalog.progress("set")
     assert (progress.done, progress.pending, progress.leased, progress.failed) == (1, 2, 0, 0)
+
+
+def test_an_interrupt_right_after_leasing_leaves_no_lease_behind(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = Catalog.lease
+
+    def lease_and_be_interrupted(*arguments: object, **options: object) -> None:
+        lease(*arguments, **options)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Catalog, "lease", lease_and_be_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(catalog, FakePool(), shards=3)
+    assert catalog.progress("set").leased == 0
