@@ -156,7 +156,7 @@ class LabelConfig(Common):
     shard_timeout_s: float = option(
         "A shard that takes longer is taken from its actor, seconds.", 3600.0, minimum=1
     )
-    lease_s: float = option("How long a lease lives without a heartbeat, seconds.", 60.0, minimum=1)
+    lease_s: float = option("How long a lease lives without a heartbeat, seconds.", 60.0, minimum=5)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,7 +7,6 @@ Safe to run again, after being killed at any moment or when the data set has gro
 import os
 import time
 from contextlib import closing, suppress
-from dataclasses import fields
 from typing import Any, cast
 
 from jobs.config import IngestConfig
@@ -15,13 +14,12 @@ from jobs.console import Bar, Reporter
 from jobs.errors import ConfigError
 from jobs.intake import CHANGED, LEASE_S, Intake, Tally, look
 from jobs.owner import current_owner, is_dead
-from jobs.settings import flag_name, resolved
+from jobs.settings import resolved, value_problems
 from jobs.version import code_version
 from jobs.workspace import Workspace, open_workspace
 from pipeline.catalog import IngestLease
 from pipeline.errors import LeaseLostError, SourceError
 from pipeline.filesystems import is_local, public_uri
-from pipeline.identity import check_name
 from pipeline.lookahead import map_ahead
 from pipeline.sources import SYNTHETIC, Found, find_members, reader_threads, weight
 from pipeline.storage import Store
@@ -69,7 +67,7 @@ def ingest(config: IngestConfig, *, reporter: Reporter | None = None) -> dict[st
 
 def _checked_members(config: IngestConfig) -> Found:
     """The members of the data set; nothing but its beginning is read yet."""
-    problems = _value_problems(config)
+    problems = value_problems(config)
     if config.layout == "pairs" and not config.truth:
         problems.append("--layout pairs needs --truth: how are the depth files encoded?")
     if config.truth and config.layout != "pairs":
@@ -89,23 +87,6 @@ def _checked_members(config: IngestConfig) -> Found:
     if problems:
         raise ConfigError(problems)
     return members
-
-
-def _value_problems(config: IngestConfig) -> list[str]:
-    """What a Python caller may get wrong that the command line cannot."""
-    problems = []
-    for each in fields(config):
-        value, choices = getattr(config, each.name), each.metadata.get("choices")
-        minimum = each.metadata.get("minimum")
-        if choices and value is not None and value not in choices:
-            problems.append(f"{flag_name(each)}: {value!r} is not one of {', '.join(choices)}")
-        if minimum is not None and value < minimum:
-            problems.append(f"{flag_name(each)}: must be at least {minimum}, got {value}")
-    try:
-        check_name(config.source)
-    except ValueError as error:
-        problems.append(f"--source: {error}")
-    return problems
 
 
 def _public(uri: str) -> str:

@@ -17,11 +17,11 @@ from jobs.label_engine import LabelEngine, LabelJob, LabelTask
 from jobs.label_recipe import LabelRecipe
 from jobs.models import locate_model
 from jobs.ray_runtime import Resources, local_resources, ray_cluster
+from jobs.settings import value_problems
 from jobs.teachers import inspect_teacher
 from jobs.version import code_version
 from jobs.workspace import Workspace, check_store_exists, open_workspace
 from pipeline.depth_codec import CODECS
-from pipeline.identity import check_name
 
 SHARDS_PER_ACTOR = 2  # the second one's reading overlaps the first one's writing
 CPU_BATCH, GPU_BATCH = 8, 32
@@ -52,21 +52,9 @@ def label(config: LabelConfig, *, reporter: Reporter | None = None) -> dict[str,
 
 
 def _check(config: LabelConfig) -> None:
-    problems = []
+    problems = value_problems(config)
     if not config.sources:
         problems.append("name at least one source to label")
-    if config.bits not in CODECS:
-        problems.append(f"--bits must be one of {sorted(CODECS)}, not {config.bits}")
-    for flag, value in (("--batch-size", config.batch_size), ("--actors", config.actors)):
-        if value is not None and value < 1:
-            problems.append(f"{flag} must be at least 1, not {value}")
-    if config.lease_s < 5:
-        problems.append(f"--lease-s must be at least 5 seconds, not {config.lease_s:g}")
-    if config.label_set is not None:
-        try:
-            check_name(config.label_set)
-        except ValueError as error:
-            problems.append(f"--label-set: {error}")
     if problems:
         raise ConfigError(problems)
 

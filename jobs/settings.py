@@ -70,6 +70,20 @@ def resolved(config: object) -> dict[str, Any]:
     }
 
 
+def value_problems(config: object) -> list[str]:
+    """What is wrong with single values, for callers in Python, whom no command line has checked."""
+    problems = []
+    for each in fields(config):  # type: ignore[arg-type]
+        value = getattr(config, each.name)
+        if value is None:
+            continue
+        try:
+            _check(each, value)
+        except ValueError as error:
+            problems.append(f"{flag_name(each)}: {error}")
+    return problems
+
+
 def flag_name(of: Field[Any]) -> str:
     """How people write it: ``--gpus-per-actor``, or ``SOURCES`` for an argument."""
     if of.metadata.get("argument"):

@@ -20,7 +20,7 @@ from jobs.errors import ConfigError, JobError
 from jobs.models import ModelLocation, fetch_model, locate_encoder
 from jobs.ray_runtime import Resources, local_resources, ray_cluster
 from jobs.run_files import RunFiles
-from jobs.settings import resolved
+from jobs.settings import resolved, value_problems
 from jobs.training_runs import Kind, TrainingRun, open_run, recorded
 from jobs.training_worker import TrainingJob, Worker, run_training
 from jobs.version import code_version
@@ -30,7 +30,6 @@ from model.encoders import check_encoder
 from model.errors import NonFiniteLossError
 from model.recipes import Recipe, override, preset
 from pipeline.catalog import SnapshotRow
-from pipeline.identity import check_name
 from pipeline.storage import model_prefix
 
 WORKER_RESTARTS = 2
@@ -73,24 +72,15 @@ def train(
 
 
 def _recipe(config: TrainingOptions, kind: Kind, pseudo: Sequence[str]) -> Recipe:
-    problems = []
+    problems = value_problems(config)
     if kind == "teacher" and not config.labelled:
         problems.append("a teacher needs at least one --labelled source")
     if kind == "student" and not pseudo:
         problems.append("a student needs at least one --pseudo label set")
-    counts = {
-        "--workers": config.workers,
-        "--checkpoint-steps": config.checkpoint_steps,
-        "--steps": config.steps,
-    }
-    for flag, value in counts.items():
-        if value is not None and value < 1:
-            problems.append(f"{flag} must be at least 1, not {value}")
     if config.size is not None and config.size % 14:
         problems.append(f"--size must be a multiple of 14, not {config.size}")
     recipe = preset(config.preset)
     try:
-        check_name(config.name)
         recipe = override(
             recipe,
             batch_size=config.batch_size,
