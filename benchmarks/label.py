@@ -74,8 +74,10 @@ def make_engine(arguments: argparse.Namespace, folder: Path) -> LabelEngine:
         side=arguments.size,
         multiple=model.preprocessing.multiple,
         resize="exact",
+        max_distortion=None,
         precision=arguments.precision,
         codec="jxl-u16",
+        consistency=False,
     )
     job = LabelJob(
         store=Store(str(folder / "store")),

@@ -135,6 +135,18 @@ class LabelConfig(Common):
     resize: str = option(
         "`exact`: the official size rule, batched by identical size.", "exact", choices=("exact",)
     )
+    consistency: bool = option(
+        "Also label the mirrored image and keep how well the two agree; twice the work.", False
+    )
+    retry: tuple[str, ...] = option(
+        "Try again what an earlier run gave up: shards that failed, images that were quarantined.",
+        (),
+        choices=("failed", "quarantined"),
+    )
+    limit: int | None = option(
+        "Stop after about this many images in this run (whole shards).", minimum=1
+    )
+    dry_run: bool = option("Say what would be done, and do nothing.", False)
     precision: str = option(
         "Of the forward pass; auto is bf16 on a GPU that has it, else fp32.",
         "auto",
@@ -142,7 +154,7 @@ class LabelConfig(Common):
     )
     bits: int = option("Bits per label value.", 16, choices=("16", "12"))
     batch_size: int | None = option(
-        "Images per forward pass (default: 8 on a CPU, 32 on a GPU).", minimum=1
+        "Images per forward pass (default: found on the device).", minimum=1
     )
     actors: int | None = option(
         "Actors (default: one per GPU, or one where there is none).", minimum=1

@@ -24,7 +24,6 @@ from jobs.workspace import Workspace, check_store_exists, open_workspace
 from pipeline.depth_codec import CODECS
 
 SHARDS_PER_ACTOR = 2  # the second one's reading overlaps the first one's writing
-CPU_BATCH, GPU_BATCH = 8, 32
 
 
 def label(config: LabelConfig, *, reporter: Reporter | None = None) -> dict[str, Any]:
@@ -87,8 +86,10 @@ def _open_label_set(config: LabelConfig, workspace: Workspace, resources: Resour
         side=teacher.side,
         multiple=teacher.multiple,
         resize=config.resize,
+        max_distortion=None,
         precision=teacher.precision,
         codec=CODECS[config.bits],
+        consistency=config.consistency,
     )
     name = config.label_set or f"{teacher.name}-labels"
     workspace.catalog.open_label_set(
@@ -108,7 +109,7 @@ def _open_label_set(config: LabelConfig, workspace: Workspace, resources: Resour
         location=location,
         recipe=recipe,
         code_version=code_version(),
-        batch_size=config.batch_size or _batch_size(config, resources),
+        batch_size=config.batch_size,
         threads=max(2, _cpus_per_actor(config, resources)),
     )
 
@@ -161,10 +162,6 @@ def _precision(config: LabelConfig, resources: Resources) -> str:
     if config.precision != "auto":
         return config.precision
     return "bf16" if _gpus_per_actor(config, resources) else "fp32"
-
-
-def _batch_size(config: LabelConfig, resources: Resources) -> int:
-    return GPU_BATCH if _gpus_per_actor(config, resources) else CPU_BATCH
 
 
 def _gpus_per_actor(config: LabelConfig, resources: Resources) -> float:

@@ -35,10 +35,16 @@ LOOK_AHEAD_BATCHES = 4
 
 @dataclass(frozen=True, slots=True)
 class LabelTask:
-    """One image shard to label, and the name of this attempt at it."""
+    """One image shard to label, and the name of this attempt at it.
+
+    Attributes:
+        previous: Key of a label shard whose labelled rows are kept as they are, so that only its
+            quarantined ones are tried again; None to label every row.
+    """
 
     shard: ShardRef
     attempt: str
+    previous: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +52,9 @@ class LabelJob:
     """What every shard of a label set has in common; small and picklable.
 
     Attributes:
-        batch_size: Images per forward pass.
+        batch_size: Images per forward pass; None to find it on the device.
         threads: Decoding and encoding threads per engine.
+        memory_share: Share of the device's memory that one engine may use, 0..1.
     """
 
     store: Store
@@ -56,8 +63,9 @@ class LabelJob:
     location: ModelLocation
     recipe: LabelRecipe
     code_version: str
-    batch_size: int
+    batch_size: int | None
     threads: int
+    memory_share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +89,7 @@ class LabelEngine:
         self._job = job
         self._store = job.store
         self._model = _load_teacher(job, self._store, device)
+        self._batch_size = job.batch_size or 8
         self._threads = ThreadPoolExecutor(job.threads, thread_name_prefix="label-io")
         self._network_lock = threading.Lock()
 
@@ -93,7 +102,7 @@ class LabelEngine:
         started = time.monotonic()
         forward_s = 0.0
         rows: dict[int, Future[LabelRecord] | LabelRecord] = {}
-        for batch in _batches(self._prepared(task.shard), self._job.batch_size):
+        for batch in _batches(self._prepared(task.shard), self._batch_size):
             if batch[0].image_HWC is None:
                 rows.update((item.index, _quarantined(item)) for item in batch)
                 continue
@@ -107,7 +116,7 @@ class LabelEngine:
     def _prepared(self, shard: ShardRef) -> Iterator[_Prepared]:
         """Decoded and resized images in the shard's order, a bounded number ahead."""
         ahead: deque[Future[_Prepared]] = deque()
-        limit = LOOK_AHEAD_BATCHES * self._job.batch_size
+        limit = LOOK_AHEAD_BATCHES * self._batch_size
         for index, record in enumerate(read_image_rows(self._store, shard.key)):
             ahead.append(self._threads.submit(self._prepare, index, record))
             if len(ahead) > limit:

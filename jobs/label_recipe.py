@@ -15,9 +15,12 @@ class LabelRecipe:
         geometry: Of the labels: ``disparity_affine_invariant`` or ``disparity_metric``.
         side: Shorter side at the network's input, pixels.
         multiple: Both sides are multiples of this, pixels.
-        resize: How sizes are chosen.
+        resize: How sizes are chosen: ``exact`` or ``buckets``.
+        max_distortion: Largest relative change of an image's aspect by that choice; None for
+            ``exact``, which only rounds to ``multiple``.
         precision: ``fp32`` or ``bf16``.
         codec: See `pipeline.depth_codec`.
+        consistency: Whether each row says how well it agrees with the mirrored image.
 
     The batch size is not part of it: it changes the last bits of a float at most, and a machine
     with less memory must be able to finish a set.
@@ -29,8 +32,10 @@ class LabelRecipe:
     side: int
     multiple: int
     resize: str
+    max_distortion: float | None
     precision: str
     codec: str
+    consistency: bool
 
     def as_dict(self) -> dict[str, object]:
         """Plain values, for the catalog and the footers."""

@@ -181,9 +181,10 @@ def _take(
 
 def _check(of: Field[Any], value: Any) -> None:
     choices: tuple[str, ...] = of.metadata.get("choices", ())
-    if choices and str(value) not in choices:
-        hint = _did_you_mean(str(value), choices)
-        raise ValueError(f"{value!r} is not one of {', '.join(choices)}{hint}")
+    for each in value if isinstance(value, tuple) else (value,):
+        if choices and str(each) not in choices:
+            hint = _did_you_mean(str(each), choices)
+            raise ValueError(f"{each!r} is not one of {', '.join(choices)}{hint}")
     minimum = of.metadata.get("minimum")
     if minimum is not None and value < minimum:
         raise ValueError(f"must be at least {minimum}, got {value}")

@@ -111,6 +111,8 @@ class WorkLease:
     Attributes:
         epoch: Rises with each lease of the shard.
         attempts: Attempts charged so far: above 0, the shard is a suspect.
+        previous: Key of the committed label shard that a commit will replace, where quarantined
+            rows are tried again.
     """
 
     label_set: str
@@ -118,6 +120,7 @@ class WorkLease:
     owner: str
     epoch: int
     attempts: int
+    previous: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,9 @@ LABEL_SCHEMA = pa.schema(
         pa.field("height", pa.int32()),
         pa.field("width", pa.int32()),
         pa.field("geometry", pa.string()),
+        pa.field("saturated", pa.float64()),
+        pa.field("flat", pa.float64()),
+        pa.field("flip_correlation", pa.float64()),
         pa.field("disparity", pa.binary()),
     ]
 )
@@ -76,8 +79,9 @@ def read_label_rows(
     store: Store, key: str, *, row_groups: Sequence[int] | None = None, maps: bool = True
 ) -> Iterator[LabelRecord]:
     """Stream a label shard row group by row group; ``maps=False`` leaves the blobs unread."""
-    columns = COLUMNS if maps else PLAIN_COLUMNS
     with store.open(key) as file, pq.ParquetFile(file) as parquet:
+        wanted = COLUMNS if maps else PLAIN_COLUMNS  # older shards lack the quality columns
+        columns = [name for name in wanted if name in parquet.schema_arrow.names]
         groups = range(parquet.num_row_groups) if row_groups is None else row_groups
         for group in groups:
             for row in parquet.read_row_group(group, columns=columns).to_pylist():

@@ -157,6 +157,11 @@ class LabelRecord:
         height: Of the map, pixels. A map has the network's output size, not the image's.
         width: Of the map, pixels.
         geometry: ``disparity_affine_invariant`` or ``disparity_metric``.
+        saturated: Share of pixels, 0..1, at the first or the last code of the map; 1 for a
+            constant one.
+        flat: Share of pixels, 0..1, with the code of both their right and their lower neighbour.
+        flip_correlation: Pearson correlation, -1..1, between the map and that of the mirrored
+            image, mirrored back; None where it was not asked for, or one of them is constant.
     """
 
     sample_id: str
@@ -170,6 +175,9 @@ class LabelRecord:
     height: int | None = None
     width: int | None = None
     geometry: str | None = None
+    saturated: float | None = None
+    flat: float | None = None
+    flip_correlation: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +188,12 @@ class LabelManifest:
         key: Path inside the store, unique to this attempt.
         sha256: Of the label shard file, hex.
         quarantined: Count per reason; ``rows == labelled + sum(quarantined)``.
-        forward_s: Seconds inside the network, for ``forward_images_per_s``.
+        forward_s: Seconds that the device computed, for ``forward_images_per_s``.
         wall_s: Seconds for the whole shard.
+        stages: Seconds per stage (``read, decode, forward, encode, write``), added up over
+            threads; they overlap, so their sum exceeds ``wall_s``.
+        batch_size: Images per forward pass at the end; smaller than at first after the device ran
+            out of memory.
     """
 
     label_set: str
@@ -194,3 +206,5 @@ class LabelManifest:
     quarantined: Mapping[str, int] = field(default_factory=dict)
     forward_s: float = 0.0
     wall_s: float = 0.0
+    stages: Mapping[str, float] = field(default_factory=dict)
+    batch_size: int | None = None

@@ -16,14 +16,14 @@ CLUSTER = Resources((Node(64), Node(16, gpus=4), Node(16, gpus=4)))
 @pytest.mark.parametrize(
     ("resources", "options", "actors", "cpus", "precision", "batch"),
     [
-        (LAPTOP, {}, 1, 8, "fp32", label.CPU_BATCH),
-        (LAPTOP, {"actors": 3}, 3, 2, "fp32", label.CPU_BATCH),
-        (GPU_MACHINE, {}, 2, 8, "bf16", label.GPU_BATCH),
-        (GPU_MACHINE, {"gpus_per_actor": 0.5}, 4, 4, "bf16", label.GPU_BATCH),
-        (GPU_MACHINE, {"gpus_per_actor": 0.0}, 1, 16, "fp32", label.CPU_BATCH),
-        (GPU_MACHINE, {"gpus_per_actor": 0.0, "precision": "bf16"}, 1, 16, "bf16", label.CPU_BATCH),
-        (CLUSTER, {}, 8, 4, "bf16", label.GPU_BATCH),
-        (CLUSTER, {"cpus_per_actor": 2.0}, 8, 2, "bf16", label.GPU_BATCH),
+        (LAPTOP, {}, 1, 8, "fp32"),
+        (LAPTOP, {"actors": 3}, 3, 2, "fp32"),
+        (GPU_MACHINE, {}, 2, 8, "bf16"),
+        (GPU_MACHINE, {"gpus_per_actor": 0.5}, 4, 4, "bf16"),
+        (GPU_MACHINE, {"gpus_per_actor": 0.0}, 1, 16, "fp32"),
+        (GPU_MACHINE, {"gpus_per_actor": 0.0, "precision": "bf16"}, 1, 16, "bf16"),
+        (CLUSTER, {}, 8, 4, "bf16"),
+        (CLUSTER, {"cpus_per_actor": 2.0}, 8, 2, "bf16"),
     ],
 )
 def test_actors_fit_the_machines_and_suit_their_device(
@@ -32,10 +32,8 @@ def test_actors_fit_the_machines_and_suit_their_device(
     actors: int,
     cpus: int,
     precision: str,
-    batch: int,
 ) -> None:
     config = LabelConfig(sources=("photos",), teacher="t", **options)
     assert label._actor_count(config, resources) == actors
     assert label._cpus_per_actor(config, resources) == cpus
     assert label._precision(config, resources) == precision
-    assert label._batch_size(config, resources) == batch

@@ -58,8 +58,10 @@ def recipe(teacher: Path, **changes: str) -> LabelRecipe:
         "side": 42,
         "multiple": 14,
         "resize": "exact",
+        "max_distortion": None,
         "precision": "fp32",
         "codec": "jxl-u16",
+        "consistency": False,
         **changes,
     }
     return LabelRecipe(**settings)  # type: ignore[arg-type]
