@@ -14,7 +14,7 @@ CLUSTER = Resources((Node(64), Node(16, gpus=4), Node(16, gpus=4)))
 
 
 @pytest.mark.parametrize(
-    ("resources", "options", "actors", "cpus", "precision", "batch"),
+    ("resources", "options", "actors", "cpus", "precision"),
     [
         (LAPTOP, {}, 1, 8, "fp32"),
         (LAPTOP, {"actors": 3}, 3, 2, "fp32"),
