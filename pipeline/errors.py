@@ -27,3 +27,7 @@ class LeaseLostError(PipelineError):
 
 class StorageError(PipelineError):
     """The store cannot be reached or written: check address, credentials, free space; rerun."""
+
+
+class StoreFullError(StorageError):
+    """The store takes no more: free space or raise the quota, and run the same command again."""
