@@ -19,6 +19,7 @@ from pipeline import (
 )
 from pipeline.catalog_database import Database
 from pipeline.catalog_rows import (
+    Amount,
     EvaluationRow,
     IngestLease,
     IngestRow,
@@ -30,10 +31,12 @@ from pipeline.catalog_rows import (
     SnapshotMember,
     SnapshotRow,
     SourceRow,
+    SourceWork,
     WorkLease,
 )
 
 __all__ = [
+    "Amount",
     "Catalog",
     "EvaluationRow",
     "IngestLease",
@@ -46,6 +49,7 @@ __all__ = [
     "SnapshotMember",
     "SnapshotRow",
     "SourceRow",
+    "SourceWork",
     "WorkLease",
 ]
 
@@ -76,8 +80,11 @@ class Catalog(Database):
 
     plan_work = catalog_work.plan_work
     progress = catalog_work.progress
+    progress_by_source = catalog_work.progress_by_source
+    work_ahead = catalog_work.work_ahead
     failed_work = catalog_work.failed_work
     retry_failed = catalog_work.retry_failed
+    retry_quarantined = catalog_work.retry_quarantined
     live_owners = catalog_work.live_owners
 
     lease = leases.lease

@@ -145,6 +145,48 @@ class LabelProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class Amount:
+    """So many shards, and the images in them."""
+
+    shards: int = 0
+    images: int = 0
+
+    def __add__(self, other: "Amount") -> "Amount":
+        return Amount(self.shards + other.shards, self.images + other.images)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceWork:
+    """Where one source of a label set stands; each shard is in one of the first five.
+
+    Attributes:
+        new: Not planned yet.
+        pending: Can be leased now, those with an expired lease too.
+        leased: Somebody holds them.
+        quarantined: Of the done and failed: shards with quarantined images, and only those images.
+            Counted by ``work_ahead`` alone.
+    """
+
+    source: str
+    new: Amount = Amount()
+    pending: Amount = Amount()
+    leased: Amount = Amount()
+    done: Amount = Amount()
+    failed: Amount = Amount()
+    quarantined: Amount = Amount()
+
+    @property
+    def left(self) -> Amount:
+        """What a run that asks for no retry has before it."""
+        return self.new + self.pending + self.leased
+
+    @property
+    def total(self) -> Amount:
+        """All of it."""
+        return self.left + self.done + self.failed
+
+
+@dataclass(frozen=True, slots=True)
 class LabelShardRow:
     """A committed label shard and the image shard it labels."""
 

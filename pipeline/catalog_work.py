@@ -3,16 +3,29 @@
 Leasing and committing single shards is in ``leases``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-from sqlalchemy import ColumnElement, exists, func, insert, literal, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    exists,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 
 from pipeline import catalog_tables as tables
 from pipeline.catalog_database import Database
 from pipeline.catalog_labels import labelled_of, quarantined_of
-from pipeline.catalog_rows import LabelProgress
+from pipeline.catalog_rows import Amount, LabelProgress, SourceWork
 from pipeline.catalog_sources import require_names
-from pipeline.catalog_tables import database_now, image_shards, label_sets, work
+from pipeline.catalog_tables import database_now, image_shards, label_sets, quarantine, work
+
+_EXPIRED = (work.c.state == "leased") & (work.c.lease_until <= database_now())
 
 
 def plan_work(database: Database, label_set: str, sources: Sequence[str]) -> int:
@@ -23,9 +36,6 @@ def plan_work(database: Database, label_set: str, sources: Sequence[str]) -> int
     Raises:
         CatalogMissingError: No label set or source has that name.
     """
-    planned = exists().where(
-        work.c.label_set == label_set, work.c.shard_id == image_shards.c.shard_id
-    )
     missing = select(
         literal(label_set),
         image_shards.c.shard_id,
@@ -35,7 +45,7 @@ def plan_work(database: Database, label_set: str, sources: Sequence[str]) -> int
         literal("pending"),
         literal(0),
         literal(0),
-    ).where(image_shards.c.source.in_(sources), ~planned)
+    ).where(image_shards.c.source.in_(sources), ~_is_planned(label_set))
     columns = ["label_set", "shard_id", "source", "number", "images", "state", "attempts", "epoch"]
     with database.write() as connection:
         require_names(connection, label_sets, [label_set], what="label set")
@@ -46,6 +56,11 @@ def plan_work(database: Database, label_set: str, sources: Sequence[str]) -> int
         return connection.execute(added.execution_options(preserve_rowcount=True)).rowcount
 
 
+def _is_planned(label_set: str) -> ColumnElement[bool]:
+    mine = work.c.label_set == label_set, work.c.shard_id == image_shards.c.shard_id
+    return exists().where(*mine)
+
+
 def progress(
     database: Database, label_set: str, sources: Sequence[str] | None = None
 ) -> LabelProgress:
@@ -54,8 +69,7 @@ def progress(
     Raises:
         CatalogMissingError: No label set has that name.
     """
-    expired = (work.c.state == "leased") & (work.c.lease_until <= database_now())
-    states = select(work.c.state, expired.label("expired"), func.count(), func.sum(work.c.images))
+    states = select(work.c.state, _EXPIRED.label("expired"), func.count(), func.sum(work.c.images))
     states = states.where(*_which(label_set, sources)).group_by(work.c.state, "expired")
     with database.read() as connection:
         require_names(connection, label_sets, [label_set], what="label set")
@@ -77,11 +91,90 @@ def progress(
     )
 
 
+def progress_by_source(
+    database: Database, label_set: str, sources: Sequence[str] | None = None
+) -> list[SourceWork]:
+    """Where the planned work stands, source by source, by name; sources without any are left out.
+
+    Raises:
+        CatalogMissingError: No label set has that name.
+    """
+    with database.read() as connection:
+        require_names(connection, label_sets, [label_set], what="label set")
+        amounts = _planned_of(connection, label_set, sources)
+    return [SourceWork(source, **states) for source, states in sorted(amounts.items())]
+
+
+def work_ahead(database: Database, label_set: str, sources: Sequence[str]) -> list[SourceWork]:
+    """What planning these sources now would find, each of them in the order given.
+
+    Nothing is written; the label set need not exist yet.
+
+    Raises:
+        CatalogMissingError: No source has that name.
+    """
+    new = select(image_shards.c.source, func.count(), func.sum(image_shards.c.rows))
+    new = new.where(image_shards.c.source.in_(sources), ~_is_planned(label_set))
+    new = new.group_by(image_shards.c.source)
+    with database.read() as connection:
+        require_names(connection, tables.sources, sources, what="source")
+        amounts = _planned_of(connection, label_set, sources)
+        for what, query in (("new", new), ("quarantined", _triable_of(label_set, sources))):
+            for source, shards, images in connection.execute(query):
+                amounts.setdefault(source, {})[what] = Amount(shards, int(images))
+    return [SourceWork(source, **amounts.get(source, {})) for source in sources]
+
+
+def _planned_of(
+    connection: Connection, label_set: str, sources: Iterable[str] | None
+) -> dict[str, dict[str, Amount]]:
+    """Amounts per source and state, in one statement."""
+    states = select(
+        work.c.source,
+        work.c.state,
+        _EXPIRED.label("expired"),
+        func.count(),
+        func.sum(work.c.images),
+    )
+    states = states.where(*_which(label_set, sources)).group_by("source", "state", "expired")
+    amounts: dict[str, dict[str, Amount]] = {}
+    for source, state, has_expired, shards, images in connection.execute(states):
+        found = amounts.setdefault(source, {})
+        counts_as = "pending" if has_expired else state
+        found[counts_as] = found.get(counts_as, Amount()) + Amount(shards, int(images))
+    return amounts
+
+
+def _triable_of(label_set: str, sources: Iterable[str]) -> Select[Any]:
+    same = (work.c.label_set == quarantine.c.label_set) & (work.c.shard_id == quarantine.c.shard_id)
+    shards = func.count(quarantine.c.shard_id.distinct())
+    found = select(quarantine.c.source, shards, func.sum(quarantine.c.images))
+    at_rest = work.c.state.in_(("done", "failed"))
+    found = found.join_from(quarantine, work, same).where(*_which(label_set, sources), at_rest)
+    return found.group_by(quarantine.c.source)
+
+
 def retry_failed(database: Database, label_set: str, sources: Sequence[str] | None = None) -> int:
     """Make failed shards pending again, with no attempt charged; returns how many."""
     failed = update(work).where(*_which(label_set, sources), work.c.state == "failed")
     with database.write() as connection:
         return connection.execute(failed.values(state="pending", attempts=0)).rowcount
+
+
+def retry_quarantined(
+    database: Database, label_set: str, sources: Sequence[str] | None = None
+) -> int:
+    """Make shards with quarantined images pending again; returns how many.
+
+    Their labels stay committed until the commit of a new label shard replaces them.
+    """
+    has_quarantined = exists().where(
+        quarantine.c.label_set == work.c.label_set, quarantine.c.shard_id == work.c.shard_id
+    )
+    at_rest = work.c.state.in_(("done", "failed"))
+    again = update(work).where(*_which(label_set, sources), at_rest, has_quarantined)
+    with database.write() as connection:
+        return connection.execute(again.values(state="pending", attempts=0)).rowcount
 
 
 def failed_work(
@@ -105,6 +198,6 @@ def live_owners(database: Database, label_set: str) -> list[str]:
         return list(connection.scalars(live.distinct().order_by(work.c.owner)))
 
 
-def _which(label_set: str, sources: Sequence[str] | None) -> list[ColumnElement[bool]]:
+def _which(label_set: str, sources: Iterable[str] | None) -> list[ColumnElement[bool]]:
     of_set = [work.c.label_set == label_set]
     return of_set if sources is None else [*of_set, work.c.source.in_(sources)]

@@ -9,13 +9,17 @@ expired lease that nobody took may still be renewed or committed; nothing is los
        ▲                 │ release, charge, release_owner, expiry
        └─────────────────┴── charge, for the last time ──▶ failed ──retry_failed──▶ pending
 
+A shard that is ``done`` becomes pending again where its quarantined images are to be tried again
+(``catalog_work.retry_quarantined``). Its labels stay committed meanwhile, also when the new try
+fails for the last time; the commit of new ones takes their place.
+
 Each operation takes a transaction and does not cost more when more is planned.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from pipeline.catalog_database import Database
 from pipeline.catalog_rows import WorkLease
@@ -69,9 +73,17 @@ def lease(
         leased = {"state": "leased", "owner": owner, "lease_until": database_now() + ttl_s}
         if rows:
             connection.execute(claimed.values(epoch=work.c.epoch + 1, **leased))
+        labelled = _label_keys(connection, label_set, [row.shard_id for row in rows])
     shards = len(SHARD_COLUMNS)
     return [
-        WorkLease(label_set, ShardRef(*row[:shards]), owner, row.epoch + 1, row.attempts)
+        WorkLease(
+            label_set,
+            ShardRef(*row[:shards]),
+            owner,
+            row.epoch + 1,
+            row.attempts,
+            previous=labelled.get(row.shard_id),
+        )
         for row in rows
     ]
 
@@ -91,6 +103,13 @@ def _claim(
     if sources is not None:
         free = free.where(work.c.source.in_(sources))
     return list(connection.execute(free))
+
+
+def _label_keys(connection: Connection, label_set: str, shard_ids: Sequence[str]) -> dict[str, str]:
+    """The committed label shards among these; asked when the rows are locked and cannot change."""
+    mine = (label_shards.c.label_set == label_set, label_shards.c.shard_id.in_(shard_ids))
+    rows = connection.execute(select(label_shards.c.shard_id, label_shards.c.key).where(*mine))
+    return {shard_id: key for shard_id, key in rows}
 
 
 def _work_of(label_set: str, *which: Any) -> Any:
@@ -142,6 +161,9 @@ def release_owner(database: Database, label_set: str, dead_owner: str) -> int:
 def charge(database: Database, lease: WorkLease, error: str, *, max_attempts: int) -> str:
     """Charge an attempt to a shard: back to ``pending``, or ``failed`` after ``max_attempts``.
 
+    Labels that the shard had before stay committed. It counts as failed nevertheless: who asked
+    for another try is told that there was none.
+
     Returns:
         The state the shard is in now.
 
@@ -163,6 +185,8 @@ def charge(database: Database, lease: WorkLease, error: str, *, max_attempts: in
 def commit_label_shard(database: Database, lease: WorkLease, manifest: LabelManifest) -> None:
     """Commit a written label shard: its labels exist from here on, once.
 
+    Labels that the shard had before are replaced, together with their counts.
+
     The same commit again is allowed, for callers that did not hear the answer.
 
     Raises:
@@ -173,6 +197,7 @@ def commit_label_shard(database: Database, lease: WorkLease, manifest: LabelMani
     with database.write() as connection:
         done = _held(lease).values(state="done", owner=None, lease_until=None, error=None)
         if connection.execute(done).rowcount == 1:
+            _remove_former(connection, lease)
             _insert(connection, lease, manifest)
         elif not _is_committed(connection, lease, manifest):
             raise LeaseLostError(_lost(lease))
@@ -191,6 +216,12 @@ def _check_counts(lease: WorkLease, manifest: LabelManifest) -> None:
             f"but the image shard has {lease.shard.rows}"
         )
         raise ShardCorruptError(msg)
+
+
+def _remove_former(connection: Connection, lease: WorkLease) -> None:
+    for table in (quarantine, label_shards):
+        ours = table.c.label_set == lease.label_set, table.c.shard_id == lease.shard.shard_id
+        connection.execute(delete(table).where(*ours))
 
 
 def _insert(connection: Connection, lease: WorkLease, manifest: LabelManifest) -> None:

@@ -17,9 +17,9 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import event, select, text
 
-from pipeline.catalog import Catalog
+from pipeline.catalog import Amount, Catalog
 from pipeline.catalog_tables import database_now, work
-from pipeline.errors import LeaseLostError, ShardCorruptError
+from pipeline.errors import CatalogMissingError, LeaseLostError, ShardCorruptError
 from tests.catalog_factories import (
     begin_ingest,
     expire_leases,
@@ -188,6 +188,90 @@ def test_what_fails_again_and_again_fails_by_name(catalog, shards):
     assert catalog.failed_work("v1") == []
 
 
+def test_quarantined_images_are_tried_again_beside_their_labels(catalog, shards):
+    """The old labels count until new ones are committed, and then no more."""
+    for held in lease(catalog, 5):
+        catalog.commit_label_shard(held, manifest(held, blank=2))
+    (first,) = catalog.label_shards("v1")[:1]
+    assert catalog.retry_quarantined("v1", ["kitchen"]) == 0
+    assert catalog.retry_quarantined("v1", ["street"]) == 5
+    again = lease(catalog)[0]
+    assert (again.shard, again.previous, again.epoch) == (shards[0], first.key, 2)
+    assert catalog.label_shards("v1")[0] == first
+    catalog.commit_label_shard(again, manifest(again, torn=1))
+    new = catalog.label_shards("v1")[0]
+    assert (new.key, new.labelled, new.quarantined) == (manifest(again).key, 9, {"torn": 1})
+    assert len(catalog.label_shards("v1")) == 5
+    catalog.commit_label_shard(again, manifest(again, torn=1))
+    former = replace(again, epoch=1)
+    with pytest.raises(LeaseLostError):
+        catalog.commit_label_shard(former, manifest(former, blank=2))
+
+
+def test_a_retry_that_fails_is_heard_and_keeps_the_old_labels(catalog, shards):
+    (held,) = lease(catalog)
+    catalog.commit_label_shard(held, manifest(held, blank=2))
+    assert catalog.retry_quarantined("v1") == 1
+    (again,) = lease(catalog)
+    assert catalog.charge(again, "out of memory", max_attempts=1) == "failed"
+    assert catalog.progress("v1").failed == 1
+    assert catalog.failed_work("v1") == [(again.shard.shard_id, "out of memory")]
+    assert [row.key for row in catalog.label_shards("v1")] == [manifest(held).key]
+    assert catalog.retry_quarantined("v1") == 1
+    (third,) = lease(catalog)
+    assert (third.attempts, third.previous) == (0, manifest(held).key)
+
+
+def test_a_replacement_that_fails_half_way_leaves_the_old_labels(catalog, shards):
+    (held,) = lease(catalog)
+    catalog.commit_label_shard(held, manifest(held, blank=2))
+    before = catalog.label_shards("v1")
+    catalog.retry_quarantined("v1")
+    (again,) = lease(catalog)
+
+    def power_cut(connection, cursor, statement, *rest):
+        if "INSERT INTO label_shards" in statement:
+            raise OSError("power cut")
+
+    event.listen(catalog._reader, "before_cursor_execute", power_cut)
+    with pytest.raises(OSError, match="power cut"):
+        catalog.commit_label_shard(again, manifest(again))
+    event.remove(catalog._reader, "before_cursor_execute", power_cut)
+    assert catalog.label_shards("v1") == before
+    catalog.commit_label_shard(again, manifest(again))
+    assert catalog.progress("v1").quarantined == {}
+
+
+def test_what_a_run_would_do_is_said_without_writing(catalog, shards):
+    fill_source(catalog, "kitchen", 3)
+    assert [each.new for each in catalog.work_ahead("none yet", ["kitchen", "street"])] == [
+        Amount(3, 30),
+        Amount(5, 50),
+    ]
+    assert [row.name for row in catalog.label_sets()] == ["v1"]
+    done, failed, _, expired = lease(catalog, 4)
+    catalog.commit_label_shard(done, manifest(done, blank=1, torn=2))
+    catalog.charge(failed, "no", max_attempts=1)
+    with catalog.write() as connection:
+        mine = work.c.shard_id == expired.shard.shard_id
+        connection.execute(work.update().where(mine).values(lease_until=0))
+    kitchen, street = catalog.work_ahead("v1", ["kitchen", "street"])
+    assert (kitchen.new, kitchen.total) == (Amount(3, 30), Amount(3, 30))
+    one = Amount(1, 10)
+    assert (street.done, street.failed, street.leased) == (one, one, one)
+    assert (street.pending, street.left, street.total) == (
+        Amount(2, 20),
+        Amount(3, 30),
+        Amount(5, 50),
+    )
+    assert street.quarantined == Amount(1, 3)
+    assert catalog.progress_by_source("v1") == [replace(street, quarantined=Amount())]
+    with pytest.raises(CatalogMissingError, match="kitchn"):
+        catalog.work_ahead("v1", ["kitchn"])
+    with pytest.raises(CatalogMissingError, match="none yet"):
+        catalog.progress_by_source("none yet")
+
+
 def test_what_may_have_killed_its_driver_does_not_hold_up_the_rest(catalog, shards):
     """A shard that kills drivers is never charged, only left to expire."""
     lease(catalog)
@@ -261,10 +345,14 @@ def test_62_000_shards_are_planned_and_leased_through_an_index(tmp_path):
             catalog._reader, "after_cursor_execute", lambda *values: statements.append(values[2:4])
         )
         assert len(lease(catalog, 3)) == 3
-        (query,) = [values for values in statements if values[0].startswith("SELECT")]
+        queries = [values for values in statements if values[0].startswith("SELECT")]
+        assert len(queries) == 2
         with catalog.read() as connection:
-            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query[0]}", query[1]).all()
-        steps = " ".join(row[3] for row in plan)
+            plans = [
+                connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", values).all()
+                for query, values in queries
+            ]
+        steps = " ".join(row[3] for plan in plans for row in plan)
         assert "ix_work_label_set_state_attempts_number" in steps
         assert "TEMP B-TREE" not in steps and "SCAN" not in steps
 
@@ -279,6 +367,11 @@ class Row:
     owner: str | None = None
     expired: bool = False
     labelled_by: tuple[str, int] | None = None
+
+    @property
+    def can_be_tried_again(self):
+        has_quarantined = self.labelled_by is not None and self.labelled_by[1] > 0
+        return has_quarantined and self.state in ("done", "failed")
 
     def is_held_by(self, lease):
         return (self.state, self.owner, self.epoch) == ("leased", lease.owner, lease.epoch)
@@ -324,6 +417,7 @@ class LeaseMachine(RuleBasedStateMachine):
             row = self.rows[lease.shard.shard_id]
             row.state, row.owner, row.expired, row.epoch = "leased", owner, False, row.epoch + 1
             assert (lease.epoch, lease.attempts) == (row.epoch, row.attempts)
+            assert lease.previous == (row.labelled_by[0] if row.labelled_by else None)
         return multiple(*got)
 
     @rule(lease=leases, blank=st.integers(0, 2))
@@ -332,7 +426,6 @@ class LeaseMachine(RuleBasedStateMachine):
         written = manifest(lease, blank=blank)
         if row.is_held_by(lease):
             self.catalog.commit_label_shard(lease, written)
-            assert row.labelled_by is None
             row.state, row.labelled_by = "done", (written.key, blank)
         elif row.labelled_by is not None and row.labelled_by[0] == written.key:
             self.catalog.commit_label_shard(lease, written)  # said twice, done once
@@ -390,6 +483,15 @@ class LeaseMachine(RuleBasedStateMachine):
         for row in failed:
             row.state, row.attempts = "pending", 0
 
+    @rule()
+    def retry_quarantined(self):
+        again = [row for row in self.rows.values() if row.can_be_tried_again]
+        (ahead,) = self.catalog.work_ahead(self.name, [self.name])
+        assert ahead.quarantined == Amount(len(again), sum(row.labelled_by[1] for row in again))
+        assert self.catalog.retry_quarantined(self.name, [self.name]) == len(again)
+        for row in again:
+            row.state, row.attempts = "pending", 0
+
     @invariant()
     def nothing_is_lost_and_nothing_is_there_twice(self):
         rows = list(self.rows.values())
@@ -400,7 +502,13 @@ class LeaseMachine(RuleBasedStateMachine):
         assert progress.leased == len(live)
         assert progress.pending == len(rows) - len(live) - sum(counted.values())
         assert progress.images == 10 * len(rows)
-        assert progress.labelled + sum(progress.quarantined.values()) == 10 * progress.done
+        labelled = [row for row in rows if row.labelled_by]
+        assert progress.labelled + sum(progress.quarantined.values()) == 10 * len(labelled)
+        assert sum(progress.quarantined.values()) == sum(row.labelled_by[1] for row in labelled)
+        for each in self.catalog.progress_by_source(self.name):
+            amounts = (each.pending, each.leased, each.done, each.failed, each.total)
+            shards = (progress.pending, progress.leased, *counted.values(), len(rows))
+            assert amounts == tuple(Amount(count, 10 * count) for count in shards)
         assert self.catalog.live_owners(self.name) == sorted({row.owner for row in live})
 
     def teardown(self):
