@@ -18,7 +18,7 @@ from jobs.label_recipe import LabelRecipe
 from jobs.models import locate_model
 from jobs.ray_runtime import Resources, local_resources, ray_cluster
 from jobs.settings import value_problems
-from jobs.teachers import inspect_teacher
+from jobs.teachers import enter_teacher, inspect_teacher
 from jobs.version import code_version
 from jobs.workspace import Workspace, check_store_exists, open_workspace
 from pipeline.depth_codec import CODECS
@@ -92,6 +92,7 @@ def _open_label_set(config: LabelConfig, workspace: Workspace, resources: Resour
         consistency=config.consistency,
     )
     name = config.label_set or f"{teacher.name}-labels"
+    enter_teacher(teacher, location, workspace)
     workspace.catalog.open_label_set(
         name,
         teacher=teacher.name,

@@ -14,7 +14,9 @@ class TeacherFacts:
     """A teacher as the catalog and the recipe need it.
 
     Attributes:
-        name: In the catalog.
+        name: In the catalog, or the one it is going to have there.
+        is_known: Whether the catalog has it.
+        geometry: Of what it predicts.
         label_geometry: Of the labels it makes.
         side: Shorter side at the network's input, pixels.
         multiple: Both sides are multiples of this, pixels.
@@ -22,8 +24,10 @@ class TeacherFacts:
     """
 
     name: str
+    is_known: bool
     sha256: str
     family: str
+    geometry: str
     label_geometry: str
     side: int
     multiple: int
@@ -33,7 +37,7 @@ class TeacherFacts:
 def inspect_teacher(
     location: ModelLocation, workspace: Workspace, *, precision: str, side: int | None
 ) -> TeacherFacts:
-    """Load a teacher on the CPU, and enter it into the catalog where it is not there yet.
+    """Load a teacher on the CPU and look at it; nothing is written.
 
     Raises:
         CheckpointError: No depth model, unreadable weights, or others than the catalog has.
@@ -41,28 +45,32 @@ def inspect_teacher(
     reference = fetch_model(location, workspace.store)
     model = load_depth_model(reference, device="cpu", precision="fp32", side=side)
     location.check(model.sha256)
-    name = location.name
-    if name is None:
-        known = workspace.catalog.find_model(model.sha256)
-        name = known.name if known else f"{_slug(location.value)}-{model.sha256[:8]}"
-        if known is None:
-            workspace.catalog.register_model(
-                name,
-                uri=location.value,
-                sha256=model.sha256,
-                family=model.family,
-                geometry=model.geometry,
-                kind="imported",
-            )
+    known = None if location.name else workspace.catalog.find_model(model.sha256)
+    name = location.name or (known.name if known else None)
     return TeacherFacts(
-        name=name,
+        name=name or f"{_slug(location.value)}-{model.sha256[:8]}",
+        is_known=name is not None,
         sha256=model.sha256,
         family=model.family,
+        geometry=model.geometry,
         label_geometry=disparity_geometry(model.geometry),
         side=model.preprocessing.side,
         multiple=model.preprocessing.multiple,
         precision=precision,
     )
+
+
+def enter_teacher(teacher: TeacherFacts, location: ModelLocation, workspace: Workspace) -> None:
+    """Enter a teacher from elsewhere into the catalog, unless it is there."""
+    if not teacher.is_known:
+        workspace.catalog.register_model(
+            teacher.name,
+            uri=location.value,
+            sha256=teacher.sha256,
+            family=teacher.family,
+            geometry=teacher.geometry,
+            kind="imported",
+        )
 
 
 def _slug(reference: str) -> str:
