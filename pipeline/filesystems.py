@@ -1,21 +1,33 @@
 """File systems: the only place that builds them, and that turns their errors into ordinary ones.
 
 Whatever a vendor's library raises leaves this package as FileNotFoundError, FileExistsError,
-PermissionError or StorageError. Credentials come from the environment; passwords and signatures
-inside a URL are used, but never shown.
+PermissionError, StorageError or, where there is no room, StoreFullError. Credentials come from the
+environment; passwords and signatures inside a URL are used, but never shown.
 """
 
+import errno
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import fsspec
 
-from pipeline.errors import StorageError
+from pipeline.errors import StorageError, StoreFullError
+
+CONNECT_TIMEOUT_S = 10.0
+READ_TIMEOUT_S = 30.0  # without a single byte
+# Of one request, with pauses that double up to 20 s: about half a minute against a server that
+# refuses. AWS_MAX_ATTEMPTS says otherwise.
+REQUEST_TRIES = 6
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+# Of Ceph, MinIO and what WebDAV left behind.
+_FULL_CODES = {"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "507"}
+_INSUFFICIENT_STORAGE = 507
 
 
 def is_local(uri: str) -> bool:
@@ -55,8 +67,35 @@ def filesystem(uri: str) -> tuple[Any, str]:
     """The fsspec file system of a URL, and the path in it."""
     with ordinary_errors(public_uri(uri)):
         # A listing kept in memory would hide what other processes write.
-        fs, path = fsspec.core.url_to_fs(uri, use_listings_cache=False)
+        fs, path = fsspec.core.url_to_fs(uri, use_listings_cache=False, **_s3_options(uri))
+        _repeat_once_only(fs)
     return fs, str(path)
+
+
+def _s3_options(uri: str) -> dict[str, Any]:
+    """Timeouts and tries for the S3 file systems that a URL names; the user's own settings win."""
+    retries: dict[str, Any] = {"mode": "standard"}
+    if "AWS_MAX_ATTEMPTS" not in os.environ:
+        retries["total_max_attempts"] = REQUEST_TRIES
+    ours: dict[str, Any] = {
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "read_timeout": READ_TIMEOUT_S,
+        "retries": retries,
+    }
+    named = [scheme for scheme in ("s3", "s3a") if f"{scheme}://" in uri]
+    theirs = {scheme: fsspec.config.conf.get(scheme, {}) for scheme in named}
+    return {
+        scheme: {"config_kwargs": ours | theirs[scheme].get("config_kwargs", {})}
+        for scheme in named
+    }
+
+
+def _repeat_once_only(fs: Any) -> None:
+    """Keep s3fs from repeating what botocore has repeated; see `remote_files`."""
+    while fs is not None:
+        if "s3" in fs.protocol:
+            fs.retries = 1
+        fs = getattr(fs, "fs", None)
 
 
 def checked_file(file: Any, what: str, *, buffer_bytes: int) -> BinaryIO:
@@ -80,7 +119,31 @@ def ordinary_errors(what: str) -> Iterator[None]:
     except ImportError as error:
         raise StorageError(f"{what} needs a package that is not installed: {error}") from error
     except Exception as error:  # vendors share no base class; the cause is kept
-        raise StorageError(f"{what}: {type(error).__name__}: {_scrubbed(error)}") from error
+        kind = StoreFullError if _is_full(error) else StorageError
+        raise kind(f"{what}: {type(error).__name__}: {_scrubbed(error)}") from error
+
+
+def service_answer(error: BaseException | None) -> Mapping[str, Any]:
+    """What an S3 service said that an error was made of; empty where none did."""
+    while error is not None:
+        answer = getattr(error, "response", None)
+        if isinstance(answer, Mapping):
+            return answer
+        error = error.__cause__
+    return {}
+
+
+def service_code(error: BaseException) -> str:
+    """The S3 service's own name of an error; empty where there is none."""
+    return str(service_answer(error).get("Error", {}).get("Code", ""))
+
+
+def _is_full(error: Exception) -> bool:
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return True
+    status = service_answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
+    status = status or getattr(error, "status", None)  # of aiohttp
+    return status == _INSUFFICIENT_STORAGE or service_code(error) in _FULL_CODES
 
 
 class _CheckedFile(io.RawIOBase):

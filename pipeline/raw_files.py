@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
+from pipeline import remote_files
 from pipeline.filesystems import (
     checked_file,
     filesystem,
@@ -18,6 +19,7 @@ from pipeline.filesystems import (
     ordinary_errors,
     public_uri,
 )
+from pipeline.ranged_file import ranged_file
 
 BUFFER_BYTES = 1 << 20
 STREAM_AHEAD_BYTES = 8 << 20
@@ -51,8 +53,21 @@ def open_uri(uri: str) -> BinaryIO:
             raw: Any = local_file(uri).open("rb", buffering=0)
         else:
             fs, path = filesystem(uri)
-            raw = fs.open(path, "rb", block_size=STREAM_AHEAD_BYTES, cache_type="readahead")
+            raw = _remote_file(fs, path)
     return checked_file(raw, what, buffer_bytes=BUFFER_BYTES)
+
+
+def _remote_file(fs: Any, path: str) -> Any:
+    """As it is opened there, in exact and patient reads where it can be read from anywhere."""
+    opened = remote_files.persistent(
+        lambda: fs.open(path, "rb", block_size=STREAM_AHEAD_BYTES, cache_type="none")
+    )
+    size = getattr(opened, "size", None)
+    if not isinstance(size, int) or not opened.seekable():
+        return opened
+    return ranged_file(
+        remote_files.exact_reads(opened), size=size, ahead=STREAM_AHEAD_BYTES, close=opened.close
+    )
 
 
 def read_uri(uri: str) -> bytes:
@@ -61,7 +76,9 @@ def read_uri(uri: str) -> bytes:
         if is_local(uri):
             return local_file(uri).read_bytes()
         fs, path = filesystem(uri)
-        return bytes(fs.cat_file(path))
+        if isinstance(remote_files.describe(fs, path).get("size"), int):
+            return remote_files.read(fs, path)
+        return remote_files.persistent(lambda: bytes(fs.cat_file(path)))
 
 
 def file_bytes(uri: str) -> int:
@@ -70,7 +87,7 @@ def file_bytes(uri: str) -> int:
         if is_local(uri):
             return local_file(uri).stat().st_size
         fs, path = filesystem(uri)
-        return int(fs.info(path)["size"] or 0)
+        return int(remote_files.describe(fs, path)["size"] or 0)
 
 
 def read_range(uri: str, offset: int, length: int) -> bytes:
@@ -81,7 +98,11 @@ def read_range(uri: str, offset: int, length: int) -> bytes:
                 file.seek(offset)
                 return file.read(length)
         fs, path = filesystem(uri)
-        return bytes(fs.cat_file(path, start=offset, end=offset + length))
+        try:
+            return remote_files.read_span(fs, path, offset, offset + length)
+        except remote_files.BrokenOffError:
+            end = min(offset + length, int(remote_files.describe(fs, path)["size"] or 0))
+            return remote_files.read_span(fs, path, min(offset, end), end)
 
 
 def is_folder(uri: str) -> bool:
@@ -96,7 +117,7 @@ def is_folder(uri: str) -> bool:
             path.stat()
             return path.is_dir()
         fs, path_there = filesystem(uri)
-        return bool(fs.info(path_there)["type"] == "directory")
+        return bool(remote_files.describe(fs, path_there)["type"] == "directory")
 
 
 def walk_folder(uri: str) -> Iterator[FoundFile]:
@@ -129,7 +150,8 @@ def _walk_local(folder: Path, above: str) -> Iterator[FoundFile]:
 
 def _walk_remote(fs: Any, folder: str, *, uri: str, above: str = "") -> Iterator[FoundFile]:
     with ordinary_errors(public_uri(f"{uri}/{above}")):
-        entries = sorted(fs.ls(folder, detail=True), key=lambda entry: str(entry["name"]))
+        found = remote_files.persistent(lambda: fs.ls(folder, detail=True))
+        entries = sorted(found, key=lambda entry: str(entry["name"]))
     for entry in entries:
         place = str(entry["name"]).rstrip("/")
         if place == folder:  # the empty object that marks a folder in a bucket

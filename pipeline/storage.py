@@ -11,11 +11,12 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from pipeline import remote_files
 from pipeline.filesystems import (
     checked_address,
     checked_file,
@@ -26,6 +27,7 @@ from pipeline.filesystems import (
 )
 from pipeline.identity import check_name
 from pipeline.local_files import TEMPORARY, copy_whole, keys_below, publish
+from pipeline.ranged_file import ranged_file
 from pipeline.raw_files import open_uri, read_range
 
 __all__ = [
@@ -123,7 +125,9 @@ class Store:
                     path.write_bytes(data)
                     publish(path, Path(self._address) / key, exclusive=exclusive)
             else:
-                _put_remote(*self._path(key), data, exclusive=exclusive)
+                fs, target = self._path(key)
+                _make_parent(fs, target)
+                remote_files.put(fs, target, bytes(data), exclusive=exclusive)
 
     def put_file(self, path: Path, key: str, *, exclusive: bool = False) -> None:
         """Make a finished file of this machine an object; the file may be gone afterwards.
@@ -136,7 +140,9 @@ class Store:
             if self.is_local:
                 publish(path, Path(self._address) / key, exclusive=exclusive)
             else:
-                _upload(*self._path(key), path, exclusive=exclusive)
+                fs, target = self._path(key)
+                _make_parent(fs, target)
+                remote_files.upload(fs, target, path, exclusive=exclusive)
 
     def scratch_file(self) -> Path:
         """A new empty file to build an object in: on the store's own disk, where it has one.
@@ -168,7 +174,7 @@ class Store:
             if self.is_local:
                 return (Path(self._address) / key).read_bytes()
             fs, path = self._path(key)
-            return bytes(fs.cat_file(path))
+            return remote_files.read(fs, path)
 
     def open(self, key: str) -> BinaryIO:
         """A file for reading anywhere in the object; the caller closes it."""
@@ -177,8 +183,7 @@ class Store:
             if self.is_local:
                 raw: Any = (Path(self._address) / key).open("rb", buffering=0)
             else:
-                fs, path = self._path(key)
-                raw = fs.open(path, "rb", block_size=READ_AHEAD_BYTES, cache_type="readahead")
+                raw = _remote_file(*self._path(key))
         return checked_file(raw, f"{key} in {self.uri}", buffer_bytes=io.DEFAULT_BUFFER_SIZE)
 
     def size(self, key: str) -> int:
@@ -188,7 +193,7 @@ class Store:
             if self.is_local:
                 return (Path(self._address) / key).stat().st_size
             fs, path = self._path(key)
-            return int(fs.info(path)["size"])
+            return int(remote_files.describe(fs, path)["size"])
 
     def fingerprint(self, key: str) -> str:
         """Hex digest over names, sizes, times and tags of what lies there; no content is read."""
@@ -196,7 +201,7 @@ class Store:
         for each in [key] if self.is_file(key) else self.list(key):
             with self._errors(each):
                 fs, path = self._path(each)
-                known = fs.info(path)
+                known = remote_files.describe(fs, path)
             facts.append([each, *(str(known.get(name)) for name in _IDENTITY)])
         return hashlib.sha256(repr(facts).encode()).hexdigest()
 
@@ -207,7 +212,7 @@ class Store:
             if self.is_local:
                 return (Path(self._address) / key).exists()
             fs, path = self._path(key)
-            return bool(fs.exists(path))
+            return remote_files.is_object(fs, path) is not None
 
     def is_file(self, key: str) -> bool:
         """Whether there is an object of exactly that name."""
@@ -216,7 +221,7 @@ class Store:
             if self.is_local:
                 return (Path(self._address) / key).is_file()
             fs, path = self._path(key)
-            return bool(fs.isfile(path))
+            return remote_files.is_object(fs, path) is True
 
     def list(self, prefix: str = "") -> Iterator[str]:
         """Keys of all objects below the folder ``prefix``, sorted; none without such a folder."""
@@ -229,7 +234,7 @@ class Store:
             else:
                 fs, path = self._path(prefix)
                 skip = len(self._filesystem()[1].rstrip("/")) + 1
-                keys = [str(found)[skip:] for found in fs.find(path)]
+                keys = [found[skip:] for found in remote_files.list_below(fs, path)]
         yield from sorted(key for key in keys if key.startswith(start) and not key.endswith("/"))
 
     def delete(self, key: str) -> None:
@@ -241,7 +246,7 @@ class Store:
                     (Path(self._address) / key).unlink(missing_ok=True)
                 else:
                     fs, path = self._path(key)
-                    fs.rm_file(path)
+                    remote_files.remove(fs, path)
         except FileNotFoundError:
             return
 
@@ -256,7 +261,7 @@ class Store:
                 else:
                     fs, path = self._path(key)
                     _make_parent(fs, path)
-                    fs.put_file(str(file), path)
+                    remote_files.upload(fs, path, file, exclusive=False)
 
     def get_folder(self, prefix: str, folder: Path) -> None:
         """Bring all objects below ``prefix`` into a local folder.
@@ -275,7 +280,7 @@ class Store:
                     copy_whole(Path(self._address) / key, target)
                 else:
                     fs, path = self._path(key)
-                    fs.get_file(path, str(target))
+                    remote_files.download(fs, path, target)
 
     def local_path(self, key: str) -> Path | None:
         """Where the object lies on this machine, to be read in place; None in a remote store."""
@@ -313,26 +318,15 @@ def _check_key(key: str) -> None:
         raise ValueError(f"{key!r} is no key: use a relative path with '/', without '.' and '..'")
 
 
-def _put_remote(fs: Any, path: str, data: bytes | memoryview, *, exclusive: bool) -> None:
-    _make_parent(fs, path)
-    _exclusively(fs, path, lambda **mode: fs.pipe_file(path, bytes(data), **mode), exclusive)
+def _remote_file(fs: Any, path: str) -> Any:
+    known = remote_files.describe(fs, path)
+    if known["type"] != "file":
+        raise FileNotFoundError(path)
 
+    def fetch(start: int, end: int) -> bytes:
+        return remote_files.read_span(fs, path, start, end)
 
-def _upload(fs: Any, path: str, file: Path, *, exclusive: bool) -> None:
-    _make_parent(fs, path)
-    _exclusively(fs, path, lambda **mode: fs.put_file(str(file), path, **mode), exclusive)
-
-
-def _exclusively(fs: Any, path: str, write: Callable[..., object], exclusive: bool) -> None:
-    if not exclusive:
-        write()
-        return
-    try:
-        write(mode="create")
-    except NotImplementedError:
-        if fs.exists(path):
-            raise FileExistsError(path) from None
-        write()
+    return ranged_file(fetch, size=int(known["size"]), ahead=READ_AHEAD_BYTES)
 
 
 def _make_parent(fs: Any, path: str) -> None:

@@ -14,7 +14,7 @@ from pipeline.raw_files import is_folder, open_uri, read_range, read_uri, walk_f
 
 def test_faults_while_reading_are_storage_errors(tmp_path):
     class Failing(MemoryFile):
-        def readinto(self, buffer):
+        def read(self, size=-1):
             raise OSError(5, "input/output error")
 
     memory = fsspec.filesystem("memory")
