@@ -133,7 +133,10 @@ class LabelConfig(Common):
         minimum=14,
     )
     resize: str = option(
-        "`exact`: the official size rule, batched by identical size.", "exact", choices=("exact",)
+        "`exact`: the official size rule, batched by identical size; `buckets`: fewer sizes for "
+        "fuller batches, aspects change by up to 3.8 % at 518 pixels (the recipe says how much).",
+        "exact",
+        choices=("exact", "buckets"),
     )
     consistency: bool = option(
         "Also label the mirrored image and keep how well the two agree; twice the work.", False

@@ -14,7 +14,7 @@ from jobs.console import Reporter
 from jobs.errors import ConfigError
 from jobs.label_driver import LabelDriver, LabelTally
 from jobs.label_engine import LabelEngine, LabelJob, LabelTask
-from jobs.label_recipe import LabelRecipe
+from jobs.label_recipe import recipe_of
 from jobs.models import locate_model
 from jobs.ray_runtime import Resources, local_resources, ray_cluster
 from jobs.settings import value_problems
@@ -77,20 +77,13 @@ def _open_label_set(config: LabelConfig, workspace: Workspace, resources: Resour
     """Look at the teacher, open the set under its recipe, and add the shards that are new."""
     location = locate_model(config.teacher, workspace.catalog)
     teacher = inspect_teacher(
-        location, workspace, precision=_precision(config, resources), side=config.size
-    )
-    recipe = LabelRecipe(
-        teacher_sha256=teacher.sha256,
-        family=teacher.family,
-        geometry=teacher.label_geometry,
-        side=teacher.side,
-        multiple=teacher.multiple,
+        location,
+        workspace,
+        precision=_precision(config, resources),
+        side=config.size,
         resize=config.resize,
-        max_distortion=None,
-        precision=teacher.precision,
-        codec=CODECS[config.bits],
-        consistency=config.consistency,
     )
+    recipe = recipe_of(teacher, codec=CODECS[config.bits], consistency=config.consistency)
     name = config.label_set or f"{teacher.name}-labels"
     enter_teacher(teacher, location, workspace)
     workspace.catalog.open_label_set(

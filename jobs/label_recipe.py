@@ -4,6 +4,8 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
+from jobs.teachers import TeacherFacts
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabelRecipe:
@@ -44,3 +46,19 @@ class LabelRecipe:
     def digest(self) -> str:
         """Hex sha256 of the recipe, independent of field order."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+def recipe_of(teacher: TeacherFacts, *, codec: str, consistency: bool) -> LabelRecipe:
+    """The recipe of labels that this teacher makes."""
+    return LabelRecipe(
+        teacher_sha256=teacher.sha256,
+        family=teacher.family,
+        geometry=teacher.label_geometry,
+        side=teacher.side,
+        multiple=teacher.multiple,
+        resize=teacher.resize,
+        max_distortion=teacher.max_distortion,
+        precision=teacher.precision,
+        codec=codec,
+        consistency=consistency,
+    )

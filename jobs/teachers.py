@@ -20,6 +20,8 @@ class TeacherFacts:
         label_geometry: Of the labels it makes.
         side: Shorter side at the network's input, pixels.
         multiple: Both sides are multiples of this, pixels.
+        resize: ``exact`` or ``buckets``.
+        max_distortion: Largest relative change of an aspect by buckets; None for ``exact``.
         precision: ``fp32`` or ``bf16``.
     """
 
@@ -32,18 +34,26 @@ class TeacherFacts:
     side: int
     multiple: int
     precision: str
+    resize: str = "exact"
+    max_distortion: float | None = None
 
 
 def inspect_teacher(
-    location: ModelLocation, workspace: Workspace, *, precision: str, side: int | None
+    location: ModelLocation,
+    workspace: Workspace,
+    *,
+    precision: str,
+    side: int | None,
+    resize: str = "exact",
 ) -> TeacherFacts:
     """Load a teacher on the CPU and look at it; nothing is written.
 
     Raises:
-        CheckpointError: No depth model, unreadable weights, or others than the catalog has.
+        CheckpointError: No depth model, unreadable weights, others than the catalog has, or no
+            sizes in buckets for this family.
     """
     reference = fetch_model(location, workspace.store)
-    model = load_depth_model(reference, device="cpu", precision="fp32", side=side)
+    model = load_depth_model(reference, device="cpu", precision="fp32", side=side, resize=resize)
     location.check(model.sha256)
     known = None if location.name else workspace.catalog.find_model(model.sha256)
     name = location.name or (known.name if known else None)
@@ -57,6 +67,8 @@ def inspect_teacher(
         side=model.preprocessing.side,
         multiple=model.preprocessing.multiple,
         precision=precision,
+        resize=resize,
+        max_distortion=model.preprocessing.max_distortion,
     )
 
 

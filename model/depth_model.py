@@ -18,6 +18,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from model.bucket_sizes import BUCKET_RATIO
 from model.checkpoint_files import PROCESSOR, ModelFolder, OriginalFile, find_checkpoint
 from model.devices import pick_device, pick_precision
 from model.errors import CheckpointError
@@ -33,6 +34,7 @@ from model.original_weights import (
 from model.precision import keep_output_float32_
 from model.preprocessing import IMAGE_MEAN, IMAGE_STD, Preprocessing
 
+RESIZES = ("exact", "buckets")
 NEAREST_M = 1e-3  # metres; nearer than this a depth is a fault, and its inverse would drown the map
 
 
@@ -42,6 +44,7 @@ def load_depth_model(
     device: torch.device | str = "auto",
     precision: str = "fp32",
     side: int | None = None,
+    resize: str = "exact",
 ) -> "DepthModel":
     """Load a depth model, entirely or not at all.
 
@@ -52,10 +55,11 @@ def load_depth_model(
         device: ``auto``, or what torch calls it.
         precision: ``fp32``, ``bf16`` (autocast, the last layer in float32) or ``auto``.
         side: Shorter side at the network's input, pixels; None for the model's own.
+        resize: ``exact`` for the family's own sizes, ``buckets`` for fewer (`model.bucket_sizes`).
 
     Raises:
-        CheckpointError: Not a depth model, not readable, or with keys that are missing, left over
-            or of another shape.
+        CheckpointError: Not a depth model, not readable, with keys that are missing, left over or
+            of another shape, or of a family that has no sizes in buckets.
     """
     chosen = pick_device(device)
     files = find_checkpoint(reference, variants=DEPTH_VARIANTS)
@@ -66,9 +70,10 @@ def load_depth_model(
     else:
         network = _load_folder(files)
         family = family_of(network.config, files.processor, name=reference)
+    family = family if side is None else _with_side(family, side, reference)
     return DepthModel(
         network,
-        family if side is None else _with_side(family, side, reference),
+        _with_resize(family, resize, reference),
         reference=reference,
         sha256=files.sha256(),
         device=chosen,
@@ -236,4 +241,16 @@ def _with_side(family: Family, side: int, name: str) -> Family:
         raise CheckpointError(f"{name}: side must be at least {preprocessing.multiple}, not {side}")
     wide = preprocessing.wide and round(preprocessing.wide * side / preprocessing.side)
     changed = dataclasses.replace(preprocessing, side=side, wide=wide)
+    return dataclasses.replace(family, preprocessing=changed)
+
+
+def _with_resize(family: Family, resize: str, name: str) -> Family:
+    if resize not in RESIZES:
+        raise ValueError(f"resize must be {' or '.join(RESIZES)}, not {resize!r}")
+    if resize == "exact":
+        return family
+    try:
+        changed = dataclasses.replace(family.preprocessing, bucket_ratio=BUCKET_RATIO)
+    except ValueError as error:
+        raise CheckpointError(f"{name}: {family.name}: {error}") from error
     return dataclasses.replace(family, preprocessing=changed)

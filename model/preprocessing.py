@@ -8,6 +8,7 @@ side is at least 518 and else mostly differ. A 500x375 photograph (width x heigh
 Sizes are (height, width) in every signature.
 """
 
+import functools
 import math
 import threading
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from model.bucket_sizes import bucket_long_side, max_distortion
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)  # of ImageNet, RGB, for images in 0..1
 IMAGE_STD = (0.229, 0.224, 0.225)
@@ -65,6 +68,11 @@ class Preprocessing:
         wide: Width of the box, pixels; None for a square one.
         filter: Of the resize; neither of them widens its support when it shrinks (no antialias),
             as in the originals.
+        bucket_ratio: Ratio between neighbouring long sides (see `model.bucket_sizes`); None for
+            the rule's own, all multiples.
+
+    Raises:
+        ValueError: Buckets for another rule than ``lower_bound`` of a square box.
     """
 
     side: int = 518
@@ -74,9 +82,27 @@ class Preprocessing:
     std: tuple[float, float, float] = IMAGE_STD
     wide: int | None = None
     filter: Filter = "cubic"
+    bucket_ratio: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.bucket_ratio is None:
+            return
+        if self.rule != "lower_bound" or self.wide not in (None, self.side):
+            raise ValueError(
+                f"sizes in buckets are made for the lower-bound rule only, not for {self.rule!r}"
+            )
+
+    @property
+    def max_distortion(self) -> float | None:
+        """Largest relative change of an image's aspect by buckets; None without them."""
+        if self.bucket_ratio is None:
+            return None
+        return max_distortion(math.ceil(self.side / self.multiple), self.bucket_ratio)
 
     def size_for(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the network's input for an image of that size."""
+        if self.bucket_ratio is not None:
+            return _bucket(height, width, self.side, self.multiple, self.bucket_ratio)
         box = (self.side, self.wide or self.side)
         if self.rule == "lower_bound":
             return _lower_bound(height, width, box, self.multiple)
@@ -124,12 +150,24 @@ class Preprocessing:
     def normalise(self, images_BHWC: Tensor) -> Tensor:
         """uint8 B x H x W x 3 to float32 B x 3 x H x W on the same device: (x / 255 - mean) / std.
 
-        The memory stays channels-last, which is how convolutions like it.
+        The memory stays channels-last, which is how convolutions like it; it is written once and
+        changed in place.
         """
-        mean, std = images_BHWC.new_tensor((self.mean, self.std), dtype=torch.float32)
-        pixels = images_BHWC.permute(0, 3, 1, 2).to(torch.float32) / 255
-        normalised: Tensor = (pixels - mean[:, None, None]) / std[:, None, None]
-        return normalised
+        mean, std = _statistics(self.mean, self.std, images_BHWC.device)
+        pixels = images_BHWC.permute(0, 3, 1, 2).to(torch.float32)
+        return pixels.div_(255).sub_(mean).div_(std)
+
+
+@functools.lru_cache(maxsize=16)
+def _statistics(
+    mean: tuple[float, float, float], std: tuple[float, float, float], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Both as 3 x 1 x 1 on the device; kept, as each copy to a GPU would wait for all its work."""
+    with torch.inference_mode(False):  # training uses them too
+        return tuple(  # type: ignore[return-value]  # of two
+            torch.tensor(values, dtype=torch.float32, device=device)[:, None, None]
+            for values in (mean, std)
+        )
 
 
 def _lower_bound(height: int, width: int, box: tuple[int, int], multiple: int) -> tuple[int, int]:
@@ -139,6 +177,14 @@ def _lower_bound(height: int, width: int, box: tuple[int, int], multiple: int) -
         _nearest(scale * height, multiple, at_least=box[0]),
         _nearest(scale * width, multiple, at_least=box[1]),
     )
+
+
+def _bucket(height: int, width: int, side: int, multiple: int, ratio: float) -> tuple[int, int]:
+    _check_size(height, width)
+    units = math.ceil(side / multiple)
+    long = bucket_long_side(max(height, width), min(height, width), units=units, ratio=ratio)
+    sides = (long * multiple, units * multiple)
+    return sides if height > width else sides[::-1]
 
 
 def _minimal(height: int, width: int, box: tuple[int, int], multiple: int) -> tuple[int, int]:
