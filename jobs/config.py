@@ -6,8 +6,8 @@ and the Python functions all read these classes. Nothing here imports a heavy li
 
 Metadata keys of a field: ``help`` (one line, with the unit), ``argument`` (positional on the
 command line), ``env`` (environment variable that sets the default), ``choices``, ``minimum``,
-``is_name`` (it becomes a folder of the store), ``is_local`` (a path of this machine), ``alias``
-(another spelling of the flag).
+``maximum``, ``is_name`` (it becomes a folder of the store), ``is_local`` (a path of this machine),
+``alias`` (another spelling of the flag).
 """
 
 from dataclasses import dataclass, field
@@ -26,6 +26,7 @@ def option(
     *,
     choices: tuple[str, ...] = (),
     minimum: float | None = None,
+    maximum: float | None = None,
     env: str = "",
     is_name: bool = False,
     is_local: bool = False,
@@ -36,6 +37,7 @@ def option(
         "help": help,
         "choices": choices,
         "minimum": minimum,
+        "maximum": maximum,
         "env": env,
         "is_name": is_name,
         "is_local": is_local,
@@ -218,6 +220,22 @@ class TrainStudentConfig(TrainingOptions):
     """Train a student on labelled sources and pseudo-labelled images."""
 
     pseudo: tuple[str, ...] = required("Label sets to learn from.")
+    max_saturated: float | None = option(
+        "Skip labels with a larger share of pixels at the first or last code of the map, 0 to 1.",
+        minimum=0,
+        maximum=1,
+    )
+    max_flat: float | None = option(
+        "Skip labels with a larger share of pixels equal to their neighbours, 0 to 1.",
+        minimum=0,
+        maximum=1,
+    )
+    min_flip_correlation: float | None = option(
+        "Skip labels that correlate less with the label of the mirrored image, -1 to 1; needs "
+        "label --consistency.",
+        minimum=-1,
+        maximum=1,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

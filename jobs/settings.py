@@ -188,6 +188,9 @@ def _check(of: Field[Any], value: Any) -> None:
     minimum = of.metadata.get("minimum")
     if minimum is not None and value < minimum:
         raise ValueError(f"must be at least {minimum}, got {value}")
+    maximum = of.metadata.get("maximum")
+    if maximum is not None and value > maximum:
+        raise ValueError(f"must be at most {maximum}, got {value}")
     if of.metadata.get("is_name"):
         check_name(value)
     if of.metadata.get("is_local") and "://" in value:

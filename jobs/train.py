@@ -18,6 +18,7 @@ from jobs.config import TrainingOptions
 from jobs.console import Reporter
 from jobs.errors import ConfigError, JobError
 from jobs.models import ModelLocation, fetch_model, locate_encoder
+from jobs.pseudo_labels import check_filter
 from jobs.ray_runtime import Resources, local_resources, ray_cluster
 from jobs.run_files import RunFiles
 from jobs.settings import resolved, value_problems
@@ -30,6 +31,7 @@ from model.encoders import check_encoder
 from model.errors import NonFiniteLossError
 from model.recipes import Recipe, override, preset
 from pipeline.catalog import SnapshotRow
+from pipeline.label_filter import EVERY_LABEL, LabelFilter
 from pipeline.storage import model_prefix
 
 WORKER_RESTARTS = 2
@@ -37,7 +39,12 @@ WATCH_INTERVAL_S = 1.0
 
 
 def train(
-    config: TrainingOptions, kind: Kind, *, pseudo: Sequence[str] = (), reporter: Reporter | None
+    config: TrainingOptions,
+    kind: Kind,
+    *,
+    pseudo: Sequence[str] = (),
+    label_filter: LabelFilter = EVERY_LABEL,
+    reporter: Reporter | None,
 ) -> dict[str, Any]:
     """Train a model and register it under its name; returns the summary of both training verbs."""
     reporter = reporter or Reporter.silent()
@@ -48,6 +55,7 @@ def train(
     with open_workspace(config) as workspace:
         encoder = locate_encoder(config.encoder)
         check_encoder(fetch_model(encoder, workspace.store))
+        check_filter(label_filter, pseudo, workspace, reporter)
         run = open_run(config, kind, pseudo, workspace)
         with recorded(run, workspace):
             with ray_cluster(config.ray) as resources:
@@ -64,6 +72,7 @@ def train(
                     precision=_precision(config, resources),
                     checkpoint_steps=config.checkpoint_steps,
                     threads=_cpus_per_worker(config, resources),
+                    label_filter=label_filter,
                 )
                 _describe(job, config, run, reporter)
                 with _watched(run.files, job, reporter):

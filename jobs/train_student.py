@@ -4,6 +4,7 @@ from typing import Any
 
 from jobs.config import TrainStudentConfig
 from jobs.console import Reporter
+from jobs.pseudo_labels import label_filter
 from jobs.train import train
 
 
@@ -11,4 +12,10 @@ def train_student(
     config: TrainStudentConfig, *, reporter: Reporter | None = None
 ) -> dict[str, Any]:
     """Train a student; see `TrainStudentConfig` for the options."""
-    return train(config, "student", pseudo=config.pseudo, reporter=reporter)
+    return train(
+        config,
+        "student",
+        pseudo=config.pseudo,
+        label_filter=label_filter(config),
+        reporter=reporter,
+    )

@@ -9,6 +9,7 @@ import numpy as np
 
 from model.batches import Batch, Interpolation, Sample, collate, prepare_sample, to_target
 from model.recipes import Recipe
+from pipeline.label_filter import EVERY_LABEL, LabelFilter
 from pipeline.storage import Store
 from pipeline.training_input import (
     Cursor,
@@ -44,6 +45,7 @@ class TrainingBatches:
         labelled: Shards with ground truth; may be empty.
         pseudo: Shards with label shards; empty for a teacher.
         seed: Of order, crops and flips.
+        label_filter: Which pseudo-labels are good enough.
     """
 
     store: Store
@@ -55,6 +57,7 @@ class TrainingBatches:
     world_size: int
     threads: int
     skipped: Counter[str]
+    label_filter: LabelFilter = EVERY_LABEL
 
     def batches_from(self, cursors: Mapping[str, Cursor]) -> Generator[TrainingBatch]:
         """Batches after some cursors, by kind; a kind that is missing starts at its beginning."""
@@ -95,6 +98,7 @@ class TrainingBatches:
             rank=self.rank,
             world_size=self.world_size,
             threads=self.threads,
+            label_filter=self.label_filter,
             skipped=self.skipped,
         )
 

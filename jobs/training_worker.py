@@ -32,6 +32,7 @@ from model.optimisation import (
 from model.recipes import Recipe
 from model.student import FrozenEncoder, TrainableDepth, build_network
 from model.training import TrainingStep, fit
+from pipeline.label_filter import EVERY_LABEL, LabelFilter
 from pipeline.storage import Store, model_prefix
 from pipeline.training_input import Cursor, TrainingShard
 
@@ -48,6 +49,7 @@ class TrainingJob:
         pseudo: Shards with their label shards; empty for a teacher.
         steps: Optimiser steps of the whole run.
         threads: Decoding threads per worker and kind of input.
+        label_filter: Which pseudo-labels are good enough.
     """
 
     run_id: str
@@ -62,6 +64,7 @@ class TrainingJob:
     precision: str
     checkpoint_steps: int
     threads: int
+    label_filter: LabelFilter = EVERY_LABEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +173,7 @@ class _Progress:
             rank=self.worker.rank,
             world_size=self.worker.world_size,
             threads=self.job.threads,
+            label_filter=self.job.label_filter,
             skipped=self.skipped,
         )
         items = prefetched(supply.batches_from(cursors), depth=PREFETCHED_BATCHES)
@@ -232,6 +236,7 @@ class _Progress:
             "encoder": self.job.encoder.value,
             "precision": self.job.precision,
             **asdict(self.job.recipe),
+            **self.job.label_filter.asked,
         }
 
     def _gather(self, mine: dict[str, Any]) -> list[dict[str, Any]]:

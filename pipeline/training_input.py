@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pipeline.depth_codec import decode_disparity
 from pipeline.errors import ShardCorruptError, SourceError
 from pipeline.images import ImageDecodeError, decode_rgb
+from pipeline.label_filter import EVERY_LABEL, LabelFilter
 from pipeline.labels import read_label_rows
 from pipeline.records import Geometry, ImageRecord, LabelRecord, Truth
 from pipeline.shards import ROW_GROUP_ROWS, load_bytes, read_image_rows
@@ -95,7 +96,10 @@ class TrainingStream(Generic[Prepared]):
         prepare: Pure function of a row and a random generator that is its own; runs in threads.
         seed: Of order and of each row's generator.
         pool_blocks: Row groups whose rows are shuffled together; bounds the memory.
-        skipped: Count per reason of rows that gave no training row (quarantined, undecodable).
+        label_filter: Which labels are good enough. A row that is skipped keeps its place, so that
+            the order of the others does not depend on the filter.
+        skipped: Count per reason of rows that gave no training row (quarantined, undecodable,
+            filtered out).
 
     Raises:
         ValueError: No block at all for this rank.
@@ -109,6 +113,7 @@ class TrainingStream(Generic[Prepared]):
     world_size: int = 1
     pool_blocks: int = 16
     threads: int = 2
+    label_filter: LabelFilter = EVERY_LABEL
     skipped: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -196,10 +201,12 @@ class TrainingStream(Generic[Prepared]):
         self, row: tuple[ImageRecord, LabelRecord | None], generator: np.random.Generator
     ) -> Prepared | None:
         image, label = row
-        truth = image.truth if label is None else _pseudo_truth(label)
-        if truth is None:
-            self.skipped["no_truth" if label is None else str(label.reason)] += 1
+        reason = self._reason_against(image, label)
+        if reason is not None:
+            self.skipped[reason] += 1
             return None
+        truth = image.truth if label is None else _pseudo_truth(label)
+        assert truth is not None
         data = load_bytes(image)
         try:
             pixels = decode_rgb(data)
@@ -208,8 +215,13 @@ class TrainingStream(Generic[Prepared]):
             return None
         return self.prepare(TrainingRow(image.sample_id, pixels, truth), generator)
 
+    def _reason_against(self, image: ImageRecord, label: LabelRecord | None) -> str | None:
+        if label is None:
+            return "no_truth" if image.truth is None else None
+        if label.status != "labelled":
+            return str(label.reason)
+        return self.label_filter.reason_against(label)
 
-def _pseudo_truth(label: LabelRecord) -> Truth | None:
-    if label.status != "labelled":
-        return None
+
+def _pseudo_truth(label: LabelRecord) -> Truth:
     return Truth(decode_disparity(label), Geometry(str(label.geometry)))

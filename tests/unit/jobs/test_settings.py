@@ -1,5 +1,5 @@
 import typing
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 
 import pytest
@@ -25,7 +25,7 @@ class ToyConfig(Common):
 
     name: str = required("Its name.")
     count: int = option("How many.", 3, minimum=1)
-    share: float | None = option("Which part.")
+    share: float | None = option("Which part.", maximum=40)
     eager: bool = option("Whether at once.", False)
     mode: str = option("How.", "slow", choices=("slow", "fast"))
     parts: tuple[str, ...] = option("Of what.", ())
@@ -121,6 +121,11 @@ def test_values_below_the_minimum_are_refused(value):
     assert problems_of(name="a", count=value) == [f"--count: must be at least 1, got {value}"]
 
 
+def test_a_value_above_the_maximum_is_refused_and_the_maximum_is_not():
+    assert problems_of(name="a", share="40.5") == ["--share: must be at most 40, got 40.5"]
+    assert load(name="a", share="40").share == 40
+
+
 @pytest.mark.parametrize("text", ["name: yes", "name: 12", "name: 2024-01-01"])
 def test_text_that_yaml_takes_for_something_else_is_refused_not_converted(yaml, text):
     [problem] = problems_of(file=yaml(text))
@@ -177,12 +182,7 @@ CONFIG_CLASSES = [
 @pytest.mark.parametrize("config_class", CONFIG_CLASSES)
 def test_every_field_of_every_verb_can_be_given_as_text(config_class):
     kinds = typing.get_type_hints(config_class)
-    texts = {
-        each.name: (each.metadata.get("choices") or ["true" if kinds[each.name] is bool else "50"])[
-            0
-        ]
-        for each in fields(config_class)
-    }
+    texts = {each.name: _some_text(each, kinds[each.name]) for each in fields(config_class)}
     config = load(config_class, **texts)
     for each in fields(config_class):
         assert (
@@ -191,11 +191,19 @@ def test_every_field_of_every_verb_can_be_given_as_text(config_class):
         ), each.name
 
 
+def _some_text(of, kind) -> str:
+    """Something that may be given for a field."""
+    if of.metadata.get("choices"):
+        return of.metadata["choices"][0]
+    number = "50" if of.metadata.get("maximum") is None else str(of.metadata["maximum"])
+    return "true" if kind is bool else number
+
+
 @pytest.mark.parametrize("config_class", CONFIG_CLASSES)
 def test_defaults_are_allowed_values(config_class):
     for each in fields(config_class):
         default, allowed = each.default, each.metadata.get("choices")
-        if allowed and default is not None:
+        if allowed and default not in (None, MISSING):
             assert str(default) in allowed, each.name
         if each.metadata.get("minimum") is not None and default is not None:
             assert default >= each.metadata["minimum"], each.name

@@ -3,12 +3,17 @@
 from collections import Counter
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from pipeline.depth_codec import CODECS, encode, quantise
 from pipeline.errors import ShardCorruptError, SourceError
-from pipeline.shards import ROW_GROUP_ROWS
+from pipeline.label_filter import LabelFilter
+from pipeline.labels import write_label_shard
+from pipeline.records import LabelRecord, ShardRef
+from pipeline.shards import ROW_GROUP_ROWS, read_image_rows
 from pipeline.storage import Store
 from pipeline.training_input import (
     Cursor,
@@ -42,10 +47,10 @@ def draw(row: TrainingRow, generator: np.random.Generator) -> tuple[str, float]:
 
 
 def stream(
-    store: Store, shards: list[TrainingShard], **options: int
+    store: Store, shards: list[TrainingShard], **options: Any
 ) -> TrainingStream[tuple[str, float]]:
     options = {"seed": 3, "pool_blocks": 2, **options}
-    return TrainingStream(store=store, blocks=blocks_of(shards), prepare=draw, **options)  # type: ignore[arg-type]
+    return TrainingStream(store=store, blocks=blocks_of(shards), prepare=draw, **options)
 
 
 def take(
@@ -124,8 +129,6 @@ def test_labels_come_with_their_images_and_quarantined_rows_are_counted(
     )
     names = [drawn.value for drawn in _first_epoch(labelled.rows_from(Cursor()))]
     assert len(names) == 60
-    from pipeline.shards import read_image_rows
-
     order = [record.sample_id for record in read_image_rows(store, shard.key)]
     for name in names:
         assert values[name] == pytest.approx(order.index(name), abs=0.01)
@@ -144,6 +147,80 @@ def test_a_set_without_a_single_usable_row_ends(store: Store) -> None:
     key = label_shard(store, shard, quarantined=lambda index: True)
     with pytest.raises(SourceError, match="decode_failed"):
         take(stream(store, [TrainingShard(shard.key, 10, key)]), 1)
+
+
+def quality_labels(store: Store, shard: ShardRef) -> str:
+    """Row i is saturated to i / 100, agrees with its mirror to 1 - i / 50; each tenth is gone."""
+    map_ = quantise(np.linspace(0, 1, 42 * 56, dtype=np.float32).reshape(42, 56))
+    rows = []
+    for index, image in enumerate(read_image_rows(store, shard.key)):
+        if index % 10 == 9:
+            rows.append(LabelRecord(image.sample_id, image.sha256, "quarantined", "decode_failed"))
+            continue
+        rows.append(
+            LabelRecord(
+                sample_id=image.sample_id,
+                sha256=image.sha256,
+                status="labelled",
+                codec=CODECS[16],
+                disparity=encode(map_),
+                minimum=map_.minimum,
+                maximum=map_.maximum,
+                height=42,
+                width=56,
+                geometry="disparity_affine_invariant",
+                saturated=index / 100,
+                flat=0.5,
+                flip_correlation=1 - index / 50,
+            )
+        )
+    key = f"labels/quality/{shard.shard_id}/0001.parquet"
+    return write_label_shard(store, rows, key=key, footer={}).key
+
+
+@pytest.fixture(scope="module")
+def quality_shard(store: Store) -> TrainingShard:
+    shard = image_shard(store, range(6000, 6100))
+    return TrainingShard(shard.key, shard.rows, quality_labels(store, shard))
+
+
+def test_a_filter_takes_rows_away_and_leaves_the_others_as_they_were(
+    store: Store, quality_shard: TrainingShard
+) -> None:
+    images = list(read_image_rows(store, quality_shard.image_key))
+    number = {image.sample_id: index for index, image in enumerate(images)}
+    everything = list(
+        islice(stream(store, [quality_shard]).rows_from(Cursor()), 180)  # two epochs of 90 labels
+    )
+    strict = LabelFilter(max_saturated=0.6, min_flip_correlation=0.0)
+    filtered = stream(store, [quality_shard], label_filter=strict)
+    expected = [row for row in everything if number[row.value[0]] <= 50]
+    assert len(expected) == 2 * 46  # of 0 … 50 the five that end in 9 are quarantined
+    found = list(islice(filtered.rows_from(Cursor()), len(expected)))
+    assert found == expected  # sample, its random numbers, and the cursor after it
+    middle = found[30].cursor
+    resumed = stream(store, [quality_shard], label_filter=strict)
+    assert list(islice(resumed.rows_from(middle), 40)) == expected[31:71]
+
+
+def test_what_a_filter_skips_is_counted_once_under_its_first_reason(
+    store: Store, quality_shard: TrainingShard
+) -> None:
+    strict = LabelFilter(max_saturated=0.6, min_flip_correlation=0.0)
+    filtered = stream(store, [quality_shard], label_filter=strict)
+    epoch = list(_first_epoch(filtered.rows_from(Cursor())))
+    assert len(epoch) == 46
+    ahead = filtered.skipped  # of the first epoch, and of what was read ahead of the second
+    # 61 … 98 without 69, 79, 89; 51 … 60 without 59; ten ending in 9
+    assert ahead["saturated"] >= 35
+    assert ahead["inconsistent"] >= 9
+    assert ahead["decode_failed"] >= 10
+    assert set(ahead) == {"saturated", "inconsistent", "decode_failed"}
+
+
+def test_a_set_of_which_nothing_passes_ends(store: Store, quality_shard: TrainingShard) -> None:
+    with pytest.raises(SourceError, match=r"no usable training row.*'flat'"):
+        take(stream(store, [quality_shard], label_filter=LabelFilter(max_flat=0.1)), 1)
 
 
 def test_too_little_for_the_workers_is_refused(store: Store, shards: list[TrainingShard]) -> None:
