@@ -135,7 +135,7 @@ class DepthModel:
         """
         if isinstance(images_BHWC, np.ndarray):  # torch warns of arrays that it could not write to
             images_BHWC = torch.from_numpy(np.require(images_BHWC, requirements=["C", "W"]))
-        images = images_BHWC.to(self.device)
+        images = images_BHWC.to(self.device, non_blocking=True)  # only pinned memory does not wait
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[3] != 3:
             raise ValueError(f"expected uint8 B x H x W x 3, got {images.dtype} {images.shape}")
         if not self._family.one_by_one:

@@ -1,8 +1,11 @@
-"""Which device and which precision, where nobody says."""
+"""Which device and which precision, where nobody says; and what it looks like when it is full."""
 
 import torch
 
 PRECISIONS = ("fp32", "bf16")
+
+# torch has a class for a GPU without memory; its CPU allocator and oneDNN have only words.
+_CPU_IS_FULL = ("can't allocate memory", "not enough memory", "could not create a memory")
 
 
 def pick_device(device: torch.device | str = "auto") -> torch.device:
@@ -35,3 +38,17 @@ def pick_precision(precision: str, device: torch.device | str) -> str:
     # A V100 emulates bf16, and is slower with it than without.
     on_gpu = torch.device(device).type == "cuda"
     return "bf16" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the device, or this machine, had no memory for a computation."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in _CPU_IS_FULL)
+
+
+def free_memory(device: torch.device) -> None:
+    """Wait for what is queued on a GPU and give back what its allocator keeps; else nothing."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.empty_cache()
