@@ -61,20 +61,30 @@ def _sources(catalog: Catalog, _: str) -> Record:
 
 
 def _shards(catalog: Catalog, ref: str) -> Record:
-    """Of a source or a label set; ``source:NAME``, ``label-set:NAME`` where both have the name."""
+    kind, name = find_shards_of(catalog, ref)
+    return {"source": _image_shards, "label-set": _label_shards}[kind](catalog, name)
+
+
+def find_shards_of(catalog: Catalog, ref: str) -> tuple[str, str]:
+    """What has shards under that name: ``source`` or ``label-set``, and the name alone.
+
+    ``source:NAME`` and ``label-set:NAME`` where both have it.
+
+    Raises:
+        CatalogMissingError: Neither has it.
+        CatalogConflictError: Both have it.
+    """
     asked, _, name = ref.rpartition(":")
-    answers = {
-        "source": (catalog.source, _image_shards),
-        "label-set": (catalog.label_set, _label_shards),
+    known: dict[str, Callable[[str], object]] = {
+        "source": catalog.source,
+        "label-set": catalog.label_set,
     }
-    found = [
-        kind for kind, (find, _) in answers.items() if asked in ("", kind) and _is_known(find, name)
-    ]
+    found = [kind for kind, find in known.items() if asked in ("", kind) and _is_known(find, name)]
     if not found:
         raise CatalogMissingError(f"no source and no label set is named {name!r}")
     if len(found) > 1:
         raise CatalogConflictError(f"{name!r} is both: say source:{name} or label-set:{name}")
-    return answers[found[0]][1](catalog, name)
+    return found[0], name
 
 
 def _is_known(find: Callable[[str], object], name: str) -> bool:

@@ -16,6 +16,7 @@ from model.depth_model import DepthModel, load_depth_model
 from model.evaluation import ImageScore, evaluate_image, summarise
 from model.protocols import Protocol, protocol
 from pipeline.images import ImageDecodeError, decode_rgb
+from pipeline.ledger import record_evaluation
 from pipeline.records import ImageRecord, ShardRef
 from pipeline.shards import load_bytes, read_image_rows
 
@@ -100,7 +101,7 @@ def _score(
         raise JobError(
             f"{benchmark.source}: not one of {total} images could be scored: {result['skipped']}"
         )
-    workspace.catalog.record_evaluation(
+    number = workspace.catalog.record_evaluation(
         model=name,
         model_sha256=model.sha256,
         protocol=benchmark.protocol.name,
@@ -113,6 +114,7 @@ def _score(
         config={"size": config.size, "precision": config.precision},
         code_version=code_version(),
     )
+    record_evaluation(workspace.store, workspace.catalog, number)
     return {
         "protocol": benchmark.protocol.name,
         "version": benchmark.protocol.version,

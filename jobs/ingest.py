@@ -18,8 +18,9 @@ from jobs.settings import resolved, value_problems
 from jobs.version import code_version
 from jobs.workspace import Workspace, open_workspace
 from pipeline.catalog import IngestLease
-from pipeline.errors import LeaseLostError, SourceError
+from pipeline.errors import LeaseLostError, PipelineError, SourceError
 from pipeline.filesystems import is_local, public_uri
+from pipeline.ledger import record_source
 from pipeline.lookahead import map_ahead
 from pipeline.sources import SYNTHETIC, Found, find_members, reader_threads, weight
 from pipeline.storage import Store
@@ -49,6 +50,8 @@ def ingest(config: IngestConfig, *, reporter: Reporter | None = None) -> dict[st
         _register(config, workspace)
         lease = _begin(config, workspace)
         try:
+            # Also what a run that was killed has committed and could not write down.
+            record_source(workspace.store, workspace.catalog, config.source)
             with (
                 Intake(config, workspace, lease) as intake,
                 reporter.progress(f"ingest {config.source}", None, unit="images") as bar,
@@ -59,8 +62,11 @@ def ingest(config: IngestConfig, *, reporter: Reporter | None = None) -> dict[st
             state = "failed" if isinstance(error, Exception) else "stopped"
             with suppress(LeaseLostError):
                 workspace.catalog.finish_ingest(lease, {"error": str(error)}, state=state)
+            with suppress(OSError, PipelineError):  # what went wrong before is what counts
+                record_source(workspace.store, workspace.catalog, config.source)
             raise
         workspace.catalog.finish_ingest(lease, summary)
+        record_source(workspace.store, workspace.catalog, config.source)
     _warn(config, summary, reporter)
     return summary
 

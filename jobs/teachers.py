@@ -7,6 +7,7 @@ from jobs.models import ModelLocation, fetch_model
 from jobs.workspace import Workspace
 from model.depth_model import load_depth_model
 from model.geometry import disparity_geometry
+from pipeline.ledger import record_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ def enter_teacher(teacher: TeacherFacts, location: ModelLocation, workspace: Wor
             geometry=teacher.geometry,
             kind="imported",
         )
+        record_model(workspace.store, workspace.catalog, teacher.name)
 
 
 def _slug(reference: str) -> str:

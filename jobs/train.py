@@ -32,6 +32,7 @@ from model.errors import NonFiniteLossError
 from model.recipes import Recipe, override, preset
 from pipeline.catalog import SnapshotRow
 from pipeline.label_filter import EVERY_LABEL, LabelFilter
+from pipeline.ledger import record_model, record_run
 from pipeline.storage import model_prefix
 
 WORKER_RESTARTS = 2
@@ -255,6 +256,8 @@ def _register(
     )
     metrics = {**result, "steps": result["step"]}
     workspace.catalog.finish_run(run.run_id, state="done", metrics=metrics)
+    record_run(workspace.store, workspace.catalog, run.run_id)
+    record_model(workspace.store, workspace.catalog, job.name)
     return {
         "model": job.name,
         "run": run.run_id,

@@ -5,7 +5,7 @@ else wants another run, under another name.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,7 +17,8 @@ from jobs.settings import resolved
 from jobs.version import code_version
 from jobs.workspace import Workspace
 from pipeline.catalog import RunRow, SnapshotRow
-from pipeline.errors import CatalogConflictError, CatalogMissingError
+from pipeline.errors import CatalogConflictError, CatalogMissingError, PipelineError
+from pipeline.ledger import record_run, record_snapshot
 from pipeline.shards import ROW_GROUP_ROWS
 from pipeline.training_input import TrainingShard, blocks_of
 
@@ -65,6 +66,8 @@ def open_run(
     else:
         _check_nobody_trains(earlier, workspace)
         run = _new_run(config, kind, pseudo, workspace)
+        record_snapshot(workspace.store, run.snapshot, run.run_id)
+    record_run(workspace.store, catalog, run.run_id)
     run.files.write_json("owner.json", {"owner": current_owner()})
     return run
 
@@ -77,6 +80,8 @@ def recorded(run: TrainingRun, workspace: Workspace) -> Iterator[None]:
     except BaseException as error:
         state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
         workspace.catalog.finish_run(run.run_id, state=state, metrics={})
+        with suppress(OSError, PipelineError):  # what went wrong before is what counts
+            record_run(workspace.store, workspace.catalog, run.run_id)
         raise
 
 

@@ -12,6 +12,7 @@ from pipeline import (
     catalog_ingest,
     catalog_labels,
     catalog_models,
+    catalog_objects,
     catalog_snapshots,
     catalog_sources,
     catalog_work,
@@ -93,6 +94,9 @@ class Catalog(Database):
     release_owner = leases.release_owner
     charge = leases.charge
     commit_label_shard = leases.commit_label_shard
+
+    drop_batches = catalog_objects.drop_batches
+    replaced_members = catalog_objects.replaced_members
 
     pin_snapshot = catalog_snapshots.pin_snapshot
     snapshot = catalog_snapshots.snapshot

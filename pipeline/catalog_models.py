@@ -203,8 +203,12 @@ def record_evaluation(
     metrics: Mapping[str, float | None],
     config: Mapping[str, Any],
     code_version: str,
-) -> None:
-    """Keep a result beside the earlier ones; numbers that are not finite become null."""
+) -> int:
+    """Keep a result beside the earlier ones; numbers that are not finite become null.
+
+    Returns:
+        Its number in the catalog.
+    """
     values = {
         "model": storable_text(model),
         "model_sha256": model_sha256,
@@ -220,7 +224,8 @@ def record_evaluation(
         "created_at": database_now(),
     }
     with database.write() as connection:
-        connection.execute(evaluations.insert().values(values))
+        new = evaluations.insert().values(values).returning(evaluations.c.number)
+        return int(connection.execute(new).scalar_one())
 
 
 def list_evaluations(database: Database, model: str | None = None) -> list[EvaluationRow]:

@@ -87,9 +87,10 @@ def drops_of(config: IngestConfig) -> list[Drop]:
 
 
 def objects(config: IngestConfig) -> dict[str, str]:
-    """Digest of every object below sources/."""
+    """Digest of every object below sources/ that holds data; the ledger names every run."""
     store = Store(config.store)
-    return {key: sha256_hex(store.get(key)) for key in store.list("sources")}
+    keys = [key for key in store.list("sources") if key.endswith(".parquet")]
+    return {key: sha256_hex(store.get(key)) for key in keys}
 
 
 def source_row(config: IngestConfig):
