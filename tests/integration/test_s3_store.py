@@ -6,17 +6,19 @@ import sys
 from pathlib import Path
 
 import boto3
+import fsspec
 import numpy as np
 import pytest
-from moto.server import ThreadedMotoServer
 from PIL import Image
 
 from jobs.config import IngestConfig
 from jobs.ingest import ingest
-from pipeline.errors import StorageError
+from pipeline import filesystems, remote_files
+from pipeline.errors import StorageError, StoreFullError
 from pipeline.raw_files import read_range
 from pipeline.shards import load_bytes, read_image_rows, row_group_rows, shard_footer
 from pipeline.storage import Store
+from tests.faulty_s3 import FaultyS3, s3_server
 
 pytestmark = pytest.mark.integration
 
@@ -26,11 +28,8 @@ SECRET = "never-to-be-shown"
 
 @pytest.fixture(scope="module")
 def server():
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with s3_server() as url:
+        yield url
 
 
 @pytest.fixture
@@ -39,6 +38,7 @@ def bucket(server, monkeypatch, request) -> str:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    fsspec.filesystem("s3").clear_instance_cache()  # it does not notice another endpoint
     name = f"b-{abs(hash(request.node.nodeid)):x}"
     boto3.client("s3").create_bucket(Bucket=name)
     return name
@@ -127,8 +127,6 @@ def test_a_bucket_is_never_made_by_mistake(bucket):
 def test_a_server_that_does_not_answer_is_a_storage_error(bucket, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    import fsspec
-
     fsspec.filesystem("s3").clear_instance_cache()
     with pytest.raises(StorageError, match=f"k in s3://{bucket}") as caught:
         Store(f"s3://{bucket}").get("k")
@@ -193,3 +191,151 @@ def test_references_into_s3(bucket, store, tmp_path):
     local = Store(config.store)
     rows = [row for key in local.list("sources/sa") for row in read_image_rows(local, key)]
     assert [load_bytes(row) for row in rows] == [png(number) for number in range(5)]
+
+
+@pytest.fixture(scope="module")
+def faulty(server):
+    with FaultyS3(server) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def bad(bucket, faulty, monkeypatch) -> Store:
+    """The store behind a network that can go bad, and short pauses."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", faulty.url)
+    monkeypatch.setattr(remote_files, "FIRST_PAUSE_S", 0.01)
+    faulty.heal()
+    yield Store(f"s3://{bucket}/factory")
+    faulty.heal()
+
+
+CURABLE = ("slow_down", "internal", "unavailable", "dropped", "lost", "truncated", "slow")
+
+
+@pytest.mark.parametrize("fault", CURABLE)
+def test_operations_get_through_faults_that_pass(bad, faulty, tmp_path, fault):
+    data = np.random.default_rng(1).bytes(200_000)
+    (tmp_path / "file").write_bytes(data)
+    for act in (
+        lambda: bad.put("k", data),
+        lambda: bad.put_file(tmp_path / "file", "file"),
+        lambda: bad.get("k") == data or pytest.fail("other bytes"),
+        lambda: bad.size("k") == len(data) or pytest.fail("another size"),
+        lambda: bad.is_file("k") or pytest.fail("not there"),
+        lambda: list(bad.list()) == ["file", "k"] or pytest.fail("another list"),
+        lambda: bad.delete("file"),
+    ):
+        faulty.fail(fault)
+        act()
+    assert faulty.done[fault] == 7
+    assert not bad.exists("file")
+
+
+@pytest.mark.parametrize("fault", ["lost", "dropped", "internal", "truncated"])
+def test_an_exclusive_put_whose_answer_was_lost_is_ours(bad, faulty, tmp_path, fault):
+    faulty.fail(fault, method="PUT", times=2)
+    bad.put("claim", b"mine", exclusive=True)
+    assert bad.get("claim") == b"mine"
+    (tmp_path / "file").write_bytes(b"mine too")
+    faulty.fail(fault, method="PUT", times=2)
+    bad.put_file(tmp_path / "file", "claim too", exclusive=True)
+    assert bad.get("claim too") == b"mine too"
+
+
+def test_an_exclusive_put_that_meets_another_object_is_refused_also_when_repeated(bad, faulty):
+    bad.put("claim", b"theirs", exclusive=True)
+    for fault in ("dropped", "lost"):
+        faulty.fail(fault, method="PUT")
+        with pytest.raises(FileExistsError, match="claim in s3://"):
+            bad.put("claim", b"mine!!", exclusive=True)
+    assert bad.get("claim") == b"theirs"
+
+
+def test_reading_through_a_file_gets_through_and_is_never_short(bad, faulty):
+    data = np.random.default_rng(2).bytes(5 << 20)
+    bad.put("k", data)
+    for fault in (*CURABLE, "short"):
+        with bad.open("k") as file:
+            file.seek(1000)
+            faulty.fail(fault, method="GET")
+            assert file.read(3 << 20) == data[1000 : 1000 + (3 << 20)], fault
+            faulty.fail(fault, method="GET")
+            assert file.read() == data[1000 + (3 << 20) :], fault
+        assert faulty.done[fault], fault
+
+
+def test_short_data_that_says_it_is_whole_is_noticed(bad, faulty):
+    bad.put("k", b"0123456789")
+    faulty.fail("short", method="GET", times=2)
+    assert bad.get("k") == b"0123456789"
+    faulty.fail("short", method="GET", times=100)
+    with pytest.raises(StorageError, match=r"k in s3://.*checksum"):
+        bad.get("k")
+    with bad.open("k") as file, pytest.raises(StorageError, match=r"checksum|5 bytes came"):
+        file.read()
+
+
+def test_stalled_and_dripping_bodies_are_given_up(bad, faulty, monkeypatch):
+    monkeypatch.setattr(filesystems, "READ_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(remote_files, "SILENT_S", 2.0)
+    impatient = Store(bad.uri)
+    impatient.put("k", b"x" * 1000)
+    for fault in ("stalled", "dripping"):
+        faulty.fail(fault, method="GET")
+        assert impatient.get("k") == b"x" * 1000
+        assert faulty.done[fault] == 1
+
+
+@pytest.mark.parametrize("fault", ["internal", "dropped", "truncated"])
+def test_giving_up_is_bounded_and_names_key_store_and_cause(bad, faulty, monkeypatch, fault):
+    bad.put("k", b"x" * 1000)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
+    impatient = Store(bad.uri)
+    faulty.heal()
+    faulty.fail(fault, method="GET", times=1000)
+    with pytest.raises(StorageError, match=r"k in s3://") as caught:
+        impatient.get("k")
+    assert caught.value.__cause__ is not None
+    assert SECRET not in str(caught.value)
+    # One loop or the other, never one inside the other. (aiohttp repeats once what it sent on a
+    # connection that had been used before, and tells nobody.)
+    tries = remote_files.TRIES if fault == "truncated" else 2
+    assert tries <= faulty.asked("GET") <= 2 * tries
+
+
+@pytest.mark.parametrize("fault", ["full", "quota"])
+def test_a_full_store_has_a_name_of_its_own(bad, faulty, fault):
+    faulty.fail(fault, method="PUT", times=1000)
+    with pytest.raises(StoreFullError, match=r"k in s3://"):
+        bad.put("k", b"x")
+    assert faulty.asked("PUT") == 1
+
+
+def test_a_network_that_is_gone_is_not_an_object_that_is_gone(bad, faulty, monkeypatch):
+    bad.put("k", b"x")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    impatient = Store(bad.uri)
+    faulty.fail("internal", method="HEAD", times=1000)
+    faulty.fail("internal", method="GET", times=1000)
+    for ask in (impatient.exists, impatient.is_file, impatient.fingerprint):
+        with pytest.raises(StorageError):
+            ask("k")
+
+
+def test_uploads_in_parts_get_through(bad, faulty, tmp_path):
+    data = np.random.default_rng(3).bytes(105 << 20)
+    (tmp_path / "large").write_bytes(data)
+    faulty.fail("slow_down", method="PUT", key="partNumber=2")
+    faulty.fail("lost", method="POST", key="uploadId=")  # completed, and nobody heard it
+    bad.put_file(tmp_path / "large", "large", exclusive=True)
+    assert bad.size("large") == len(data)
+    assert faulty.done == {"slow_down": 1, "lost": 1}
+
+
+def test_everything_gets_through_a_bad_day(bad, faulty):
+    faulty.at_random(slow_down=0.04, internal=0.03, dropped=0.04, lost=0.04, truncated=0.05)
+    objects = {f"k{n}": np.random.default_rng(n).bytes(1000 * n) for n in range(40)}
+    for key, data in objects.items():
+        bad.put(key, data, exclusive=True)
+    assert {key: bad.get(key) for key in bad.list()} == objects
+    assert sum(faulty.done.values()) > 20

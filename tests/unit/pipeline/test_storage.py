@@ -1,14 +1,19 @@
 """The store behaves the same on a folder and on an fsspec file system, and hides vendors."""
 
+import errno
 import os
 import pickle
+import shutil
+import subprocess
+import sys
 import threading
 import uuid
+from pathlib import Path
 
 import fsspec
 import pytest
 
-from pipeline.errors import StorageError
+from pipeline.errors import StorageError, StoreFullError
 from pipeline.filesystems import public_uri
 from pipeline.storage import (
     Store,
@@ -18,6 +23,8 @@ from pipeline.storage import (
     model_prefix,
     run_prefix,
 )
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -196,3 +203,77 @@ def test_keys_of_the_layout():
     assert model_prefix("m") == "models/m" and run_prefix("r") == "runs/r"
     with pytest.raises(ValueError, match="no name"):
         image_shard_key("../x", "s1")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("step", ["write", "sync", "name"])
+def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch, number, step):
+    store = Store(str(tmp_path))
+    store.put("a/old", b"old")
+
+    def full(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    def half_written(path, data):
+        with path.open("wb") as file:
+            file.write(data[: len(data) // 2])
+        full()
+
+    if step == "write":
+        monkeypatch.setattr(Path, "write_bytes", half_written)
+    else:
+        monkeypatch.setattr(os, {"sync": "fsync", "name": "link"}[step], full)
+    with pytest.raises(StoreFullError, match=r"a/new in .*space|a/new in .*[Qq]uota"):
+        store.put("a/new", b"x" * 1000, exclusive=True)
+    monkeypatch.undo()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "old"]
+
+
+ON_A_SMALL_DISK = """
+import sys
+from pathlib import Path
+from pipeline.errors import StoreFullError
+from pipeline.storage import Store
+store = Store(sys.argv[1] + "/store")
+store.put("a", b"a" * 500_000, exclusive=True)
+for write in (
+    lambda: store.put("b", b"b" * 3_000_000, exclusive=True),
+    lambda: store.put_folder(Path(sys.argv[1] + "/folder"), "c"),
+):
+    try:
+        write()
+    except StoreFullError as error:
+        print("full:", error)
+assert list(store.list()) == ["a"], list(store.list())
+names = sorted(path.name for path in Path(sys.argv[1] + "/store").rglob("*") if path.is_file())
+assert names == ["a"], names
+store.put("b", b"b" * 500_000, exclusive=True)
+assert store.get("b") == b"b" * 500_000
+"""
+
+
+def test_a_disk_that_is_really_full(tmp_path):
+    """On a file system of 2 MB, mounted in a namespace of its own."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "large").write_bytes(b"c" * 3_000_000)
+    script = (
+        'mount -t tmpfs -o size=2m none "$1/disk" || exit 99\n'
+        'mkdir "$1/disk/folder" && mount --bind "$1/folder" "$1/disk/folder" || exit 99\n'
+        'exec "$2" -c "$3" "$1/disk"'
+    )
+    command = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "-r", "--mount"]
+    if shutil.which("unshare") is None:
+        pytest.skip("no `unshare` here to mount a small disk with")
+    arguments = [str(tmp_path), sys.executable, ON_A_SMALL_DISK]
+    done = subprocess.run(
+        [*command, "sh", "-c", script, "sh", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode == 99 or "unshare" in done.stderr.partition("\n")[0]:
+        pytest.skip(f"this machine lets nobody mount a small disk: {done.stderr.strip()}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("full:") == 2
