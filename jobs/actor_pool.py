@@ -3,7 +3,8 @@
 Ray's own restarts are off. A task that kills its process would otherwise loop for ever or take
 innocent neighbours with it (measured on Ray 2.60). So: tasks go only to actors that have answered;
 when an actor dies every task it was running is *lost*; a suspect is run again alone; an actor that
-overruns its deadline is killed; and actors that cannot start three times in a row end the run.
+overruns its deadline is killed; and actors that cannot start three times in a row end the run. The
+pool may grow while it works, and never shrinks.
 
 The pool knows nothing of leases or labels: it takes tasks and gives back outcomes.
 """
@@ -18,6 +19,8 @@ from jobs.errors import JobError
 
 Task = TypeVar("Task")
 MAX_START_FAILURES = 3
+RECOUNT_INTERVAL_S = 30.0
+REASON_CHARACTERS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +30,14 @@ class Outcome(Generic[Task]):
     Attributes:
         result: What the actor returned; None unless the task succeeded.
         error: Why there is no result; None if it succeeded.
+        kind: The class of what the task raised; None if it raised nothing.
         actor_lost: The process running it is gone, so the task itself is a suspect.
     """
 
     task: Task
     result: Any = None
     error: str | None = None
+    kind: type[BaseException] | None = None
     actor_lost: bool = False
 
 
@@ -62,6 +67,7 @@ class ActorPool(Generic[Task]):
         size: Actors wanted; fewer run where Ray has no room for more.
         concurrency: Tasks an actor runs at once (its ``max_concurrency``).
         task_timeout_s: A task older than this costs its actor its life.
+        wanted: Asked now and then how many actors there could be; None for ``size`` for good.
     """
 
     def __init__(
@@ -71,6 +77,7 @@ class ActorPool(Generic[Task]):
         size: int,
         concurrency: int = 2,
         task_timeout_s: float | None = None,
+        wanted: Callable[[], int] | None = None,
     ) -> None:
         self._start_actor = start_actor
         self._concurrency = concurrency
@@ -78,6 +85,9 @@ class ActorPool(Generic[Task]):
         self._slots: list[_Slot[Task]] = [_Slot() for _ in range(size)]
         self._waiting: deque[tuple[Task, bool]] = deque()
         self._start_failures = 0
+        self._wanted = wanted
+        self._recounted_s = time.monotonic()
+        self.lost_actors = 0
 
     @property
     def is_idle(self) -> bool:
@@ -88,6 +98,16 @@ class ActorPool(Generic[Task]):
     def ready_actors(self) -> int:
         """Actors that have answered."""
         return sum(slot.is_ready for slot in self._slots)
+
+    @property
+    def starting_actors(self) -> int:
+        """Actors asked for that have not answered yet: they load, or wait for room."""
+        return len(self._slots) - self.ready_actors
+
+    @property
+    def size(self) -> int:
+        """Actors wanted."""
+        return len(self._slots)
 
     def room(self) -> int:
         """How many more tasks could start at once."""
@@ -110,13 +130,16 @@ class ActorPool(Generic[Task]):
         """
         import ray
 
+        self._grow()
         self._start_missing()
         self._dispatch()
         refs = self._pending_refs()
         if not refs:
             time.sleep(timeout_s)
             return []
-        done, _ = ray.wait(refs, num_returns=1, timeout=timeout_s)
+        done, others = ray.wait(refs, num_returns=1, timeout=timeout_s)
+        if done and others:  # all that ended meanwhile, so that none of it is taken for overdue
+            done += ray.wait(others, num_returns=len(others), timeout=0)[0]
         outcomes = [outcome for ref in done for outcome in self._finish(ref)]
         return outcomes + self._expire()
 
@@ -129,6 +152,12 @@ class ActorPool(Generic[Task]):
                 ray.kill(slot.actor)
             slot.actor = slot.ready_ref = None
             slot.running.clear()
+
+    def _grow(self) -> None:
+        if self._wanted is None or time.monotonic() - self._recounted_s < RECOUNT_INTERVAL_S:
+            return
+        self._slots += [_Slot() for _ in range(self._wanted() - len(self._slots))]
+        self._recounted_s = time.monotonic()
 
     def _start_missing(self) -> None:
         for slot in self._slots:
@@ -156,19 +185,21 @@ class ActorPool(Generic[Task]):
         import ray
         from ray.exceptions import RayError, RayTaskError
 
-        slot = next(s for s in self._slots if ref == s.ready_ref or ref in s.running)
+        slot = next((s for s in self._slots if ref == s.ready_ref or ref in s.running), None)
+        if slot is None:  # its actor was found dead a moment ago, by another of its tasks
+            return []
         try:
             result = ray.get(ref)
         except RayTaskError as error:
             if slot.ready_ref == ref:
                 self._count_start_failure(error)
-                return self._lose(slot, _first_line(error))
+                return self._lose(slot, _last_line(error))
             task, _, _ = slot.running.pop(ref)
-            return [Outcome(task, error=_last_line(error))]
+            return [Outcome(task, error=_said(error), kind=type(error.cause))]
         except RayError as error:  # died, killed for its memory, its node gone, unschedulable
             if slot.ready_ref == ref:
                 self._count_start_failure(error)
-            return self._lose(slot, _first_line(error))
+            return self._lose(slot, _why_lost(error))
         if slot.ready_ref == ref:
             slot.ready_ref = None
             self._start_failures = 0
@@ -186,6 +217,7 @@ class ActorPool(Generic[Task]):
         import ray
 
         ray.kill(slot.actor)
+        self.lost_actors += 1
         lost = [Outcome(task, error=why, actor_lost=True) for task, _, _ in slot.running.values()]
         slot.running.clear()
         slot.actor = slot.ready_ref = None
@@ -203,8 +235,17 @@ class ActorPool(Generic[Task]):
         ]
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+def _said(error: Any) -> str:
+    """What a task raised, as its class and its text; not the traceback that Ray puts before it."""
+    text = " ".join(str(error.cause).split())
+    return f"{type(error.cause).__name__}: {text}" if text else type(error.cause).__name__
+
+
+def _why_lost(error: Exception) -> str:
+    """Why an actor is gone, without the ids that Ray lists between the lines that say so."""
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    said = [line for line in lines if not line.startswith(("\t", " "))]
+    return " ".join(said)[:REASON_CHARACTERS]
 
 
 def _last_line(error: Exception) -> str:

@@ -24,7 +24,7 @@ import typer
 
 from jobs import config as configs
 from jobs.command_line import make_command
-from jobs.errors import ConfigError, JobError
+from jobs.errors import ConfigError, Interrupted, JobError
 from jobs.settings import load_settings
 from model.errors import CheckpointError, ModelError
 from pipeline.catalog_values import without_credentials
@@ -129,9 +129,11 @@ def execute(call: Call) -> int:
                 call.verb.config_class, flags=call.flags, file=call.file, environ=os.environ
             )
             summary = _run_verb(call.verb, config)
-        except KeyboardInterrupt:
-            print(f"Interrupted: run the same command again{_resume(config)}.", file=sys.stderr)
-            write_json({"error": "interrupted", "kind": "KeyboardInterrupt"})
+        except KeyboardInterrupt as stop:
+            again = f"Interrupted: run the same command again{_resume(config)}."
+            print(str(stop) or again, file=sys.stderr)
+            facts = stop.facts if isinstance(stop, Interrupted) else {}
+            write_json({"error": "interrupted", "kind": "KeyboardInterrupt", **facts})
             return INTERRUPTED
         except Exception as error:
             _explain(error)

@@ -162,7 +162,9 @@ class LabelConfig(Common):
         "Images per forward pass (default: found on the device).", minimum=1
     )
     actors: int | None = option(
-        "Actors (default: one per GPU, or one where there is none).", minimum=1
+        "Actors (default: one per GPU, or one per machine where there is none; on a --ray cluster "
+        "that number grows with it).",
+        minimum=1,
     )
     gpus_per_actor: float | None = option(
         "GPUs per actor, fractions allowed (default: 1 or 0).", minimum=0
@@ -174,6 +176,9 @@ class LabelConfig(Common):
         "A shard that takes longer is taken from its actor, seconds.", 3600.0, minimum=1
     )
     lease_s: float = option("How long a lease lives without a heartbeat, seconds.", 60.0, minimum=5)
+    catalog_patience_s: float = option(
+        "How long to go on trying when the catalog does not answer, seconds.", 600.0, minimum=0
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, TextIO
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     Progress,
@@ -27,6 +28,7 @@ from rich.text import Text
 from jobs.readable import printable, readable_duration, readable_rate
 
 LINE_INTERVAL_S = 10.0
+FRAME_INTERVAL_S = 0.25
 
 
 class Bar(Protocol):
@@ -37,6 +39,23 @@ class Bar(Protocol):
 
     def describe(self, text: str) -> None:
         """Say what is being done now."""
+
+
+class View(Protocol):
+    """A state of some work that says more than a bar can."""
+
+    def line(self) -> str:
+        """All of it in one line."""
+
+    def block(self, *, height: int) -> RenderableType:
+        """All of it on at most ``height`` lines of a terminal."""
+
+
+class Screen(Protocol):
+    """Where such states are shown, one after another."""
+
+    def show(self, view: Callable[[], View]) -> None:
+        """Say that there may be a new one; it is made only where it is time to show it."""
 
 
 class Reporter(ABC):
@@ -55,6 +74,10 @@ class Reporter(ABC):
         self, title: str, total: int | None, *, unit: str = "images"
     ) -> AbstractContextManager[Bar]:
         """Show work under way; ``total`` is None where nobody knows how much there is."""
+
+    @abstractmethod
+    def screen(self) -> AbstractContextManager[Screen]:
+        """Show work under way as views; the last one stays."""
 
     @staticmethod
     def silent() -> "Reporter":
@@ -75,6 +98,11 @@ class SilentReporter(Reporter):
     def progress(self, title: str, total: int | None, *, unit: str = "images") -> Iterator[Bar]:
         """Show nothing."""
         yield _SilentBar()
+
+    @contextmanager
+    def screen(self) -> Iterator[Screen]:
+        """Show nothing."""
+        yield _SilentScreen()
 
 
 class LineReporter(Reporter):
@@ -102,6 +130,15 @@ class LineReporter(Reporter):
             self.note(f"{title}: stopped after {bar.amount()}")
             raise
         self.note(f"{title}: {bar.amount()} in {bar.elapsed()}, {bar.rate()}")
+
+    @contextmanager
+    def screen(self) -> Iterator[Screen]:
+        """Write a line every `LINE_INTERVAL_S` and one at the end, also where the work fails."""
+        screen = _LineScreen(self.note, self._clock)
+        try:
+            yield screen
+        finally:
+            screen.show_newest()
 
 
 class TerminalReporter(Reporter):
@@ -131,6 +168,16 @@ class TerminalReporter(Reporter):
             finally:
                 self._live = None
 
+    @contextmanager
+    def screen(self) -> Iterator[Screen]:
+        """Draw the newest view over the one before it."""
+        with Live(console=self._console, auto_refresh=False) as live:
+            screen = _TerminalScreen(live)
+            try:
+                yield screen
+            finally:
+                screen.show_newest()
+
     @staticmethod
     def _bar(live: Progress, title: str, total: int | None, unit: str) -> "_TerminalBar":
         return _TerminalBar(live, live.add_task(printable(title), total=total, unit=unit, doing=""))
@@ -139,7 +186,8 @@ class TerminalReporter(Reporter):
 def reporter_for(stream: TextIO) -> Reporter:
     """Live bars on a terminal, plain lines anywhere else."""
     console = Console(file=stream, highlight=False)
-    return TerminalReporter(console) if console.is_terminal else LineReporter(stream)
+    can_redraw = console.is_terminal and not console.is_dumb_terminal
+    return TerminalReporter(console) if can_redraw else LineReporter(stream)
 
 
 class _SilentBar:
@@ -148,6 +196,50 @@ class _SilentBar:
 
     def describe(self, text: str) -> None:
         """Say nothing."""
+
+
+class _SilentScreen:
+    def show(self, view: Callable[[], View]) -> None:
+        """Show nothing."""
+
+
+class _LineScreen:
+    """Writes a view when the last one is old enough."""
+
+    def __init__(self, write: Callable[[str], None], clock: Callable[[], float]) -> None:
+        self._write, self._clock = write, clock
+        self._last_line_s = clock()
+        self._newest: Callable[[], View] | None = None
+
+    def show(self, view: Callable[[], View]) -> None:
+        self._newest = view
+        if self._clock() - self._last_line_s >= LINE_INTERVAL_S:
+            self.show_newest()
+
+    def show_newest(self) -> None:
+        self._last_line_s = self._clock()
+        if self._newest is not None:
+            self._write(self._newest().line())
+
+
+class _TerminalScreen:
+    """Draws a view when the last one is old enough."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+        self._drawn_s = 0.0
+        self._newest: Callable[[], View] | None = None
+
+    def show(self, view: Callable[[], View]) -> None:
+        self._newest = view
+        if time.monotonic() - self._drawn_s >= FRAME_INTERVAL_S:
+            self.show_newest()
+
+    def show_newest(self) -> None:
+        self._drawn_s = time.monotonic()
+        if self._newest is not None:
+            height = self._live.console.height
+            self._live.update(self._newest().block(height=height), refresh=True)
 
 
 class _LineBar:

@@ -6,48 +6,81 @@ committed stays, what was leased is leased again, and an object without a commit
 """
 
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 from jobs.actor_pool import ActorPool
 from jobs.config import LabelConfig
 from jobs.console import Reporter
-from jobs.errors import ConfigError
-from jobs.label_driver import LabelDriver, LabelTally
+from jobs.errors import ConfigError, Interrupted, JobError
+from jobs.interrupts import calm_interrupts
+from jobs.label_actors import ActorPlan, check_fits, plan_actors, waiting_for_room
+from jobs.label_ahead import (
+    LabelAim,
+    check_images,
+    check_sources,
+    find_aim,
+    foresee,
+    other_drivers,
+)
+from jobs.label_driver import LabelDriver
 from jobs.label_engine import LabelEngine, LabelJob, LabelTask
-from jobs.label_recipe import recipe_of
-from jobs.models import locate_model
-from jobs.ray_runtime import Resources, local_resources, ray_cluster
+from jobs.label_summary import advice_for_failed, stopped, summarise
+from jobs.label_tally import LabelTally
+from jobs.ray_runtime import (
+    cluster_resources,
+    free_resources,
+    local_resources,
+    ray_cluster,
+)
 from jobs.settings import value_problems
-from jobs.teachers import enter_teacher, inspect_teacher
+from jobs.teachers import enter_teacher
 from jobs.version import code_version
 from jobs.workspace import Workspace, check_store_exists, open_workspace
-from pipeline.depth_codec import CODECS
+from pipeline.errors import StorageError
 
 SHARDS_PER_ACTOR = 2  # the second one's reading overlaps the first one's writing
 
 
 def label(config: LabelConfig, *, reporter: Reporter | None = None) -> dict[str, Any]:
-    """Label sources; see `LabelConfig` for the options and design §3 for the summary's keys."""
+    """Label sources; `LabelConfig` has the options, `jobs.label_summary` the summary's keys.
+
+    Raises:
+        Interrupted: By Ctrl-C or SIGTERM; everything leased was given back.
+    """
     reporter = reporter or Reporter.silent()
+    config = replace(config, sources=tuple(dict.fromkeys(config.sources)))
     _check(config)
     check_store_exists(config)
-    with open_workspace(config) as workspace, ExitStack() as stack:
-        for source in config.sources:
-            workspace.catalog.source(source)
+    with (
+        calm_interrupts(reporter.note),
+        open_workspace(config) as workspace,
+        ExitStack() as stack,
+    ):
+        check_sources(workspace, config.sources)
         joined = stack.enter_context(ray_cluster(config.ray)) if config.ray else None
         resources = joined or local_resources()
         if joined is None:
-            _check_fits(config, resources)
-        job = _open_label_set(config, workspace, resources)
+            check_fits(config, resources)
+        aim = find_aim(config, workspace, resources)
+        plan = plan_actors(config, resources)
+        check_images(workspace, workspace.catalog.work_ahead(aim.label_set, config.sources))
+        if config.dry_run:
+            return foresee(config, workspace.catalog, aim, plan)
+        job = _open_label_set(config, workspace, aim, plan)
         before = workspace.catalog.progress(job.label_set, sources=config.sources)
         left = before.pending + before.leased
         reporter.note(f"label set {job.label_set}: {before.done} shards done, {left} to do")
         tally = LabelTally()
         if left:
+            _greet(reporter, workspace, job.label_set)
             if joined is None:
                 stack.enter_context(ray_cluster(None, num_cpus=resources.cpus))
-            tally = _run(config, workspace, job, resources, reporter)
-        return _summary(config, workspace, job, before.done, tally)
+            tally = _run(config, workspace, job, plan, reporter)
+        summary = summarise(config, workspace.catalog, job, done_before=before.done, tally=tally)
+        if summary["failed"]:
+            reporter.warn(advice_for_failed(summary["failed"]))
+        return summary
 
 
 def _check(config: LabelConfig) -> None:
@@ -58,68 +91,53 @@ def _check(config: LabelConfig) -> None:
         raise ConfigError(problems)
 
 
-def _check_fits(config: LabelConfig, resources: Resources) -> None:
-    """Refuse actors that this machine could never start; a cluster may still grow."""
-    wanted = {
-        "--gpus-per-actor": (config.gpus_per_actor, resources.gpus, "GPUs"),
-        "--cpus-per-actor": (config.cpus_per_actor, resources.cpus, "CPUs"),
-    }
-    problems = [
-        f"{flag} {each:g}: this machine has {there} {what}"
-        for flag, (each, there, what) in wanted.items()
-        if each is not None and each > there
-    ]
-    if problems:
-        raise ConfigError(problems)
+def _greet(reporter: Reporter, workspace: Workspace, label_set: str) -> None:
+    for other in other_drivers(workspace.catalog, label_set):
+        reporter.note(f"{other} labels this set too: the work is shared")
 
 
-def _open_label_set(config: LabelConfig, workspace: Workspace, resources: Resources) -> LabelJob:
-    """Look at the teacher, open the set under its recipe, and add the shards that are new."""
-    location = locate_model(config.teacher, workspace.catalog)
-    teacher = inspect_teacher(
-        location,
-        workspace,
-        precision=_precision(config, resources),
-        side=config.size,
-        resize=config.resize,
-    )
-    recipe = recipe_of(teacher, codec=CODECS[config.bits], consistency=config.consistency)
-    name = config.label_set or f"{teacher.name}-labels"
-    enter_teacher(teacher, location, workspace)
-    workspace.catalog.open_label_set(
-        name,
-        teacher=teacher.name,
-        teacher_sha256=teacher.sha256,
-        recipe=recipe.as_dict(),
-        recipe_hash=recipe.digest(),
+def _open_label_set(
+    config: LabelConfig, workspace: Workspace, aim: LabelAim, plan: ActorPlan
+) -> LabelJob:
+    """Open the set under its recipe, add the shards that are new, and what is to be retried."""
+    catalog = workspace.catalog
+    enter_teacher(aim.teacher, aim.location, workspace)
+    catalog.open_label_set(
+        aim.label_set,
+        teacher=aim.teacher.name,
+        teacher_sha256=aim.teacher.sha256,
+        recipe=aim.recipe.as_dict(),
+        recipe_hash=aim.recipe.digest(),
         code_version=code_version(),
     )
-    workspace.catalog.plan_work(name, config.sources)
-    workspace.catalog.retry_failed(name, config.sources)  # who runs it again has repaired it
+    catalog.plan_work(aim.label_set, config.sources)
+    if "failed" in config.retry:
+        catalog.retry_failed(aim.label_set, config.sources)
+    if "quarantined" in config.retry:
+        catalog.retry_quarantined(aim.label_set, config.sources)
     return LabelJob(
         store=workspace.store,
-        label_set=name,
-        teacher=teacher.name,
-        location=location,
-        recipe=recipe,
+        label_set=aim.label_set,
+        teacher=aim.teacher.name,
+        location=aim.location,
+        recipe=aim.recipe,
         code_version=code_version(),
         batch_size=config.batch_size,
-        threads=max(2, _cpus_per_actor(config, resources)),
+        threads=plan.threads,
+        memory_share=plan.memory_share,
     )
 
 
 def _run(
-    config: LabelConfig,
-    workspace: Workspace,
-    job: LabelJob,
-    resources: Resources,
-    reporter: Reporter,
+    config: LabelConfig, workspace: Workspace, job: LabelJob, plan: ActorPlan, reporter: Reporter
 ) -> LabelTally:
+    may_grow = config.ray is not None and config.actors is None
     pool: ActorPool[LabelTask] = ActorPool(
-        lambda: _start_actor(config, job, resources),
-        size=_actor_count(config, resources),
+        lambda: _start_actor(job, _plan_now(config, plan)),
+        size=plan.count,
         concurrency=SHARDS_PER_ACTOR,
         task_timeout_s=config.shard_timeout_s,
+        wanted=(lambda: _plan_now(config, plan).count) if may_grow else None,
     )
     driver = LabelDriver(
         catalog=workspace.catalog,
@@ -128,72 +146,37 @@ def _run(
         pool=pool,
         lease_s=config.lease_s,
         reporter=reporter,
+        limit=config.limit,
+        patience_s=config.catalog_patience_s,
+        threads=job.threads,
+        why_no_actor=lambda: waiting_for_room(plan, has=cluster_resources(), free=free_resources()),
     )
-    progress = workspace.catalog.progress(job.label_set, sources=config.sources)
     try:
-        with reporter.progress(f"label {job.label_set}", total=progress.images_left) as bar:
-            return driver.run(bar)
+        return driver.run()
+    except KeyboardInterrupt:
+        said, facts = stopped(config, workspace.catalog, job.label_set, driver.tally)
+        raise Interrupted(f"Interrupted. {said}", facts) from None
+    except (JobError, StorageError):
+        reporter.note(stopped(config, workspace.catalog, job.label_set, driver.tally)[0])
+        raise
     finally:
         pool.close()
 
 
-def _start_actor(config: LabelConfig, job: LabelJob, resources: Resources) -> Any:
+def _plan_now(config: LabelConfig, plan: ActorPlan) -> ActorPlan:
+    """As many as a cluster has room for that may have grown; what each gets follows from that."""
+    return plan if config.ray is None else plan_actors(config, cluster_resources())
+
+
+def _start_actor(job: LabelJob, plan: ActorPlan) -> Any:
     import ray
 
-    gpus = _gpus_per_actor(config, resources)
     actor = ray.remote(LabelEngine).options(
-        num_cpus=_cpus_per_actor(config, resources),
-        num_gpus=gpus,
+        num_cpus=plan.cpus,
+        num_gpus=plan.gpus,
         max_restarts=0,
         max_task_retries=0,
         max_concurrency=SHARDS_PER_ACTOR,
-        runtime_env={"env_vars": {"OMP_NUM_THREADS": str(_cpus_per_actor(config, resources))}},
+        runtime_env={"env_vars": {"OMP_NUM_THREADS": str(plan.cpus)}},
     )
-    return actor.remote(job, device="cuda" if gpus else "cpu")
-
-
-def _precision(config: LabelConfig, resources: Resources) -> str:
-    if config.precision != "auto":
-        return config.precision
-    return "bf16" if _gpus_per_actor(config, resources) else "fp32"
-
-
-def _gpus_per_actor(config: LabelConfig, resources: Resources) -> float:
-    if config.gpus_per_actor is not None:
-        return config.gpus_per_actor
-    return 1.0 if resources.gpus else 0.0
-
-
-def _actor_count(config: LabelConfig, resources: Resources) -> int:
-    gpus = _gpus_per_actor(config, resources)
-    return config.actors or (max(1, int(resources.gpus / gpus)) if gpus else 1)
-
-
-def _cpus_per_actor(config: LabelConfig, resources: Resources) -> int:
-    if config.cpus_per_actor is not None:
-        return max(1, int(config.cpus_per_actor))
-    gpus = _gpus_per_actor(config, resources)
-    return resources.cpus_each(_actor_count(config, resources), gpus=gpus)
-
-
-def _summary(
-    config: LabelConfig, workspace: Workspace, job: LabelJob, done_before: int, tally: LabelTally
-) -> dict[str, Any]:
-    progress = workspace.catalog.progress(job.label_set, sources=config.sources)
-    failed = workspace.catalog.failed_work(job.label_set, config.sources)
-    return {
-        "label_set": job.label_set,
-        "teacher": job.teacher,
-        "shards_done": progress.done,
-        "shards_skipped": done_before,
-        "shards_failed": progress.failed,
-        "failed": [{"shard": shard, "error": error} for shard, error in failed],
-        "labelled": progress.labelled,
-        "quarantined": dict(progress.quarantined),
-        "images_per_s": _rate(tally.images, tally.wall_s),
-        "forward_images_per_s": _rate(tally.images, tally.forward_s),
-    }
-
-
-def _rate(images: int, seconds: float) -> float | None:
-    return round(images / seconds, 2) if seconds > 0 else None
+    return actor.remote(replace(job, threads=plan.threads), device=plan.device)

@@ -1,48 +1,34 @@
 """The loop between catalog and actors: lease, hand out, commit; nothing lost, nothing twice.
 
 Every commit is fenced by the lease's owner and epoch, so that a driver that was taken for dead can
-do no harm: what it writes becomes an orphan. Leases are renewed while the loop turns.
+do no harm: what it writes becomes an orphan. Leases are renewed while the loop turns. A catalog
+that does not answer is asked again while actors finish what they have; a store that fails costs no
+shard anything (`jobs.label_faults`).
 """
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 from jobs.actor_pool import ActorPool, Outcome
-from jobs.console import Bar, Reporter
+from jobs.console import Reporter, Screen
 from jobs.label_engine import LabelTask
+from jobs.label_faults import Blame, FaultWatch, blame
+from jobs.label_standing import Standing
+from jobs.label_tally import LabelTally
+from jobs.label_view import LabelView
 from jobs.owner import current_owner, is_dead
+from jobs.patience import Patience
+from jobs.readable import readable_duration
 from pipeline.catalog import Catalog
-from pipeline.errors import LeaseLostError
+from pipeline.errors import LeaseLostError, ShardCorruptError, StorageError, StoreFullError
 from pipeline.leases import WorkLease
 from pipeline.records import LabelManifest
 
 MAX_ATTEMPTS = 3
 POLL_S = 1.0
-
-
-@dataclass(slots=True)
-class LabelTally:
-    """What one driver has committed.
-
-    Attributes:
-        forward_s: Seconds inside the network, summed over actors.
-        first_task: When the first shard was handed out, monotonic seconds.
-        last_commit: When the last shard was committed, monotonic seconds.
-    """
-
-    shards: int = 0
-    images: int = 0
-    forward_s: float = 0.0
-    first_task: float | None = None
-    last_commit: float | None = None
-
-    @property
-    def wall_s(self) -> float:
-        """From the first shard handed out to the last one committed; starting up is not in it."""
-        if self.first_task is None or self.last_commit is None:
-            return 0.0
-        return self.last_commit - self.first_task
+WAIT_FOR_ACTORS_S = 60.0
+WHAT_NEXT = {"failed": "given up", "pending": "will be tried again, alone"}
 
 
 @dataclass(slots=True)
@@ -52,6 +38,10 @@ class LabelDriver:
     Args:
         sources: Only work on these.
         lease_s: How long a lease lives without a heartbeat.
+        limit: Hand out no more shards once they hold this many images; None for all there is.
+        patience_s: How long the catalog may not answer.
+        threads: Decoding and encoding threads per actor, for the view alone.
+        why_no_actor: Asked for a sentence when none has started for `WAIT_FOR_ACTORS_S`.
     """
 
     catalog: Catalog
@@ -60,29 +50,70 @@ class LabelDriver:
     pool: ActorPool[LabelTask]
     lease_s: float
     reporter: Reporter
+    limit: int | None = None
+    patience_s: float = 600.0
+    threads: int = 1
+    why_no_actor: Callable[[], str] | None = None
     tally: LabelTally = field(default_factory=LabelTally)
+    _screen: Screen = field(init=False)
+    _patience: Patience = field(init=False)
+    _faults: FaultWatch = field(init=False)
+    _standing: Standing = field(init=False)
     _leases: dict[LabelTask, WorkLease] = field(default_factory=dict)
-    _renewed: float = 0.0
+    _handed_out: int = 0
+    _renewed_s: float = 0.0
+    _began_s: float = field(default_factory=time.monotonic)
+    _stop: Exception | None = None
 
-    def run(self, bar: Bar) -> LabelTally:
-        """Work until nothing is pending, here or at another driver of the same set."""
-        self._take_over_from_the_dead()
-        try:
-            while True:
-                self._hand_out()
-                if self.pool.is_idle and self._is_finished():
-                    return self.tally
-                for outcome in self.pool.wait(POLL_S):
-                    self._settle(outcome, bar)
-                self._heartbeat()
-        finally:
-            self._release_all()
+    def __post_init__(self) -> None:
+        self._patience = Patience(
+            self.patience_s, warn=self._warn, note=self.reporter.note, while_waiting=self._show
+        )
+        self._faults = FaultWatch(lambda: self.pool.size, time.monotonic)
+        self._standing = Standing(self.catalog, self.label_set, self.sources)
+
+    def run(self) -> LabelTally:
+        """Work until nothing is pending, here or at another driver of the same set.
+
+        Raises:
+            StoreFullError: The store takes no more; whatever was under way is given back.
+            StorageError: The catalog did not answer for too long, or the store failed too often.
+            JobError: Actors cannot start, or all shards fail alike.
+        """
+        with self.reporter.screen() as self._screen:
+            try:
+                self._patience.ask(self._take_over_from_the_dead)
+                self._turn_until_done()
+            finally:
+                self._release_all()
+        return self.tally
+
+    def _turn_until_done(self) -> None:
+        while True:
+            self._standing.refresh(self._patience)
+            self._hand_out()
+            if self.pool.is_idle and self._patience.ask(self._is_finished):
+                return
+            outcomes = self.pool.wait(POLL_S)
+            self.tally.count_actors(self.pool.ready_actors)
+            for outcome in sorted(outcomes, key=lambda each: each.error is not None):
+                self._settle(outcome)
+            if self._stop is not None:
+                raise self._stop
+            self._heartbeat()
+            self._say_why_nothing_starts()
+            self._show()
+
+    @property
+    def _is_enough(self) -> bool:
+        return self.limit is not None and self._handed_out >= self.limit
 
     def _hand_out(self) -> None:
         room = self.pool.room()
-        if room == 0:
+        if room == 0 or self._is_enough or self._faults.is_waiting:
             return
-        leases = self.catalog.lease(
+        leases = self._patience.ask(
+            self.catalog.lease,
             self.label_set,
             owner=current_owner(),
             limit=room,
@@ -90,63 +121,144 @@ class LabelDriver:
             sources=self.sources,
         )
         for lease in leases:
+            if self._is_enough:
+                self._patience.ask(self.catalog.release, lease)
+                continue
             # By task, not by shard: a driver that slept with its machine may lease a shard again
             # while its own earlier attempt still runs.
-            task = LabelTask(lease.shard, attempt=_attempt_name(lease))
+            task = LabelTask(lease.shard, attempt=_attempt_name(lease), previous=lease.previous)
             self._leases[task] = lease
+            self._handed_out += lease.shard.rows
             self.pool.submit(task, alone=lease.attempts > 0)
-        if leases and self.tally.first_task is None:
-            self.tally.first_task = time.monotonic()
+            self.tally.handed_out()
 
     def _is_finished(self) -> bool:
         """Nothing left; what another live driver holds is waited for, a dead one's is taken."""
         progress = self.catalog.progress(self.label_set, sources=self.sources)
-        if progress.leased and not progress.pending:
+        if progress.leased:
             self._take_over_from_the_dead()
-        return not progress.pending and not progress.leased
+        return self._is_enough or (not progress.pending and not progress.leased)
 
-    def _settle(self, outcome: Outcome[LabelTask], bar: Bar) -> None:
+    def _settle(self, outcome: Outcome[LabelTask]) -> None:
         lease = self._leases.pop(outcome.task)
         try:
             if outcome.error is None:
-                self._commit(lease, outcome.result, bar)
+                self._commit(lease, outcome)
             else:
-                self._charge(lease, outcome.error)
+                self._handed_out -= lease.shard.rows
+                self._put_down(lease, outcome, outcome.error)
         except LeaseLostError as error:
-            self.reporter.warn(f"shard {lease.shard.shard_id}: {error}")
+            self.tally.lost_leases += 1
+            self._warn(
+                f"shard {lease.shard.shard_id}: {error}; what was written is left over and counts "
+                "for nothing"
+            )
 
-    def _commit(self, lease: WorkLease, manifest: LabelManifest, bar: Bar) -> None:
-        self.catalog.commit_label_shard(lease, manifest)
-        self.tally.shards += 1
-        self.tally.images += manifest.rows
-        self.tally.forward_s += manifest.forward_s
-        self.tally.last_commit = time.monotonic()
-        bar.advance(manifest.rows)
+    def _commit(self, lease: WorkLease, outcome: Outcome[LabelTask]) -> None:
+        manifest: LabelManifest = outcome.result
+        try:
+            self._patience.ask(self.catalog.commit_label_shard, lease, manifest)
+        except ShardCorruptError as error:  # the counts do not add up
+            self._charge(lease, replace(outcome, kind=type(error)), str(error))
+            return
+        self._faults.success()
+        self.tally.committed(manifest)
+        self._standing.committed(lease, manifest)
 
-    def _charge(self, lease: WorkLease, error: str) -> None:
-        state = self.catalog.charge(lease, error=error, max_attempts=MAX_ATTEMPTS)
-        what_next = "given up" if state == "failed" else "will be tried again, alone"
-        self.reporter.warn(f"shard {lease.shard.shard_id}: {error} ({what_next})")
+    def _put_down(self, lease: WorkLease, outcome: Outcome[LabelTask], error: str) -> None:
+        """Charge the shard with what may be its fault, and give it back untried otherwise."""
+        shard_id = lease.shard.shard_id
+        blamed = blame(outcome)
+        if blamed is Blame.FULL_STORE:
+            self._patience.ask(self.catalog.release, lease)
+            self._stop = self._stop or StoreFullError(error.partition(": ")[2] or error)
+        elif blamed is Blame.STORE and self._faults.is_stores_fault(shard_id):
+            self._patience.ask(self.catalog.release, lease)
+            self._stop = self._stop or self._faults.store_failed(error)
+            self._warn(f"shard {shard_id}: {error} (not charged; will be tried again)")
+        else:
+            self._charge(lease, outcome, error)
+
+    def _charge(self, lease: WorkLease, outcome: Outcome[LabelTask], error: str) -> None:
+        state = self._patience.ask(
+            self.catalog.charge, lease, error=error, max_attempts=MAX_ATTEMPTS
+        )
+        attempt = f"attempt {lease.attempts + 1} of {MAX_ATTEMPTS}"
+        shard_id = lease.shard.shard_id
+        self._warn(f"shard {shard_id}: {error} ({attempt}; {WHAT_NEXT[state]})")
+        self._stop = self._stop or self._faults.failed(outcome, error, shard_id)
+        if state == "failed":
+            self._standing.gave_up(lease)
 
     def _heartbeat(self) -> None:
-        if time.monotonic() - self._renewed < self.lease_s / 3:
+        if time.monotonic() - self._renewed_s < self.lease_s / 3:
             return
-        self.catalog.renew(self.label_set, owner=current_owner(), ttl_s=self.lease_s)
-        self._renewed = time.monotonic()
+        self._patience.ask(
+            self.catalog.renew, self.label_set, owner=current_owner(), ttl_s=self.lease_s
+        )
+        self._renewed_s = time.monotonic()
 
     def _take_over_from_the_dead(self) -> None:
+        """Called while nothing is under way here: what this driver holds it does not know of.
+
+        Such a lease is left where the catalog leased a shard and its answer was lost.
+        """
         for owner in self.catalog.live_owners(self.label_set):
-            if is_dead(owner):
+            if owner == current_owner() or is_dead(owner):
                 self.catalog.release_owner(self.label_set, owner)
 
     def _release_all(self) -> None:
         """Give back what was leased and not finished, so that the next run need not wait for it.
 
         By owner, not by what is remembered here: an interrupt may fall between the database's
-        answer and this object's note of it.
+        answer and this object's note of it. Asked once: who stops does not want to wait.
         """
-        self.catalog.release_owner(self.label_set, current_owner())
         self._leases.clear()
+        try:
+            self.tally.given_back = self.catalog.release_owner(self.label_set, current_owner())
+        except StorageError as error:
+            self._warn(
+                f"{error}; what was under way is given back by itself when its lease runs out, in "
+                f"{readable_duration(self.lease_s)} at most"
+            )
+
+    def _say_why_nothing_starts(self) -> None:
+        if self.why_no_actor is None or time.monotonic() - self._began_s < WAIT_FOR_ACTORS_S:
+            return
+        if self.pool.ready_actors == 0:
+            self._warn(self.why_no_actor())
+        self.why_no_actor = None
+
+    def _warn(self, text: str) -> None:
+        self.tally.warnings += 1
+        self.reporter.warn(text)
+
+    def _show(self) -> None:
+        self._screen.show(self._view)
+
+    def _view(self) -> LabelView:
+        standing = self._standing
+        waiting = "the store failed; trying again soon" if self._faults.is_waiting else None
+        return LabelView(
+            label_set=self.label_set,
+            done=standing.done,
+            total=standing.total,
+            left=standing.left if self.limit is None else self._left_of_limit(),
+            failed_shards=standing.failed_shards,
+            elapsed_s=time.monotonic() - self._began_s,
+            recent=self.tally.recent(),
+            threads=self.threads,
+            sources=standing.sources(),
+            quarantined=standing.quarantined,
+            actors_ready=self.pool.ready_actors,
+            actors_starting=self.pool.starting_actors,
+            actors_lost=self.pool.lost_actors,
+            trouble=self._patience.trouble or waiting,
+        )
+
+    def _left_of_limit(self) -> int:
+        assert self.limit is not None
+        return max(0, min(self._standing.left, self.limit - self.tally.images))
 
 
 def _attempt_name(lease: WorkLease) -> str:

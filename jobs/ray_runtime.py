@@ -41,6 +41,10 @@ class Resources:
         """Of all machines."""
         return sum(node.gpus for node in self.nodes)
 
+    def fits(self, *, cpus: int, gpus: float) -> bool:
+        """Whether one of them is large enough for a process that asks for that much."""
+        return any(_room(node, cpus=cpus, gpus=gpus) for node in self.nodes)
+
     def cpus_each(self, count: int, *, gpus: float = 0.0) -> int:
         """The most CPUs that each of ``count`` processes can have, with ``gpus`` for each.
 
@@ -66,7 +70,7 @@ def local_resources() -> Resources:
     import torch
 
     if ray.is_initialized():
-        return _resources()
+        return cluster_resources()
     return Resources((Node(cpus=os.cpu_count() or 1, gpus=torch.cuda.device_count()),))
 
 
@@ -81,7 +85,7 @@ def ray_cluster(address: str | None, *, num_cpus: int | None = None) -> Iterator
     import ray
 
     if ray.is_initialized():
-        yield _resources()
+        yield cluster_resources()
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
@@ -106,7 +110,7 @@ def ray_cluster(address: str | None, *, num_cpus: int | None = None) -> Iterator
     if callable(on_termination):  # Ray's own handler aborts the process with a dump of its stack
         signal.signal(signal.SIGTERM, on_termination)
     try:
-        yield _resources()
+        yield cluster_resources()
     finally:
         ray.shutdown()
 
@@ -122,11 +126,19 @@ def _check_answers(address: str) -> None:
         raise ConfigError([f"--ray: nothing answers at {address}: {error}"]) from error
 
 
-def _resources() -> Resources:
+def cluster_resources() -> Resources:
+    """What the machines have that are there now."""
     import ray
 
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return Resources(tuple(Node(int(has.get("CPU", 0)), int(has.get("GPU", 0))) for has in alive))
+
+
+def free_resources() -> dict[str, float]:
+    """What nobody uses at the moment, of all machines together, as Ray names it."""
+    import ray
+
+    return dict(ray.available_resources())
 
 
 def _forwarded_environment() -> dict[str, str]:

@@ -13,6 +13,11 @@ def readable_duration(seconds: float) -> str:
     return f"{whole // 3600:,} h {whole % 3600 // 60} min"
 
 
+def readable_number(value: float) -> str:
+    """Three digits, or all of a large one: ``0.0132``, ``41.2``, ``1,234``."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def readable_rate(done: int, seconds: float, unit: str) -> str:
     """For example ``121.9 images/s``."""
     return f"{done / seconds:,.1f} {unit}/s" if seconds > 0 else f"– {unit}/s"

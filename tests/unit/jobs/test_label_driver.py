@@ -20,6 +20,8 @@ class FakePool:
 
     def __init__(self, *script: Callable[["FakePool"], list[Outcome[LabelTask]]]) -> None:
         self.tasks: list[LabelTask] = []
+        self.size = self.ready_actors = 1
+        self.starting_actors = self.lost_actors = 0
         self._script = list(script)
 
     @property
@@ -68,8 +70,7 @@ def run(catalog: Catalog, pool: FakePool, *, shards: int) -> str:
         lease_s=60.0,
         reporter=reporter,
     )
-    with reporter.progress("label", total=shards * 10) as bar:
-        driver.run(bar)
+    driver.run()
     return heard.getvalue()
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from jobs import label
 from jobs.config import LabelConfig
+from jobs.label_actors import label_precision, plan_actors
 from jobs.ray_runtime import Node, Resources
 
 LAPTOP = Resources((Node(8),))
@@ -34,6 +34,6 @@ def test_actors_fit_the_machines_and_suit_their_device(
     precision: str,
 ) -> None:
     config = LabelConfig(sources=("photos",), teacher="t", **options)
-    assert label._actor_count(config, resources) == actors
-    assert label._cpus_per_actor(config, resources) == cpus
-    assert label._precision(config, resources) == precision
+    plan = plan_actors(config, resources)
+    assert (plan.count, plan.cpus) == (actors, cpus)
+    assert label_precision(config, resources) == precision

@@ -1,0 +1,43 @@
+"""Ctrl-C once stops a command cleanly; pressed again while it stops, it does no harm."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+PATIENCE = 3  # presses; whoever presses a third time means it
+
+
+@contextmanager
+def calm_interrupts(say: Callable[[str], None]) -> Iterator[None]:
+    """Let the first SIGINT or SIGTERM interrupt, hold the second, and let the third interrupt too.
+
+    What stops takes seconds: leases are given back, actors end. Signals that are ignored, or that
+    end the process at once, stay as they are; so does everything outside the main thread.
+
+    Args:
+        say: Told what is going on, from within the signal handler.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed = 0
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        nonlocal pressed
+        pressed += 1
+        if pressed == 1 or pressed >= PATIENCE:
+            raise KeyboardInterrupt
+        say("already stopping: what is leased is being given back (once more to leave at once)")
+
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    ours = [number for number in SIGNALS if callable(before[number])]
+    try:
+        for number in ours:
+            signal.signal(number, on_signal)
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, before[number])
