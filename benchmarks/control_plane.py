@@ -14,7 +14,6 @@ threads, per 1,000 shards; the actors, which share the machine here, are not in 
 """
 
 import argparse
-import contextlib
 import copyreg
 import hashlib
 import resource
@@ -75,25 +74,6 @@ class LightTask:
 
     shard: ShardRef
     attempt: str
-
-
-class EnoughError(Exception):
-    """As many shards are committed as were asked for."""
-
-
-class StoppingBar:
-    """Ends the driver after some shards, as Ctrl-C would: it gives back what it still holds."""
-
-    def __init__(self, shards: int) -> None:
-        self._left = shards
-
-    def advance(self, n: int = 1) -> None:
-        self._left -= 1
-        if self._left <= 0:
-            raise EnoughError
-
-    def describe(self, text: str) -> None:
-        del text
 
 
 def main() -> None:
@@ -200,13 +180,13 @@ def run_point(catalog: Catalog, actors: int, arguments: argparse.Namespace) -> P
         pool=pool,
         lease_s=LEASE_S,
         reporter=Reporter.silent(),
+        limit=wanted * IMAGES_PER_SHARD,
     )
     try:
         while pool.ready_actors < actors:  # starting processes is not what is measured
             pool.wait(1.0)
         wall, cpu = time.monotonic(), time.process_time()
-        with contextlib.suppress(EnoughError):
-            driver.run(StoppingBar(wanted))
+        driver.run()
         return Point(
             actors, driver.tally.shards, time.monotonic() - wall, time.process_time() - cpu
         )
