@@ -7,17 +7,19 @@ longer sees: a body that breaks off, stalls, drips or is short, an upload whose 
 for file systems without patience of their own, connections that failed.
 
 Writing an object twice is harmless, except that an exclusive second try meets the first one's
-object when only the answer to it was lost. Equal bytes are then what was asked for.
+object when only the answer to it was lost. Equal bytes are then what was asked for. That is looked
+at whenever an object is in the way: a second try may be nobody's here, because aiohttp silently
+repeats a PUT whose connection had been used before and was closed.
 """
 
 import io
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.filesystems import service_answer, service_code
+from pipeline.filesystems import service_code
 
 Result = TypeVar("Result")
 
@@ -34,6 +36,7 @@ _BROKEN_OFF = {
     "AioReadTimeoutError",
     "ClientConnectionError",
     "ClientPayloadError",
+    "FlexibleChecksumError",
     "IncompleteRead",
     "IncompleteReadError",
     "ResponseParserError",
@@ -122,7 +125,7 @@ def put(fs: Any, path: str, data: bytes, *, exclusive: bool) -> None:
     """Write an object at once.
 
     Raises:
-        FileExistsError: ``exclusive``, and another one is there.
+        FileExistsError: ``exclusive``, and one with other bytes is there.
     """
     _write(
         lambda **mode: fs.pipe_file(path, data, **mode, **_in_time(fs, len(data))),
@@ -136,7 +139,7 @@ def upload(fs: Any, path: str, file: Path, *, exclusive: bool) -> None:
     """Write a finished file of this machine as an object, in parts where it is large.
 
     Raises:
-        FileExistsError: ``exclusive``, and another one is there.
+        FileExistsError: As for `put`.
     """
     size = file.stat().st_size
 
@@ -196,16 +199,12 @@ def _write(
 ) -> None:
     """Write until it is certain; ``is_ours`` decides where an answer was lost."""
     mode = {"mode": "create"} if exclusive else {}
-    tries = 0
 
     def once() -> None:
-        nonlocal tries
-        tries += 1
         try:
             write(**mode)
-        except FileExistsError as error:
-            was_repeated = tries > 1 or _repeats(error) > 0
-            if not (was_repeated and is_ours()):
+        except FileExistsError:
+            if not is_ours():
                 raise
         except FileNotFoundError as error:
             # An upload in parts that was finished is unknown when it is told to finish again.
@@ -214,9 +213,9 @@ def _write(
             if not is_ours():
                 raise BrokenOffError("the parts of the upload are gone") from error
         except NotImplementedError:  # no exclusive creation here: ask first, which is no fence
-            if tries == 1 and is_there():
+            if is_there():
                 raise FileExistsError("asked before writing") from None
-            write()
+            persistent(write)
 
     persistent(once)
 
@@ -240,12 +239,6 @@ def _checked(data: bytes, size: int) -> bytes:
     if len(data) < size:
         raise BrokenOffError(f"{len(data)} bytes came of {size}")
     return data
-
-
-def _repeats(error: BaseException) -> int:
-    """How often botocore repeated the request that ended in this error."""
-    facts: Mapping[str, Any] = service_answer(error).get("ResponseMetadata", {})
-    return int(facts.get("RetryAttempts", 0))
 
 
 def _in_time(fs: Any, size: int = 0) -> dict[str, float]:

@@ -115,8 +115,10 @@ class Store:
         """Write one whole object.
 
         Raises:
-            FileExistsError: ``exclusive``, and there is an object under that key. Stores that do
-                not know exclusive creation are asked first, which is not a fence.
+            FileExistsError: ``exclusive``, and there is an object under that key; a remote one
+                with the same bytes may be ours, from a try whose answer was lost, and will do.
+                Stores that do not know exclusive creation are asked first, which is not a fence.
+            StoreFullError: There is no room, or the quota is used up.
         """
         _check_key(key)
         with self._errors(key):
