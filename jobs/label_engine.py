@@ -1,36 +1,54 @@
 """Labels one image shard at a time: decode, forward, quantise, encode, one object.
 
 A plain class without Ray, so that tests and benchmarks run it inline and a Ray actor is the same
-code. Threads decode and encode (both release the GIL) while the network runs; two shards may be
-under way at once, so the network does not wait at the border between them.
+code. Two shards may be under way at once, in two threads that call `LabelEngine.label`. Each has:
 
-Batches hold images of one size, taken in the shard's order within a bounded look-ahead. What is
-batched with what follows from the shard alone: the same shard on the same device gives the same
-bytes.
+    a thread that reads row groups a little ahead           jobs/prefetch.py
+    the decoding threads, shared: decode and resize         a bounded number ahead
+    its caller: batches of one size, stacked                jobs/label_batches.py
+    the network's thread, shared: the older shard first     jobs/label_network.py
+    the encoding threads, shared: wait for codes, encode    jobs/label_rows.py
+    its caller again: one object, when every row is there
+
+Memory, for each shard under way: 2 batches decoded, 4 sorted by size, 3 stacked or in the network,
+4 as codes (two thirds of an image's bytes), together 12 batches of 1.1 MB an image at 518 pixels
+and 4:3 (0.8 GB with batches of 64); the encoded images of three row groups; its labels, some 0.3 MB
+each, and once more while they are written. Besides, one original per decoding thread.
+
+The same shard with the same batch size on the same device gives the same bytes, whatever else runs.
 """
 
-import threading
+import itertools
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
-import numpy as np
-from numpy.typing import NDArray
-
+from jobs.label_batches import Prepared, batches_by_size, done_ahead
+from jobs.label_network import LabelNetwork
 from jobs.label_recipe import LabelRecipe
+from jobs.label_rows import images_to_label, kept_rows, labelled_row, quarantined_row
 from jobs.models import ModelLocation, fetch_model
+from jobs.prefetch import prefetched
+from jobs.stage_clock import StageClock
 from model.depth_model import DepthModel, load_depth_model
 from model.errors import CheckpointError
-from pipeline.depth_codec import BITS, encode, quantise
+from model.label_pass import LabelPass, LaunchedBatch
+from pipeline.depth_codec import BITS
 from pipeline.images import ImageDecodeError, decode_rgb
 from pipeline.labels import describe_labels, write_label_shard
 from pipeline.records import ImageRecord, LabelManifest, LabelRecord, ShardRef
-from pipeline.shards import load_bytes, read_image_rows
+from pipeline.shards import ROW_GROUP_ROWS, load_bytes
 from pipeline.storage import Store, label_shard_key
 
-LOOK_AHEAD_BATCHES = 4
+DECODED_BATCHES = 2
+SUBMITTED_BATCHES = 2
+CODED_BATCHES = 4
+
+_Row = tuple[int, "Future[LabelRecord]"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +71,7 @@ class LabelJob:
 
     Attributes:
         batch_size: Images per forward pass; None to find it on the device.
-        threads: Decoding and encoding threads per engine.
+        threads: Decoding threads per engine, and as many that encode.
         memory_share: Share of the device's memory that one engine may use, 0..1.
     """
 
@@ -68,16 +86,6 @@ class LabelJob:
     memory_share: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """An image ready for the network, or why it is not."""
-
-    index: int
-    record: ImageRecord
-    image_HWC: NDArray[np.uint8] | None
-    refusal: str | None = None
-
-
 class LabelEngine:
     """Loads the teacher once, then labels shards.
 
@@ -89,79 +97,125 @@ class LabelEngine:
         self._job = job
         self._store = job.store
         self._model = _load_teacher(job, self._store, device)
-        self._batch_size = job.batch_size or 8
-        self._threads = ThreadPoolExecutor(job.threads, thread_name_prefix="label-io")
-        self._network_lock = threading.Lock()
+        self._decoders = ThreadPoolExecutor(job.threads, thread_name_prefix="label-decode")
+        self._encoders = ThreadPoolExecutor(job.threads, thread_name_prefix="label-encode")
+        self._network = LabelNetwork(
+            LabelPass(self._model, bits=BITS[job.recipe.codec], consistency=job.recipe.consistency),
+            batch_size=job.batch_size,
+            memory_share=job.memory_share,
+        )
+        self._turns = itertools.count()
 
     def ready(self) -> str:
         """Answers once the teacher is loaded: the device it is on."""
         return str(self._model.device)
 
     def label(self, task: LabelTask) -> LabelManifest:
-        """Label every row of one shard and write one object; commits nothing."""
-        started = time.monotonic()
-        forward_s = 0.0
-        rows: dict[int, Future[LabelRecord] | LabelRecord] = {}
-        for batch in _batches(self._prepared(task.shard), self._batch_size):
-            if batch[0].image_HWC is None:
-                rows.update((item.index, _quarantined(item)) for item in batch)
-                continue
-            maps, seconds = self._forward(batch)
-            forward_s += seconds
-            for item, map_HW in zip(batch, maps, strict=True):
-                rows[item.index] = self._threads.submit(self._encode, item, map_HW)
-        records = [_result(rows[index]) for index in range(len(rows))]
-        return self._write(task, records, forward_s=forward_s, started=started)
+        """Label every row of one shard and write one object; commits nothing.
 
-    def _prepared(self, shard: ShardRef) -> Iterator[_Prepared]:
-        """Decoded and resized images in the shard's order, a bounded number ahead."""
-        ahead: deque[Future[_Prepared]] = deque()
-        limit = LOOK_AHEAD_BATCHES * self._batch_size
-        for index, record in enumerate(read_image_rows(self._store, shard.key)):
-            ahead.append(self._threads.submit(self._prepare, index, record))
-            if len(ahead) > limit:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
+        After an error the engine is ready for the next shard.
 
-    def _prepare(self, index: int, record: ImageRecord) -> _Prepared:
-        data = load_bytes(record)
+        Raises:
+            ShardCorruptError: The shard, or the label shard named in ``previous``, is not what it
+                should be.
+        """
+        started, clock, turn = time.monotonic(), StageClock(), next(self._turns)
+        with clock.measure("read"):
+            rows = kept_rows(self._store, task.shard, previous=task.previous)
+        with closing(self._batches(task.shard, frozenset(rows), clock)) as batches:
+            rows.update(self._labelled(batches, turn, clock))
+        records = [rows[place] for place in range(len(rows))]
+        return self._write(task, records, clock=clock, started=started)
+
+    def _batches(
+        self, shard: ShardRef, kept: frozenset[int], clock: StageClock
+    ) -> Generator[list[Prepared]]:
+        """Decoded and resized images in batches; closing it ends what is under way."""
+        images = clock.measured(images_to_label(self._store, shard, kept=kept), "read")
+        with closing(prefetched(images, depth=ROW_GROUP_ROWS)) as ahead:
+            prepared = done_ahead(
+                ahead,
+                partial(self._prepare, clock),
+                self._decoders,
+                ahead=DECODED_BATCHES * self._network.room.batch_size,
+                weigh=self._pixels,
+                max_weight=self._network.room.pixels(DECODED_BATCHES),
+            )
+            with closing(prepared):
+                yield from batches_by_size(prepared, self._network.room)
+
+    def _pixels(self, image: tuple[int, ImageRecord]) -> int:
+        """At the network, by what the header says."""
+        header = image[1].header
+        height, width = self._model.preprocessing.size_for(header.height, header.width)
+        return height * width
+
+    def _prepare(self, clock: StageClock, image: tuple[int, ImageRecord]) -> Prepared:
+        place, record = image
+        with clock.measure("read"):
+            data = load_bytes(record)
+        with clock.measure("decode"):
+            try:
+                image_HWC = decode_rgb(data)
+            except ImageDecodeError as error:
+                return Prepared(place, record, None, error.reason)
+            try:
+                return Prepared(place, record, self._model.prepare(image_HWC))
+            except ValueError:  # a strip that the size rule would blow up beyond all memory
+                return Prepared(place, record, None, "too_large_for_network")
+
+    def _labelled(
+        self, batches: Iterable[list[Prepared]], turn: int, clock: StageClock
+    ) -> dict[int, LabelRecord]:
+        """The rows of these batches; when one of them fails nothing stays queued."""
+        rows: dict[int, LabelRecord] = {}
+        submitted: deque[Future[list[_Row]]] = deque()
+        coded: deque[_Row] = deque()
         try:
-            image_HWC = decode_rgb(data)
-        except ImageDecodeError as error:
-            return _Prepared(index, record, None, error.reason)
-        try:
-            return _Prepared(index, record, self._model.prepare(image_HWC))
-        except ValueError:  # a strip that the size rule would blow up beyond all memory
-            return _Prepared(index, record, None, "too_large_for_network")
+            for batch in batches:
+                if batch[0].image_HWC is None:
+                    rows.update((each.place, _refused(each)) for each in batch)
+                    continue
+                encode = partial(self._encode_later, clock)
+                submitted.append(self._network.submit(turn, batch, then=encode))
+                while len(submitted) > SUBMITTED_BATCHES:
+                    coded.extend(submitted.popleft().result())
+                while len(coded) > CODED_BATCHES * self._network.room.batch_size:
+                    _take(coded, rows)
+            while submitted:
+                coded.extend(submitted.popleft().result())
+            while coded:
+                _take(coded, rows)
+        finally:
+            for launch in submitted:
+                launch.cancel()
+            for _, row in coded:
+                row.cancel()
+        return rows
 
-    def _forward(self, batch: list[_Prepared]) -> tuple[NDArray[np.float32], float]:
-        """Disparity maps B x H x W of images of one size, and the seconds the network took."""
-        images = np.stack([item.image_HWC for item in batch if item.image_HWC is not None])
-        with self._network_lock:
-            started = time.monotonic()
-            maps: NDArray[np.float32] = self._model.disparity(images).cpu().numpy()
-            return maps, time.monotonic() - started
+    def _encode_later(
+        self, clock: StageClock, item: Prepared, launched: LaunchedBatch | None, index: int
+    ) -> _Row:
+        """A row to come; the network's thread calls this and must not wait."""
+        if launched is None:
+            row: Future[LabelRecord] = Future()
+            row.set_result(_refused(item, "out_of_memory"))
+            return item.place, row
+        return item.place, self._encoders.submit(self._encode, clock, item, launched, index)
 
-    def _encode(self, item: _Prepared, map_HW: NDArray[np.float32]) -> LabelRecord:
-        if not np.isfinite(map_HW).all():
-            return _quarantined(item, "non_finite_output")
-        quantised = quantise(map_HW, bits=BITS[self._job.recipe.codec])
-        return LabelRecord(
-            sample_id=item.record.sample_id,
-            sha256=item.record.sha256,
-            status="labelled",
-            codec=self._job.recipe.codec,
-            disparity=encode(quantised),
-            minimum=quantised.minimum,
-            maximum=quantised.maximum,
-            height=map_HW.shape[0],
-            width=map_HW.shape[1],
-            geometry=self._job.recipe.geometry,
-        )
+    def _encode(
+        self, clock: StageClock, item: Prepared, launched: LaunchedBatch, index: int
+    ) -> LabelRecord:
+        codes = launched.wait(index)
+        if index == 0:
+            clock.add("forward", launched.seconds())
+        with clock.measure("encode"):
+            if not codes.is_finite:
+                return _refused(item, "non_finite_output")
+            return labelled_row(item.record, codes, recipe=self._job.recipe)
 
     def _write(
-        self, task: LabelTask, records: list[LabelRecord], *, forward_s: float, started: float
+        self, task: LabelTask, records: list[LabelRecord], *, clock: StageClock, started: float
     ) -> LabelManifest:
         job, shard = self._job, task.shard
         footer = describe_labels(
@@ -175,7 +229,8 @@ class LabelEngine:
             code_version=job.code_version,
         )
         key = label_shard_key(job.label_set, shard.shard_id, task.attempt)
-        written = write_label_shard(self._store, records, key=key, footer=footer)
+        with clock.measure("write"):
+            written = write_label_shard(self._store, records, key=key, footer=footer)
         quarantined = Counter(row.reason for row in records if row.reason is not None)
         return LabelManifest(
             label_set=job.label_set,
@@ -186,8 +241,10 @@ class LabelEngine:
             rows=len(records),
             labelled=sum(row.status == "labelled" for row in records),
             quarantined=dict(quarantined),
-            forward_s=forward_s,
+            forward_s=clock.seconds()["forward"],
             wall_s=time.monotonic() - started,
+            stages=clock.seconds(),
+            batch_size=self._network.room.batch_size,
         )
 
 
@@ -198,6 +255,7 @@ def _load_teacher(job: LabelJob, store: Store, device: str) -> DepthModel:
         device=device,
         precision=recipe.precision,
         side=recipe.side,
+        resize=recipe.resize,
     )
     if model.sha256 != recipe.teacher_sha256:
         raise CheckpointError(
@@ -207,30 +265,10 @@ def _load_teacher(job: LabelJob, store: Store, device: str) -> DepthModel:
     return model
 
 
-def _batches(items: Iterable[_Prepared], batch_size: int) -> Iterator[list[_Prepared]]:
-    """Batches of one size; refused images come alone. Never more than a look-ahead is held."""
-    waiting: dict[tuple[int, ...], list[_Prepared]] = {}
-    for item in items:
-        if item.image_HWC is None:
-            yield [item]
-            continue
-        same_size = waiting.setdefault(item.image_HWC.shape, [])
-        same_size.append(item)
-        if len(same_size) == batch_size:
-            yield waiting.pop(item.image_HWC.shape)
-        elif sum(map(len, waiting.values())) > LOOK_AHEAD_BATCHES * batch_size:
-            yield waiting.pop(max(waiting, key=lambda size: len(waiting[size])))
-    yield from waiting.values()
+def _refused(item: Prepared, reason: str | None = None) -> LabelRecord:
+    return quarantined_row(item.record, reason or item.refusal)
 
 
-def _quarantined(item: _Prepared, reason: str | None = None) -> LabelRecord:
-    return LabelRecord(
-        sample_id=item.record.sample_id,
-        sha256=item.record.sha256,
-        status="quarantined",
-        reason=reason or item.refusal,
-    )
-
-
-def _result(row: Future[LabelRecord] | LabelRecord) -> LabelRecord:
-    return row.result() if isinstance(row, Future) else row
+def _take(coded: deque[_Row], rows: dict[int, LabelRecord]) -> None:
+    place, row = coded.popleft()
+    rows[place] = row.result()

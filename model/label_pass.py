@@ -56,10 +56,10 @@ class MapCodes:
 
 
 class LaunchedBatch(Protocol):
-    """A batch on its way; both methods wait for it the first time."""
+    """A batch on its way; both methods wait until it has arrived."""
 
-    def wait(self) -> list[MapCodes]:
-        """The maps, in the order of the images."""
+    def wait(self, index: int) -> MapCodes:
+        """The map of that image of the batch."""
         ...
 
     def seconds(self) -> float:
@@ -68,9 +68,17 @@ class LaunchedBatch(Protocol):
 
 
 class LabelPass:
-    """Runs batches of images of one size on the device of a model."""
+    """Runs batches of images of one size on the device of a model.
+
+    Args:
+        model: Decides device, precision and preprocessing.
+        bits: Of a code, 1 to 16.
+        consistency: Whether to look at the mirrored image too.
+    """
 
     def __init__(self, model: DepthModel, *, bits: int, consistency: bool) -> None:
+        self.device = model.device
+        self.preprocessing = model.preprocessing
         self._model = model
         self._bits = bits
         self._consistency = consistency
@@ -98,7 +106,7 @@ class LabelPass:
             return self._queue.launch(self, images_BHWC)
         started = time.perf_counter()
         codes, facts = self.compute(images_BHWC)
-        return _Arrived(_map_codes(codes, facts), time.perf_counter() - started)
+        return _Arrived(codes, facts, time.perf_counter() - started)
 
     @torch.inference_mode()
     def compute(self, images_BHWC: Tensor) -> tuple[Tensor, Tensor]:
@@ -129,11 +137,12 @@ class LabelPass:
 class _Arrived:
     """A batch computed on a CPU."""
 
-    maps: list[MapCodes]
+    codes: Tensor
+    facts: Tensor
     took_s: float
 
-    def wait(self) -> list[MapCodes]:
-        return self.maps
+    def wait(self, index: int) -> MapCodes:
+        return _map_codes(self.codes[index], self.facts[index])
 
     def seconds(self) -> float:
         return self.took_s
@@ -167,9 +176,9 @@ class _OnItsWay:
     start: torch.cuda.Event
     end: torch.cuda.Event
 
-    def wait(self) -> list[MapCodes]:
+    def wait(self, index: int) -> MapCodes:
         self.end.synchronize()
-        return _map_codes(self.codes, self.facts)
+        return _map_codes(self.codes[index], self.facts[index])
 
     def seconds(self) -> float:
         self.end.synchronize()
@@ -186,18 +195,13 @@ def _to_pinned(on_device: Tensor) -> Tensor:
     return host.copy_(on_device, non_blocking=True)
 
 
-def _map_codes(codes_BHW: Tensor, facts_B5: Tensor) -> list[MapCodes]:
-    maps = codes_BHW.numpy().view(np.uint16)
-    return [
-        MapCodes(
-            codes_HW,
-            minimum=minimum,
-            maximum=maximum,
-            saturated=saturated,
-            flat=flat,
-            flip_correlation=None if math.isnan(correlation) else correlation,
-        )
-        for codes_HW, (minimum, maximum, saturated, flat, correlation) in zip(
-            maps, facts_B5.tolist(), strict=True
-        )
-    ]
+def _map_codes(codes_HW: Tensor, facts_5: Tensor) -> MapCodes:
+    minimum, maximum, saturated, flat, correlation = facts_5.tolist()
+    return MapCodes(
+        codes_HW.numpy().view(np.uint16),
+        minimum=minimum,
+        maximum=maximum,
+        saturated=saturated,
+        flat=flat,
+        flip_correlation=None if math.isnan(correlation) else correlation,
+    )

@@ -1,0 +1,104 @@
+"""Batches through the network, the older shard first, in parts where they do not fit.
+
+The batch size is found on the device where nobody gives it, and halved for good when the device
+runs out of memory all the same: the run goes on, and the manifests say with which size.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+import numpy as np
+from torch import Tensor
+
+from jobs.label_batches import BatchRoom, Prepared
+from jobs.network_thread import NetworkThread
+from model.batch_size import find_batch_size
+from model.devices import free_memory, is_out_of_memory
+from model.label_pass import LabelPass, LaunchedBatch
+
+ORDINARY_IMAGE = (3000, 4000)  # height, width: what a batch is measured with
+
+Row = TypeVar("Row")
+
+
+class LabelNetwork:
+    """Owns the device of one engine.
+
+    Args:
+        label_pass: What is done with a batch.
+        batch_size: Images per forward pass; None to find it.
+        memory_share: Share of the device's memory that may be taken, 0..1.
+    """
+
+    def __init__(
+        self, label_pass: LabelPass, *, batch_size: int | None, memory_share: float
+    ) -> None:
+        self._pass = label_pass
+        self._thread = NetworkThread()
+        self._height, self._width = label_pass.preprocessing.size_for(*ORDINARY_IMAGE)
+        self.room = BatchRoom(
+            batch_size or self._thread.submit(0, lambda: self._find(memory_share)).result(),
+            image_pixels=self._height * self._width,
+        )
+
+    def submit(
+        self,
+        turn: int,
+        batch: list[Prepared],
+        *,
+        then: Callable[[Prepared, LaunchedBatch | None, int], Row],
+    ) -> "Future[list[Row]]":
+        """Queue a batch of images of one size; stacked here, in the thread of the caller.
+
+        Args:
+            turn: The lowest goes first.
+            batch: In the shard's order.
+            then: Makes of an image, the launched batch it is in and its place there, what the
+                future holds for it; called in the network's thread, so it must not wait. Without a
+                launched batch the image alone was too large for the device's memory.
+        """
+        images = self._pass.stack([item.image_HWC for item in batch if item.image_HWC is not None])
+        return self._thread.submit(turn, lambda: self._launch(batch, images, then))
+
+    def _launch(
+        self,
+        batch: list[Prepared],
+        images: Tensor,
+        then: Callable[[Prepared, LaunchedBatch | None, int], Row],
+    ) -> list[Row]:
+        rows: list[Row] = []
+        parts = deque([(batch, images)])
+        while parts:
+            batch, images = parts.popleft()
+            room = self.room.images(batch[0].size)
+            if len(batch) > room:
+                parts.extendleft([(batch[room:], images[room:]), (batch[:room], images[:room])])
+                continue
+            launched = self._launch_or_free_memory(images)
+            if launched is None and len(batch) > 1:
+                self.room.shrink(len(batch), batch[0].size)
+                parts.appendleft((batch, images))
+                continue
+            rows += [then(item, launched, index) for index, item in enumerate(batch)]
+        return rows
+
+    def _launch_or_free_memory(self, images: Tensor) -> LaunchedBatch | None:
+        """None where the device has no memory for it; a single image is tried twice."""
+        for _ in range(2 if len(images) == 1 else 1):
+            try:
+                return self._pass.launch(images)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            # Not inside `except`: there the traceback still holds what the pass had allocated.
+            free_memory(self._pass.device)
+        return None
+
+    def _find(self, memory_share: float) -> int:
+        def forward(images: int) -> None:
+            blank_HWC = np.zeros((self._height, self._width, 3), np.uint8)
+            self._pass.launch(self._pass.stack([blank_HWC] * images)).seconds()
+
+        return find_batch_size(forward, self._pass.device, memory_share=memory_share)
