@@ -65,6 +65,12 @@ VERBS = {
     "demo": Verb(configs.DemoConfig, "jobs.demo:demo"),
 }
 CATALOG = Verb(configs.CatalogConfig, "jobs.catalog_queries:query_catalog")
+REPAIRS = {
+    "verify": Verb(configs.CatalogVerifyConfig, "jobs.catalog_verify:verify_catalog"),
+    "gc": Verb(configs.CatalogGcConfig, "jobs.catalog_gc:collect_garbage"),
+    "rebuild": Verb(configs.CatalogRebuildConfig, "jobs.catalog_rebuild:rebuild_catalog"),
+}
+NOT_DONE_KEYS = ("shards_failed", "problems")  # of a summary: there is something to repair
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +122,8 @@ def build_app(choose: Callable[[Call], None]) -> typer.Typer:
     catalog = typer.Typer(help=CATALOG.config_class.__doc__)
     for question, help in configs.CATALOG_QUESTIONS.items():
         _add_question(catalog, question, help, choose)
+    for name, verb in REPAIRS.items():
+        _add(catalog, name, verb, choose)
     app.add_typer(catalog, name="catalog")
     return app
 
@@ -142,7 +150,7 @@ def execute(call: Call) -> int:
         write_json(summary)
     if not call.json:
         _print_summary(summary)
-    return NOT_DONE if summary.get("shards_failed") else DONE
+    return NOT_DONE if any(summary.get(key) for key in NOT_DONE_KEYS) else DONE
 
 
 def _resume(config: object) -> str:

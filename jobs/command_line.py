@@ -117,10 +117,12 @@ class _ListCommand(TyperCommand):
 
 
 def _argument(of: Field[Any], kind: Any) -> inspect.Parameter:
+    metavar = f"{of.name.upper()}…" if is_list(kind) else of.name.upper()
+    may_be_left_out = of.metadata.get("argument") and not is_required(of)
     argument = typer.Argument(
         None,
         help=_help(of),
-        metavar=f"{of.name.upper()}…" if is_list(kind) else of.name.upper(),
+        metavar=f"[{metavar}]" if may_be_left_out else metavar,
         show_default=False,
         autocompletion=_completion(of),
     )

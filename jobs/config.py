@@ -296,12 +296,40 @@ QUESTIONS_WITH_REF = ("shards", "lineage")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CatalogConfig(Common):
-    """Ask the catalog."""
+    """Ask the catalog, and repair it."""
 
     question: str = option("What to list.", "sources", choices=tuple(CATALOG_QUESTIONS))
     ref: str | None = option(
         "For `shards` a source or label set; for `lineage` a source, label set or model."
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CatalogVerifyConfig(Common):
+    """Read every committed object again and say what is not as it was committed."""
+
+    ref: str | None = field(
+        default=None,
+        metadata={"help": "Only this source or label set (default: all).", "argument": True},
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CatalogGcConfig(Common):
+    """Remove objects that were never committed, or that newer ones have replaced.
+
+    What is in use, pinned by a training run or unknown to this catalog stays.
+    """
+
+    dry_run: bool = option("Say what would be removed, and remove nothing.", False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CatalogRebuildConfig(Common):
+    """Fill an empty catalog from the store alone, after the database was lost.
+
+    Move a damaged database away first, or name a new one with --catalog.
+    """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -45,14 +45,14 @@ def begin_ingest(
     """
     with database.write() as connection:
         require_names(connection, sources, [source], what="source")
-        last = _lock_last(connection, source)
+        last = lock_newest(connection, source)
         if last and last.is_live and last.owner not in {owner, dead_owner}:
             until = datetime.fromtimestamp(last.lease_until, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
             msg = (
                 f"{last.owner!r} is ingesting into source {source!r}; its lease lasts until {until}"
             )
             raise CatalogConflictError(msg)
-        _lose(connection, ingest_runs.c.source == source)
+        lose_running(connection, source)
         epoch = last.epoch + 1 if last else 1
         lease = IngestLease(f"ingest-{token_hex(6)}", source, owner, epoch)
         values = _lease_values(lease) | {
@@ -68,13 +68,19 @@ def begin_ingest(
         return lease
 
 
-def _lock_last(connection: Connection, source: str) -> Row[Any] | None:
+def lock_newest(connection: Connection, source: str) -> Row[Any] | None:
+    """The newest run of a source, and whether it ``is_live``; no other begins meanwhile."""
     # The row of the source is locked, because the first run of a source has no row to lock yet.
     # "No key update" lets shards of other runs, which refer to the row, be committed meanwhile.
     lock = select(sources.c.name).where(sources.c.name == source)
     connection.execute(lock.with_for_update(key_share=True))
     runs = select(ingest_runs, _LIVE.label("is_live")).where(ingest_runs.c.source == source)
     return connection.execute(runs.order_by(ingest_runs.c.epoch.desc()).limit(1)).one_or_none()
+
+
+def lose_running(connection: Connection, source: str) -> int:
+    """Take the lease from who has it: every commit of that run fails from now on."""
+    return _lose(connection, ingest_runs.c.source == source)
 
 
 def _lose(connection: Connection, which: Any) -> int:

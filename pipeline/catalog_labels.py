@@ -143,6 +143,14 @@ def label_shards_of(
     Raises:
         CatalogMissingError: No label set has that name.
     """
+    with database.read() as connection:
+        return label_shards_in(connection, label_set, sources)
+
+
+def label_shards_in(
+    connection: Connection, label_set: str, sources: Sequence[str] | None = None
+) -> list[LabelShardRow]:
+    """The same inside a transaction."""
     same_shard = image_shards.c.shard_id == label_shards.c.shard_id
     shards = select(*SHARD_COLUMNS, *_LABEL_COLUMNS).join_from(
         label_shards, image_shards, same_shard
@@ -150,12 +158,11 @@ def label_shards_of(
     shards = shards.where(*_which(label_shards, label_set, sources))
     reasons = select(quarantine.c.shard_id, quarantine.c.reason, quarantine.c.images)
     reasons = reasons.where(*_which(quarantine, label_set, sources))
-    with database.read() as connection:
-        require_names(connection, label_sets, [label_set], what="label set")
-        rows = connection.execute(shards.order_by(image_shards.c.number)).all()
-        per_shard: dict[str, dict[str, int]] = {}
-        for shard_id, reason, images in connection.execute(reasons.order_by(quarantine.c.reason)):
-            per_shard.setdefault(shard_id, {})[reason] = images
+    require_names(connection, label_sets, [label_set], what="label set")
+    rows = connection.execute(shards.order_by(image_shards.c.number)).all()
+    per_shard: dict[str, dict[str, int]] = {}
+    for shard_id, reason, images in connection.execute(reasons.order_by(quarantine.c.reason)):
+        per_shard.setdefault(shard_id, {})[reason] = images
     return [_label_shard(label_set, tuple(row), per_shard) for row in rows]
 
 

@@ -1,16 +1,16 @@
 """Snapshots: the exact shards a training run reads, pinned by digest."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import Connection, Select, select
 
 from pipeline.catalog_database import Database, insert_if_absent
-from pipeline.catalog_labels import label_shards_of
+from pipeline.catalog_labels import label_shards_in
 from pipeline.catalog_rows import SnapshotMember, SnapshotRow
-from pipeline.catalog_sources import image_shards_of
-from pipeline.catalog_tables import database_now, snapshot_members, snapshots
+from pipeline.catalog_sources import image_shards_in
+from pipeline.catalog_tables import database_now, label_sets, snapshot_members, snapshots
 from pipeline.errors import CatalogMissingError
 
 _MEMBER_COLUMNS = [snapshot_members.c[name] for name in SnapshotMember.__slots__]
@@ -22,17 +22,21 @@ def pin_snapshot(
     """Pin what these labelled sources and label sets hold now.
 
     The id is a digest of the members: pinning the same content again gives the same snapshot.
+    Meanwhile the label sets are locked against ``garbage``, which might else remove what a commit
+    replaces between the reading and the pinning.
 
     Raises:
         CatalogMissingError: One of them is not known, or has no shard yet.
     """
-    found = [*_labelled(database, labelled), *_pseudo(database, pseudo)]
-    members = sorted(found, key=_line)
-    if not members:
+    if not labelled and not pseudo:
         msg = "a snapshot needs at least one labelled source or label set"
         raise ValueError(msg)
-    snapshot_id = hashlib.sha256("".join(map(_line, members)).encode()).hexdigest()[:32]
     with database.write() as connection:
+        lock = select(label_sets.c.name).where(label_sets.c.name.in_(pseudo))
+        connection.execute(lock.order_by(label_sets.c.name).with_for_update(read=True))
+        found = [*_labelled(connection, labelled), *_pseudo(connection, pseudo)]
+        members = sorted(found, key=_line)
+        snapshot_id = snapshot_digest(members)
         new = {"snapshot_id": snapshot_id, "created_at": database_now()}
         if insert_if_absent(connection, snapshots, **new):
             rows = [
@@ -42,6 +46,11 @@ def pin_snapshot(
             connection.execute(snapshot_members.insert(), rows)
         created_at = connection.scalars(_created_at(snapshot_id)).one()
     return SnapshotRow(snapshot_id, created_at, tuple(members))
+
+
+def snapshot_digest(members: Iterable[SnapshotMember]) -> str:
+    """The id of a snapshot of these, in their order."""
+    return hashlib.sha256("".join(map(_line, members)).encode()).hexdigest()[:32]
 
 
 def _columns(member: SnapshotMember) -> dict[str, Any]:
@@ -59,10 +68,10 @@ def _line(member: SnapshotMember) -> str:
     return f"{member.role} {member.source} {member.shard_id} {member.image_sha256} {label}\n"
 
 
-def _labelled(database: Database, names: Sequence[str]) -> list[SnapshotMember]:
+def _labelled(connection: Connection, names: Sequence[str]) -> list[SnapshotMember]:
     members = []
     for name in dict.fromkeys(names):
-        shards = image_shards_of(database, name)
+        shards = image_shards_in(connection, name)
         _require_some(shards, f"labelled source {name!r}")
         members += [
             SnapshotMember(
@@ -73,10 +82,10 @@ def _labelled(database: Database, names: Sequence[str]) -> list[SnapshotMember]:
     return members
 
 
-def _pseudo(database: Database, names: Sequence[str]) -> list[SnapshotMember]:
+def _pseudo(connection: Connection, names: Sequence[str]) -> list[SnapshotMember]:
     members = []
     for name in dict.fromkeys(names):
-        labels = label_shards_of(database, name)
+        labels = label_shards_in(connection, name)
         _require_some(labels, f"label set {name!r}")
         members += [
             SnapshotMember(

@@ -116,10 +116,14 @@ def _sums(row: Any) -> dict[str, Any]:
 def image_shards_of(database: Database, source: str) -> list[ShardRef]:
     """The shards of a source in the order in which they were committed."""
     with database.read() as connection:
-        require_names(connection, sources, [source], what="source")
-        shards = select(*SHARD_COLUMNS).where(image_shards.c.source == source)
-        rows = connection.execute(shards.order_by(image_shards.c.number))
-        return [ShardRef(*row) for row in rows]
+        return image_shards_in(connection, source)
+
+
+def image_shards_in(connection: Connection, source: str) -> list[ShardRef]:
+    """The same inside a transaction."""
+    require_names(connection, sources, [source], what="source")
+    shards = select(*SHARD_COLUMNS).where(image_shards.c.source == source)
+    return [ShardRef(*row) for row in connection.execute(shards.order_by(image_shards.c.number))]
 
 
 def image_shard(database: Database, shard_id: str) -> ShardRef:

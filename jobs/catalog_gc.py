@@ -1,0 +1,218 @@
+"""`factory catalog gc`: remove objects that nobody will ever count on.
+
+An object without a commit is left over from something that was killed, or was replaced. What may
+still be committed, what a training run has pinned and what this catalog does not know stays, and is
+named. The store is listed first and the catalog asked afterwards, see `pipeline.garbage`.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from jobs.config import CatalogGcConfig
+from jobs.console import Reporter
+from jobs.workspace import Workspace, check_store_exists, open_workspace
+from pipeline.catalog import Catalog
+from pipeline.errors import CatalogMissingError, ShardCorruptError
+from pipeline.garbage import (
+    FOREIGN,
+    RECORDED,
+    UNKNOWN,
+    LabelObject,
+    Remove,
+    Verdict,
+    sweep_label_set,
+    sweep_source,
+)
+from pipeline.ledger import image_shards_key, label_shards_key, read_lines
+from pipeline.storage import Store
+from pipeline.store_layout import StoredObject, describe
+
+AT_ONCE = 100  # nobody can begin to ingest, or pin, while so many objects are removed
+THREADS = 8
+KINDS = ("image_shards", "drops", "label_shards", "scratch_files")
+
+
+@dataclass(slots=True)
+class Sweep:
+    """What was removed, or would be, and what stays for which reason."""
+
+    store: Store
+    dry_run: bool
+    removed: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
+    bytes: int = 0
+    kept: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def keep(self, item: StoredObject, reason: str) -> None:
+        """Count an object that stays; ``reason`` is said once for all of its folder."""
+        folder = item.key.rsplit("/", 1)[0] if item.kind == "other" else _folder(item)
+        self.kept[folder, reason] += 1
+
+    def remover(self, of_kind: dict[str, str]) -> Remove:
+        """What takes keys away, having counted them under their kind."""
+
+        def remove(keys: Sequence[str]) -> None:
+            with ThreadPoolExecutor(THREADS, thread_name_prefix="gc") as pool:
+                sizes = list(pool.map(partial(_remove, self.store, dry_run=self.dry_run), keys))
+            for key, size in zip(keys, sizes, strict=True):
+                if size is not None:
+                    self.removed[of_kind[key]] += 1
+                    self.bytes += size
+
+        return remove
+
+
+def collect_garbage(config: CatalogGcConfig, *, reporter: Reporter | None = None) -> dict[str, Any]:
+    """Remove what is left over, or with ``dry_run`` only say what would be.
+
+    Returns:
+        ``removed`` objects per kind (``would_remove`` in a dry run) and their ``bytes``;
+        ``kept``: objects that nothing counts on and that stay, with the reason.
+    """
+    reporter = reporter or Reporter.silent()
+    check_store_exists(config)
+    with open_workspace(config) as workspace:
+        sweep = Sweep(workspace.store, config.dry_run)
+        per_folder = _listed(workspace.store, reporter)  # before the catalog is asked
+        title = "look for garbage" if config.dry_run else "remove garbage"
+        total = sum(map(len, per_folder.values()))
+        with reporter.progress(title, total=total, unit="objects") as bar:
+            for items in per_folder.values():
+                _sweep_folder(workspace.catalog, items, sweep)
+                bar.advance(len(items))
+        if not config.dry_run:
+            sweep.removed["scratch_files"] = workspace.store.remove_leftovers()
+        else:
+            reporter.note("dry run: nothing was removed")
+        return _summary(workspace, sweep)
+
+
+def _summary(workspace: Workspace, sweep: Sweep) -> dict[str, Any]:
+    return {
+        "store": workspace.store.uri,
+        "dry_run": sweep.dry_run,
+        "would_remove" if sweep.dry_run else "removed": dict(sweep.removed),
+        "bytes": sweep.bytes,
+        "kept": [
+            {"folder": folder, "objects": count, "reason": reason}
+            for (folder, reason), count in sorted(sweep.kept.items())
+        ],
+    }
+
+
+def _listed(store: Store, reporter: Reporter) -> dict[str, list[StoredObject]]:
+    """All objects in folders of one source, label set, model or run each."""
+    reporter.note(f"listing {store.uri}")
+    per_folder: dict[str, list[StoredObject]] = defaultdict(list)
+    for key in store.list():
+        if "/" in key:  # the catalog itself may lie at the top
+            item = describe(key)
+            per_folder[_folder(item)].append(item)
+    return per_folder
+
+
+def _folder(item: StoredObject) -> str:
+    return "/".join(item.key.split("/")[:2])
+
+
+def _sweep_folder(catalog: Catalog, items: Sequence[StoredObject], sweep: Sweep) -> None:
+    top, _, name = _folder(items[0]).partition("/")
+    for item in items:
+        if item.kind == "other":
+            sweep.keep(item, FOREIGN)
+    if top == "sources":
+        _sweep_source(catalog, name, items, sweep)
+    elif top == "labels":
+        _sweep_label_set(catalog, name, items, sweep)
+    elif top in ("models", "runs") and not _is_known(catalog, top, name):
+        reason = f"no {top.removesuffix('s')} of this catalog: being made, given up, or another's"
+        for item in items:
+            sweep.keep(item, reason)
+
+
+def _is_known(catalog: Catalog, top: str, name: str) -> bool:
+    find: Callable[[str], object] = catalog.model if top == "models" else catalog.run
+    try:
+        find(name)
+    except CatalogMissingError:
+        return False
+    return True
+
+
+def _sweep_source(
+    catalog: Catalog, source: str, items: Sequence[StoredObject], sweep: Sweep
+) -> None:
+    objects = [item for item in items if item.kind in ("image_shards", "drops")]
+    try:
+        committed = {shard.shard_id for shard in catalog.image_shards(source)}
+        batches = committed | set(catalog.drop_batches(source))
+        recorded = {row["shard_id"] for row in read_lines(sweep.store, image_shards_key(source))}
+    except (CatalogMissingError, ShardCorruptError, KeyError) as error:
+        _keep_all(sweep, objects, _unsure(error))
+        return
+    left = [item for item in objects if item.shard not in batches]
+    _keep_all(sweep, [item for item in left if item.shard in recorded], RECORDED)
+    left = [item for item in left if item.shard not in recorded]
+    for some in _chunks(left):
+        remove = sweep.remover({item.key: item.kind for item in some})
+        shards = {item.key: item.shard for item in some}
+        _note_kept(
+            sweep, some, sweep_source(catalog, source, shards, remove, dry_run=sweep.dry_run)
+        )
+
+
+def _sweep_label_set(
+    catalog: Catalog, label_set: str, items: Sequence[StoredObject], sweep: Sweep
+) -> None:
+    objects = [item for item in items if item.kind == "label_shards"]
+    try:
+        committed = {row.shard.shard_id: row.key for row in catalog.label_shards(label_set)}
+        lines = read_lines(sweep.store, label_shards_key(label_set))
+        recorded = {row["key"] for row in lines if row["shard_id"] not in committed}
+    except (CatalogMissingError, ShardCorruptError, KeyError) as error:
+        _keep_all(sweep, objects, _unsure(error))
+        return
+    left = [item for item in objects if committed.get(item.shard) != item.key]
+    _keep_all(sweep, [item for item in left if item.key in recorded], RECORDED)
+    left = [item for item in left if item.key not in recorded]
+    _keep_all(sweep, [item for item in left if item.epoch is None], FOREIGN)
+    left = [item for item in left if item.epoch is not None]
+    for some in _chunks(left):
+        remove = sweep.remover({item.key: item.kind for item in some})
+        attempts = [LabelObject(item.key, item.shard, item.epoch or 0) for item in some]
+        _note_kept(sweep, some, sweep_label_set(catalog, label_set, attempts, remove))
+
+
+def _unsure(error: Exception) -> str:
+    if isinstance(error, CatalogMissingError):
+        return UNKNOWN
+    return f"nobody can say what was committed: {error}"
+
+
+def _keep_all(sweep: Sweep, items: Iterable[StoredObject], reason: str) -> None:
+    for item in items:
+        sweep.keep(item, reason)
+
+
+def _note_kept(sweep: Sweep, items: Iterable[StoredObject], verdict: Verdict) -> None:
+    for item in items:
+        if item.key in verdict.kept:
+            sweep.keep(item, verdict.kept[item.key])
+
+
+def _chunks(items: Sequence[StoredObject]) -> Iterator[Sequence[StoredObject]]:
+    return (items[start : start + AT_ONCE] for start in range(0, len(items), AT_ONCE))
+
+
+def _remove(store: Store, key: str, *, dry_run: bool) -> int | None:
+    """Bytes that the object had; None where it is gone already."""
+    try:
+        size = store.size(key)
+    except FileNotFoundError:
+        return None
+    if not dry_run:
+        store.delete(key)
+    return size

@@ -1,0 +1,53 @@
+"""What the key of an object says about it: the layout of the store, read backwards."""
+
+import re
+from dataclasses import dataclass
+
+LEDGER_FILES = {
+    "sources": ("source.json", "shards.jsonl"),
+    "labels": ("label_set.json", "shards.jsonl"),
+}
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+_PATTERNS = {
+    "image_shards": re.compile(rf"sources/(?P<of>{_NAME})/(?P<shard>{_NAME})\.parquet"),
+    "drops": re.compile(rf"sources/(?P<of>{_NAME})/dropped/(?P<shard>{_NAME})\.parquet"),
+    "label_shards": re.compile(
+        rf"labels/(?P<of>{_NAME})/(?P<shard>{_NAME})/(?:(?P<epoch>\d+)-)?{_NAME}\.parquet"
+    ),
+    "models": re.compile(rf"models/(?P<of>{_NAME})/.+"),
+    "runs": re.compile(rf"runs/(?P<of>{_NAME})/.+"),
+    "evaluations": re.compile(r"evaluations/(?P<of>[^/]+)\.json"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """What a key says.
+
+    Attributes:
+        kind: ``image_shards, drops, label_shards, models, runs, evaluations, ledger``, or
+            ``other`` for what the factory did not write there.
+        of: Name of the source, label set, model or run.
+        shard: Id of the image shard; of drops, of their batch.
+        epoch: Of the lease under which labels were made; None where the key does not say.
+    """
+
+    key: str
+    kind: str
+    of: str = ""
+    shard: str = ""
+    epoch: int | None = None
+
+
+def describe(key: str) -> StoredObject:
+    """What this key says."""
+    folder, _, rest = key.partition("/")
+    name, _, file = rest.partition("/")
+    if file in LEDGER_FILES.get(folder, ()):
+        return StoredObject(key, "ledger", name)
+    for kind, pattern in _PATTERNS.items():
+        if found := pattern.fullmatch(key):
+            facts = found.groupdict()
+            epoch = int(facts["epoch"]) if facts.get("epoch") else None
+            return StoredObject(key, kind, facts["of"], facts.get("shard") or "", epoch)
+    return StoredObject(key, "other", folder)
