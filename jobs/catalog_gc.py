@@ -27,7 +27,7 @@ from pipeline.garbage import (
     sweep_label_set,
     sweep_source,
 )
-from pipeline.ledger import image_shards_key, label_shards_key, read_lines
+from pipeline.ledger import drops_key, image_shards_key, label_shards_key, read_lines
 from pipeline.storage import Store
 from pipeline.store_layout import StoredObject, describe
 
@@ -150,6 +150,7 @@ def _sweep_source(
         committed = {shard.shard_id for shard in catalog.image_shards(source)}
         batches = committed | set(catalog.drop_batches(source))
         recorded = {row["shard_id"] for row in read_lines(sweep.store, image_shards_key(source))}
+        recorded |= {row["batch_id"] for row in read_lines(sweep.store, drops_key(source))}
     except (CatalogMissingError, ShardCorruptError, KeyError) as error:
         _keep_all(sweep, objects, _unsure(error))
         return

@@ -4,7 +4,8 @@ Shards say themselves what they are; who ingested them, in which order, which ru
 them and how it scored would be lost with the database. So rows are written down as they are, beside
 what they are about, and `catalog rebuild` puts them back:
 
-    sources/<source>/source.json, shards.jsonl      the source, its ingest runs, its shards in order
+    sources/<source>/source.json                    the source, its ingest runs
+    sources/<source>/shards.jsonl, drops.jsonl      its shards in order, what was refused
     labels/<label-set>/label_set.json, shards.jsonl the set, its committed label shards
     models/<name>/factory.json                      transformers looks at files it knows by name
     runs/<run>/run.json, snapshot.jsonl             the run, and the exact shards it learns from
@@ -15,7 +16,7 @@ killed. Lines about shards that this catalog does not know stay, because another
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from secrets import token_hex
 from typing import Any
 
@@ -41,6 +42,11 @@ def source_key(source: str) -> str:
 def image_shards_key(source: str) -> str:
     """The shards of a source in the order of their commits."""
     return f"sources/{check_name(source)}/shards.jsonl"
+
+
+def drops_key(source: str) -> str:
+    """What was refused of a source, per batch and reason."""
+    return f"sources/{check_name(source)}/drops.jsonl"
 
 
 def label_set_key(label_set: str) -> str:
@@ -70,13 +76,16 @@ def snapshot_key(run_id: str) -> str:
 
 def record_source(store: Store, database: Database, name: str) -> None:
     """Write down a source, its ingest runs and its shards."""
-    mine = tables.ingest_runs.c.source == name
-    runs = _rows(database, tables.ingest_runs, mine, tables.ingest_runs.c.epoch)
+    runs, shards, drops = tables.ingest_runs, tables.image_shards, tables.image_drops
     (row,) = _rows(database, tables.sources, tables.sources.c.name == name)
-    _put_object(store, source_key(name), source=row, ingest_runs=runs)
-    shards = tables.image_shards
+    rows = _rows(database, runs, runs.c.source == name, runs.c.epoch)
+    former = _former(lambda: (read_object(store, source_key(name)) or {}).get("ingest_runs", []))
+    rows = _others(former, rows, "run_id") + rows
+    _put_object(store, source_key(name), source=row, ingest_runs=rows)
     rows = _rows(database, shards, shards.c.source == name, shards.c.number)
     _put_merged(store, image_shards_key(name), rows)
+    rows = _rows(database, drops, drops.c.source == name, drops.c.batch_id, drops.c.reason)
+    _put_merged(store, drops_key(name), rows, by="batch_id")
 
 
 def record_label_set(store: Store, database: Database, name: str) -> None:
@@ -163,14 +172,22 @@ def _put_object(store: Store, key: str, **content: Any) -> None:
     store.put(key, text.encode())
 
 
-def _put_merged(store: Store, key: str, rows: list[Row]) -> None:
-    """Put all rows; those of shards that are not among them are taken over from what is there."""
-    mine = {row["shard_id"] for row in rows}
+def _put_merged(store: Store, key: str, rows: list[Row], *, by: str = "shard_id") -> None:
+    """Put all rows, after those of other shards or batches that are there."""
+    former = _former(lambda: read_lines(store, key))
+    store.put(key, _lines([*_others(former, rows, by), *rows]))
+
+
+def _former(read: Callable[[], list[Row]]) -> list[Row]:
     try:
-        others = [row for row in read_lines(store, key) if row.get("shard_id") not in mine]
+        return read()
     except ShardCorruptError:
-        others = []  # it could not be used, and is written again from the catalog
-    store.put(key, _lines([*others, *rows]))
+        return []  # it could not be used, and is written again from the catalog
+
+
+def _others(former: list[Row], rows: list[Row], by: str) -> list[Row]:
+    mine = {row[by] for row in rows}
+    return [row for row in former if row.get(by) not in mine]
 
 
 def _lines(rows: Iterable[Mapping[str, Any]]) -> bytes:

@@ -24,6 +24,7 @@ from pipeline.audit import (
 )
 from pipeline.ledger import (
     Row,
+    drops_key,
     image_shards_key,
     read_lines,
     read_object,
@@ -33,7 +34,7 @@ from pipeline.lookahead import map_ahead
 from pipeline.rebuilding import AHEAD, BY, READERS, Rebuilding
 from pipeline.seen import DigestSet
 from pipeline.shards import read_image_rows
-from pipeline.storage import Store, image_shard_key
+from pipeline.storage import Store, dropped_key, image_shard_key
 
 UNKNOWN = "unknown"
 
@@ -100,14 +101,21 @@ def _source(job: Rebuilding, name: str) -> _Source | None:
         if row is not None:
             job.insert(tables.sources, {**row, "name": name}, key=key)
             source = _Source(name, lines)
-    for run in known.get("ingest_runs", ()) if source else ():
+    if source is not None:
+        _restore_runs(job, source, known.get("ingest_runs", []))
+    return source
+
+
+def _restore_runs(job: Rebuilding, source: _Source, runs: list[Row]) -> None:
+    """Put ingest runs back; nobody holds a lease now, and epochs may come from two catalogs."""
+    key = source_key(source.name)
+    in_order = sorted(runs, key=lambda run: float(run.get("started_at") or 0))
+    for epoch, run in enumerate(in_order, 1):
         with job.noting(key):
             was_cut = run.get("state") == "running"
             ended = {"state": "lost", "finished_at": job.now} if was_cut else {}
-            job.insert(tables.ingest_runs, {**run, **ended}, key=key)
-            assert source is not None
+            job.insert(tables.ingest_runs, {**run, **ended, "epoch": epoch}, key=key)
             source.runs.append(run["run_id"])
-    return source
 
 
 def _guess(job: Rebuilding, name: str) -> Row | None:
@@ -225,6 +233,13 @@ def _restore_drops(job: Rebuilding, source: _Source) -> None:
     shards = tables.image_shards
     query = shards.select().where(shards.c.source == source.name)
     committed = {row.shard_id: row.run_id for row in job.connection.execute(query)}
+    runs: dict[str, str] = {}
+    with job.noting(drops_key(source.name)):
+        lines = read_lines(job.store, drops_key(source.name))
+        runs = {str(line.get("batch_id")): str(line.get("run_id")) for line in lines}
+    there = {item.shard for item in job.of("drops", source.name)}
+    for batch in sorted(runs.keys() - there):
+        job.problems.append(unreadable(dropped_key(source.name, batch), FileNotFoundError()))
     for item in job.of("drops", source.name):
         job.advance(1)
         if item.shard not in committed and not item.shard.startswith("d"):
@@ -233,7 +248,8 @@ def _restore_drops(job: Rebuilding, source: _Source) -> None:
         with job.noting(item.key):
             found = read_drop_counts(job.store, item.key)
             newest = source.runs[-1] if source.runs else None
-            run_id = committed.get(item.shard) or _run(job, source, found, newest)
+            said = runs.get(item.shard, newest)
+            run_id = committed.get(item.shard) or _run(job, source, found, said)
             batch = {"source": source.name, "batch_id": item.shard, "run_id": run_id}
             for reason, images in found.reasons.items():
                 row = batch | {"reason": reason, "images": images}

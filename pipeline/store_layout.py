@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 LEDGER_FILES = {
-    "sources": ("source.json", "shards.jsonl"),
+    "sources": ("source.json", "shards.jsonl", "drops.jsonl"),
     "labels": ("label_set.json", "shards.jsonl"),
 }
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
