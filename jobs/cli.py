@@ -57,6 +57,7 @@ class Verb:
 VERBS = {
     "ingest": Verb(configs.IngestConfig, "jobs.ingest:ingest"),
     "train-teacher": Verb(configs.TrainTeacherConfig, "jobs.train_teacher:train_teacher"),
+    "plan": Verb(configs.PlanConfig, "jobs.plan:plan"),
     "label": Verb(configs.LabelConfig, "jobs.label:label"),
     "train-student": Verb(configs.TrainStudentConfig, "jobs.train_student:train_student"),
     "evaluate": Verb(configs.EvaluateConfig, "jobs.evaluate:evaluate"),

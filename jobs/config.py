@@ -182,6 +182,41 @@ class LabelConfig(Common):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PlanConfig(Common):
+    """Forecast time, storage and cost of labelling from a few batches measured here."""
+
+    sources: tuple[str, ...] = required("Sources to label.", argument=True)
+    teacher: str = required("Model reference, as for label --teacher.")
+    label_set: str | None = option(
+        "Name of the label set (default: the teacher's name and -labels).", is_name=True
+    )
+    all: bool = option("Forecast all images, those already labelled too.", False)
+    size: int | None = option(
+        "Shorter side at the network's input, pixels (default: what the model was trained with).",
+        minimum=14,
+    )
+    resize: str = option("As for label.", "exact", choices=("exact", "buckets"))
+    consistency: bool = option("As for label: twice the work.", False)
+    precision: str = option(
+        "Of the forward pass; auto is bf16 on a GPU that has it, else fp32.",
+        "auto",
+        choices=("auto", "fp32", "bf16"),
+    )
+    bits: int = option("Bits per label value.", 16, choices=("16", "12"))
+    batch_size: int | None = option(
+        "Images per forward pass (default: found on the device).", minimum=1
+    )
+    batches: int = option("Batches to measure; more of them say more.", 8, minimum=1)
+    gpus: tuple[int, ...] = option("Devices to forecast for, like the one here.", (1, 8, 64))
+    cost_per_gpu_hour: float | None = option(
+        "Price of one device for an hour, in any currency.", minimum=0
+    )
+    cost_per_gb_month: float | None = option(
+        "Price of storing a gigabyte (1e9 bytes) for a month, in any currency.", minimum=0
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingOptions(Common):
     """What both training verbs take."""
 

@@ -1,0 +1,195 @@
+"""A forecast of a small store, against what labelling it then takes; no Ray."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from jobs.config import LabelConfig, PlanConfig
+from jobs.errors import ConfigError, JobError
+from jobs.label_ahead import find_aim
+from jobs.label_engine import LabelEngine, LabelJob, LabelTask
+from jobs.label_probe import sample_rows
+from jobs.plan import plan
+from jobs.ray_runtime import Node, Resources
+from jobs.workspace import Workspace, open_workspace
+from model.errors import CheckpointError
+from pipeline.errors import CatalogMissingError
+from pipeline.records import ShardRef
+from tests.factories import image_shard, png, tiny_teacher
+
+SIZES = ((64, 48), (48, 64), (90, 45))
+ROWS = (70, 40, 5)
+CPU = Resources((Node(2),))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def where(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A source of 115 images in three shards, of which seven cannot be decoded, and a teacher."""
+    folder = tmp_path_factory.mktemp("plan")
+    store = str(folder / "store")
+    with open_workspace(LabelConfig(sources=(), teacher="", store=store)) as workspace:
+        _ingest(workspace, "pictures", broken=lambda index: index % 16 == 5)
+        _ingest(workspace, "broken", broken=lambda index: True)
+        workspace.catalog.register_source("empty", role="unlabelled", uri="/x", layout="images")
+    return {"store": store, "teacher": str(tiny_teacher(folder / "teacher"))}
+
+
+def _ingest(workspace: Workspace, source: str, *, broken: Any) -> None:
+    catalog = workspace.catalog
+    catalog.register_source(source, role="unlabelled", uri="/x", layout="images")
+    lease = catalog.begin_ingest(source, owner="o", ttl_s=60, uri="/x", config={}, code_version="1")
+    start = 0
+    for rows in ROWS:
+        indices = range(start, start + rows)
+        pictures = {i: _picture(i, broken=broken(i)) for i in indices}
+        shard = image_shard(workspace.store, indices, source=source, replace=pictures)
+        catalog.commit_image_shard(lease, shard, dropped={})
+        start += rows
+    catalog.finish_ingest(lease, {})
+
+
+def _picture(index: int, *, broken: bool) -> bytes:
+    width, height = SIZES[index % len(SIZES)]
+    return b"no image" if broken else png(index, width=width, height=height)
+
+
+@pytest.fixture(scope="module")
+def labelled_bytes(where: dict[str, Any]) -> int:
+    """What a label run writes, by the engine itself, into a store of its own."""
+    config = LabelConfig(sources=("pictures",), label_set="real", **where)
+    with open_workspace(config) as workspace:
+        aim = find_aim(config, workspace, CPU)
+        job = LabelJob(
+            store=workspace.store,
+            label_set="real",
+            teacher=aim.teacher.name,
+            location=aim.location,
+            recipe=aim.recipe,
+            code_version="test",
+            batch_size=4,
+            threads=2,
+        )
+        engine = LabelEngine(job, device="cpu")
+        shards = workspace.catalog.image_shards("pictures")
+        return sum(engine.label(LabelTask(shard, "0001-a")).bytes for shard in shards)
+
+
+def test_the_forecast_is_what_labelling_then_takes(
+    where: dict[str, Any], labelled_bytes: int
+) -> None:
+    found = plan(PlanConfig(sources=("pictures",), batches=12, batch_size=4, **where))
+    assert (found["images"], found["shards"]) == (sum(ROWS), len(ROWS))
+    assert 40 <= found["measured_images"] <= 48
+    assert found["measured_sizes"] == 3
+    assert 1 <= found["refused_images"] <= 6
+    # random maps of three sizes: 48 of 115 images weigh what all do, to some per cent
+    assert found["bytes"] == pytest.approx(labelled_bytes, rel=0.1)
+
+
+def test_the_whole_source_measured_is_the_whole_source_weighed(
+    where: dict[str, Any], labelled_bytes: int
+) -> None:
+    found = plan(PlanConfig(sources=("pictures",), batches=40, batch_size=4, **where))
+    assert (found["measured_images"], found["refused_images"]) == (115, 7)
+    assert found["bytes"] == pytest.approx(labelled_bytes, rel=0.03)
+
+
+def test_its_numbers_add_up(where: dict[str, Any]) -> None:
+    found = plan(
+        PlanConfig(
+            sources=("pictures",),
+            batches=2,
+            batch_size=4,
+            gpus=(1, 2, 3),
+            cost_per_gpu_hour=2.0,
+            cost_per_gb_month=0.5,
+            **where,
+        )
+    )
+    about = {"rel": 2e-3}  # four digits each
+    hours = found["device_hours"]
+    assert hours == pytest.approx(115 / found["images_per_s"] / 3600, **about)
+    assert found["cost"] == pytest.approx(2 * hours, **about)
+    assert found["cost_per_month"] == pytest.approx(0.5 * found["bytes"] / 1e9, **about)
+    assert [row["devices"] for row in found["on_devices"]] == [1, 2, 3]
+    for row in found["on_devices"]:
+        assert row["hours"] == pytest.approx(hours / row["devices"], **about)
+        assert row["hours_low"] <= row["hours"] <= row["hours_high"]
+    assert found["images_per_s_low"] <= found["images_per_s"] <= found["images_per_s_high"]
+
+
+def test_nothing_is_written(where: dict[str, Any]) -> None:
+    def state() -> list[tuple[str, int]]:
+        files = (file for file in Path(where["store"]).rglob("*") if file.is_file())
+        return sorted(
+            (str(file), file.stat().st_size) for file in files if "sqlite" not in file.name
+        )
+
+    config = PlanConfig(sources=("pictures",), batches=1, batch_size=4, **where)
+    before = state()
+    plan(config)
+    assert state() == before
+    with open_workspace(config) as workspace:
+        assert workspace.catalog.label_sets() == []
+        assert workspace.catalog.models() == []
+
+
+def test_what_is_done_is_not_forecast_again(where: dict[str, Any]) -> None:
+    config = PlanConfig(sources=("broken",), label_set="half", batches=1, batch_size=4, **where)
+    source = {"sources": ("pictures",)}
+    label = LabelConfig(label_set="half", **source, **where)
+    with open_workspace(label) as workspace:
+        catalog, aim = workspace.catalog, find_aim(label, workspace, CPU)
+        catalog.open_label_set(
+            "half",
+            teacher="t",
+            teacher_sha256=aim.teacher.sha256,
+            recipe=aim.recipe.as_dict(),
+            recipe_hash=aim.recipe.digest(),
+            code_version="1",
+        )
+        catalog.plan_work("half", ["pictures"])
+        [first] = catalog.lease("half", owner="o", limit=1, ttl_s=60)
+        catalog.charge(first, error="broke", max_attempts=1)
+    left = plan(PlanConfig(**source, label_set="half", batches=1, batch_size=4, **where))
+    everything = plan(
+        PlanConfig(**source, label_set="half", batches=1, batch_size=4, all=True, **where)
+    )
+    assert (left["images"], left["shards"]) == (115 - first.shard.rows, 2)
+    assert (everything["images"], everything["shards"]) == (115, 3)
+    with pytest.raises(JobError, match="none of the 4 images"):
+        plan(config)
+
+
+def test_wrong_use_is_refused_by_name(where: dict[str, Any]) -> None:
+    good: dict[str, Any] = {"sources": ("pictures",), "batches": 1, **where}
+    with pytest.raises(ConfigError) as refused:
+        plan(PlanConfig(**good | {"sources": (), "gpus": (0,), "bits": 9}))
+    assert len(refused.value.problems) == 3
+    with pytest.raises(CatalogMissingError, match="picture"):
+        plan(PlanConfig(**good | {"sources": ("picture",)}))
+    with pytest.raises(ConfigError, match="has no images"):
+        plan(PlanConfig(**good | {"sources": ("empty",)}))
+    with pytest.raises(CheckpointError):
+        plan(PlanConfig(**good | {"teacher": str(Path(where["store"]).parent)}))
+
+
+@pytest.mark.parametrize("most", [1, 8, 20, 64, 115, 500])
+def test_a_sample_is_spread_over_the_shards_and_has_nothing_twice(
+    where: dict[str, Any], most: int
+) -> None:
+    with open_workspace(PlanConfig(sources=(), **where)) as workspace:
+        shards: list[ShardRef] = workspace.catalog.image_shards("pictures")
+        ids = [record.sample_id for record in sample_rows(workspace.store, shards, most)]
+        assert len(ids) == len(set(ids))
+        assert min(most, 115) * 0.7 <= len(ids) <= most
+        if most >= 20:
+            firsts = {record.sample_id for record in sample_rows(workspace.store, shards[:1], 500)}
+            assert 0 < len(firsts.intersection(ids)) < len(ids)
