@@ -3,11 +3,13 @@
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PATIENCE = 3  # presses; whoever presses a third time means it
+STOPPING = "stopping: what is under way is given back"
+STILL_STOPPING = "already stopping; it takes some seconds (once more to leave at once)"
 
 
 @contextmanager
@@ -28,9 +30,11 @@ def calm_interrupts(say: Callable[[str], None]) -> Iterator[None]:
     def on_signal(number: int, frame: FrameType | None) -> None:
         nonlocal pressed
         pressed += 1
+        if pressed < PATIENCE:
+            with suppress(RuntimeError):  # the signal came in the middle of writing another line
+                say(STOPPING if pressed == 1 else STILL_STOPPING)
         if pressed == 1 or pressed >= PATIENCE:
             raise KeyboardInterrupt
-        say("already stopping: what is leased is being given back (once more to leave at once)")
 
     before = {number: signal.getsignal(number) for number in SIGNALS}
     ours = [number for number in SIGNALS if callable(before[number])]

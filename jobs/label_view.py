@@ -17,6 +17,7 @@ from jobs.readable import printable, readable_duration, readable_number
 SHARDS_IN_FLIGHT = 2  # per actor: one that is read and decoded while another is encoded and written
 MOST_SOURCES = 6
 OTHER_LINES = 7  # of the block, and the prompt below it
+NARROW_LINES = 4  # more, where lines are folded
 BAR_WIDTH, SOURCE_BAR_WIDTH, NAME_WIDTH = 40, 20, 24
 NARROW = 60  # columns; below it bars are left out
 STAGES = {
@@ -142,7 +143,8 @@ class _Block:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         view, narrow = self.view, options.max_width < NARROW
-        most = max(1, min(MOST_SOURCES, self.height - OTHER_LINES))
+        other_lines = OTHER_LINES + (NARROW_LINES if narrow else 0)
+        most = max(1, min(MOST_SOURCES, self.height - other_lines))
         yield _header(view, narrow=narrow)
         yield Text(", ".join([_amount(view), *_pace(view)]))
         if len(view.sources) > 1:
@@ -166,7 +168,7 @@ def _sources(sources: Sequence[SourceProgress], most: int, *, narrow: bool) -> R
     rows = Table.grid(padding=(0, 1))
     rows.add_column(max_width=NAME_WIDTH, overflow="ellipsis", no_wrap=True)
     rows.add_column(no_wrap=True)
-    rows.add_column(no_wrap=True)
+    rows.add_column(no_wrap=True, justify="right")
     for each in shown:
         bar = ProgressBar(
             total=max(each.total, 1), completed=each.done, width=0 if narrow else SOURCE_BAR_WIDTH
