@@ -22,7 +22,17 @@ from jobs.report_source import size_charts
 from jobs.workspace import Workspace
 from pipeline.catalog import LabelProgress, LabelSetRow, LabelShardRow
 from pipeline.depth_codec import decode_disparity
+from pipeline.records import LabelRecord
 
+QUALITY = (
+    "What each label says of itself. train-student leaves out what lies beyond --max-saturated, "
+    "--max-flat or --min-flip-correlation."
+)
+SIGNALS = {  # of a LabelRecord: title and caption of its chart
+    "saturated": ("Saturated", "Share of pixels at the first or last code of the map"),
+    "flat": ("Flat", "Share of pixels equal to their right and lower neighbour"),
+    "flip_correlation": ("Agreement", "Correlation with the label of the mirrored image"),
+}
 VALUES_PER_MAP = 4096  # of each map shown, for the distribution of values
 
 
@@ -33,6 +43,7 @@ def label_set_page(workspace: Workspace, name: str, *, samples: int, colophon: s
     shards = catalog.label_shards(name)
     ref = f"label-set:{name}"
     figures, values = _look(workspace, shards, samples)
+    facts = list(label_facts(workspace.store, shards))
     return Page(
         kind="label set",
         name=name,
@@ -44,7 +55,10 @@ def label_set_page(workspace: Workspace, name: str, *, samples: int, colophon: s
                 Section(
                     "maps", "Images and their depth", _sampled(len(figures), row), figures=figures
                 ),
-                Section("values", "Distributions", charts=_charts(workspace, shards, values)),
+                Section(
+                    "values", "Distributions", charts=_charts(workspace, shards, facts, values)
+                ),
+                _quality(facts),
                 _quarantine(workspace, row, shards),
                 Section("provenance", "Provenance", facts=_provenance(row)),
                 sources_section(catalog, ref),
@@ -128,11 +142,14 @@ def _share(part: int, whole: int) -> str:
 
 
 def _charts(
-    workspace: Workspace, shards: Sequence[LabelShardRow], values: NDArray[np.float32]
+    workspace: Workspace,
+    shards: Sequence[LabelShardRow],
+    facts: Sequence[LabelRecord],
+    values: NDArray[np.float32],
 ) -> tuple[Chart, ...]:
     ranges = [
         each.maximum - each.minimum
-        for each in label_facts(workspace.store, shards)
+        for each in facts
         if each.maximum is not None and each.minimum is not None
     ]
     shown = "Values of the maps above."
@@ -144,6 +161,20 @@ def _charts(
         *size_charts(images),
     )
     return tuple(chart for chart in charts if chart is not None)
+
+
+def _quality(facts: Sequence[LabelRecord]) -> Section | None:
+    """What the labels say of themselves; None for a set that is older than these signals."""
+    found = {
+        signal: [value for each in facts if (value := getattr(each, signal)) is not None]
+        for signal in SIGNALS
+    }
+    charts = [
+        histogram(title, found[signal], caption=f"{caption}, {len(found[signal]):,} labels.")
+        for signal, (title, caption) in SIGNALS.items()
+    ]
+    drawn = tuple(chart for chart in charts if chart is not None)
+    return Section("quality", "Quality", QUALITY, charts=drawn) if drawn else None
 
 
 def _quarantine(

@@ -156,6 +156,9 @@ def _label_rows(workspace: Workspace, shard: ShardRef) -> list[LabelRecord]:
                 height=height,
                 width=width,
                 geometry="disparity_affine_invariant",
+                saturated=0.004 * number,
+                flat=0.5 / (1 + number),
+                flip_correlation=None if number == 0 else 1 - 0.02 * number,
             )
         )
     return rows

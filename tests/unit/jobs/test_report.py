@@ -18,6 +18,7 @@ from jobs.report import report
 from jobs.report_model import count_parameters, training_chart
 from jobs.workspace import open_workspace
 from pipeline.errors import CatalogConflictError, CatalogMissingError, ShardCorruptError
+from pipeline.labels import read_label_rows, write_label_shard
 from pipeline.shards import read_image_rows, write_image_shard
 from pipeline.storage import Store
 from tests.report_stores import HOSTILE, fill_store
@@ -88,6 +89,33 @@ def test_a_label_set_shows_images_beside_depth_and_everything_that_counts(page):
         "No licence was given for 1 of 2 sources", "complete", "Made of it", "student",
     ):  # fmt: skip
         assert expected in found.text, expected
+
+
+def test_a_label_set_shows_what_its_labels_say_of_their_quality(page):
+    text = page("labels").text
+    for expected in (
+        "Share of pixels at the first or last code of the map, 10 labels.",
+        "Share of pixels equal to their right and lower neighbour, 10 labels.",
+        "Correlation with the label of the mirrored image, 8 labels.",
+    ):
+        assert expected in text, expected
+    assert "--min-flip-correlation" in text
+
+
+def test_a_label_set_without_these_signals_says_nothing_of_them(store, tmp_path):
+    copy = shutil.copytree(store, tmp_path / "store")
+    with open_workspace(Common(store=str(copy))) as workspace:
+        for shard in workspace.catalog.label_shards("labels"):
+            rows = [
+                replace(row, saturated=None, flat=None, flip_correlation=None)
+                for row in read_label_rows(workspace.store, shard.key)
+            ]
+            (copy / shard.key).unlink()
+            write_label_shard(workspace.store, rows, key=shard.key, footer={})
+    out = tmp_path / "x.html"
+    report(ReportConfig(store=str(copy), target="labels", out=str(out)))
+    assert "Distributions" in out.read_text()
+    assert "Quality" not in out.read_text()
 
 
 def test_pictures_are_small_jpegs_of_the_right_shape(page):
