@@ -2,15 +2,20 @@
 
 import io
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from jobs.actor_pool import Outcome
 from jobs.console import LineReporter
+from jobs.errors import JobError
 from jobs.label_driver import LabelDriver
 from jobs.label_engine import LabelTask
 from pipeline.catalog import Catalog
+from pipeline.errors import ShardCorruptError, StorageError, StoreFullError
 from pipeline.records import LabelManifest
 from tests.catalog_factories import expire_leases, fill_source, open_label_set, sha256
 
@@ -38,8 +43,8 @@ class FakePool:
         return self._script.pop(0)(self) if self._script else []
 
     def finish_oldest(self) -> list[Outcome[LabelTask]]:
-        task = self.tasks.pop(0)
-        return [Outcome(task, result=manifest_of(task))]
+        done, self.tasks = self.tasks[:1], self.tasks[1:]
+        return [Outcome(task, result=manifest_of(task)) for task in done]
 
 
 def manifest_of(task: LabelTask) -> LabelManifest:
@@ -57,21 +62,29 @@ def catalog(tmp_path: Path) -> Iterator[Catalog]:
 
 def run(catalog: Catalog, pool: FakePool, *, shards: int) -> str:
     """Run a driver to its end; returns what it told people."""
+    driver, heard = prepare(catalog, pool, shards=shards)
+    driver.run()
+    return heard.getvalue()
+
+
+def prepare(
+    catalog: Catalog, pool: FakePool, *, shards: int, **options: Any
+) -> tuple[LabelDriver, io.StringIO]:
+    """A driver with so many shards of ten images before it, and where it speaks."""
     fill_source(catalog, "photos", shards)
     open_label_set(catalog, "set")
     catalog.plan_work("set", ["photos"])
     heard = io.StringIO()
-    reporter = LineReporter(heard)
     driver = LabelDriver(
         catalog=catalog,
         label_set="set",
         sources=["photos"],
         pool=pool,  # type: ignore[arg-type]
         lease_s=60.0,
-        reporter=reporter,
+        reporter=LineReporter(heard),
+        **options,
     )
-    driver.run()
-    return heard.getvalue()
+    return driver, heard
 
 
 def test_a_driver_that_slept_commits_the_later_attempt_and_only_that(catalog: Catalog) -> None:
@@ -117,3 +130,167 @@ def test_an_interrupt_right_after_leasing_leaves_no_lease_behind(
     with pytest.raises(KeyboardInterrupt):
         run(catalog, FakePool(), shards=3)
     assert catalog.progress("set").leased == 0
+
+
+def fail(kind: type[BaseException], *, every: int = 0) -> Callable[[FakePool], list[Any]]:
+    """Let the oldest task raise; or all tasks there are."""
+
+    def step(pool: FakePool) -> list[Outcome[LabelTask]]:
+        count = every or 1
+        failed, pool.tasks = pool.tasks[:count], pool.tasks[count:]
+        return [Outcome(task, error=f"{kind.__name__}: no luck", kind=kind) for task in failed]
+
+    return step
+
+
+def attempts(catalog: Catalog) -> list[int]:
+    with catalog.read() as connection:
+        return list(connection.scalars(text("SELECT attempts FROM work ORDER BY number")))
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.patience.FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr("jobs.patience.LONGEST_PAUSE_S", 0.01)
+
+
+def away(monkeypatch: pytest.MonkeyPatch, method: str, *, times: int, heard: bool) -> None:
+    """Let a method of the catalog fail at first: before it was heard, or after it was done."""
+    real = getattr(Catalog, method)
+    left = [times]
+
+    def unreliable(*arguments: Any, **options: Any) -> Any:
+        result = real(*arguments, **options) if heard or not left[0] else None
+        if left[0]:
+            left[0] -= 1
+            raise StorageError("the server closed the connection")
+        return result
+
+    monkeypatch.setattr(Catalog, method, unreliable)
+
+
+@pytest.mark.parametrize("heard", [False, True])
+@pytest.mark.parametrize("method", ["lease", "commit_label_shard", "progress", "renew"])
+def test_a_catalog_that_is_away_for_a_while_costs_nothing(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch, method: str, heard: bool
+) -> None:
+    """What was done though nobody heard of it is done once: leases without a holder are found."""
+    pool = FakePool(*[FakePool.finish_oldest] * 20)
+    driver, said = prepare(catalog, pool, shards=5)
+    away(monkeypatch, method, times=3, heard=heard)
+    tally = driver.run()
+    progress = catalog.progress("set")
+    assert (progress.done, progress.leased, progress.pending) == (5, 0, 0)
+    assert (tally.shards, tally.images, tally.lost_leases) == (5, 50, 0)
+    assert said.getvalue().count("the catalog does not answer: the server closed") == 1
+    assert said.getvalue().count("the catalog answers again") == 1
+    assert attempts(catalog) == [0] * 5
+
+
+def test_a_catalog_that_stays_away_ends_the_run_with_what_is_committed(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def leave(pool: FakePool) -> list[Outcome[LabelTask]]:
+        away(monkeypatch, "commit_label_shard", times=10**9, heard=False)
+        return pool.finish_oldest()
+
+    pool = FakePool(FakePool.finish_oldest, leave)
+    driver, _ = prepare(catalog, pool, shards=5, patience_s=0.05)
+    with pytest.raises(StorageError, match=r"closed the connection \(tried again for"):
+        driver.run()
+    progress = catalog.progress("set")
+    assert (progress.done, progress.leased, progress.pending) == (1, 0, 4)
+    assert driver.tally.given_back == 2
+
+
+def test_a_full_store_stops_the_run_and_costs_no_shard_anything(catalog: Catalog) -> None:
+    def full_beside_a_success(pool: FakePool) -> list[Outcome[LabelTask]]:
+        return fail(StoreFullError)(pool) + pool.finish_oldest()
+
+    driver, _ = prepare(catalog, FakePool(full_beside_a_success), shards=5)
+    with pytest.raises(StoreFullError, match="no luck"):
+        driver.run()
+    progress = catalog.progress("set")
+    assert (progress.done, progress.leased, progress.pending) == (1, 0, 4)
+    assert attempts(catalog) == [0] * 5
+
+
+def test_a_store_that_fails_for_a_moment_costs_no_shard_anything(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.label_faults.LONGEST_PAUSE_S", 0.0)
+    pool = FakePool(*[fail(StorageError, every=2)] * 2, *[FakePool.finish_oldest] * 20)
+    driver, said = prepare(catalog, pool, shards=4)
+    assert driver.run().shards == 4
+    assert attempts(catalog) == [0] * 4
+    assert said.getvalue().count("not charged; will be tried again") == 4
+
+
+def test_a_store_that_stays_away_stops_the_run(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.label_faults.LONGEST_PAUSE_S", 0.0)
+    driver, _ = prepare(catalog, FakePool(*[fail(StorageError, every=2)] * 20), shards=40)
+    with pytest.raises(StorageError, match="nothing got through meanwhile"):
+        driver.run()
+    assert attempts(catalog) == [0] * 40
+
+
+def test_a_shard_that_the_store_keeps_refusing_fails_and_the_run_goes_on(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file may be read by nobody, say, while all others are served."""
+    monkeypatch.setattr("jobs.label_faults.LONGEST_PAUSE_S", 0.0)
+    bad: list[str] = []
+
+    def serve(pool: FakePool) -> list[Outcome[LabelTask]]:
+        if pool.tasks and pool.tasks[0].shard.shard_id == bad[0]:
+            return fail(PermissionError)(pool)
+        return pool.finish_oldest() if pool.tasks else []
+
+    driver, _ = prepare(catalog, FakePool(*[serve] * 60), shards=8)
+    bad.append(catalog.image_shards("photos")[0].shard_id)
+    driver.run()
+    assert catalog.progress("set").done == 7
+    assert [shard for shard, _ in catalog.failed_work("set")] == bad
+
+
+def test_shards_that_all_fail_alike_end_the_run_before_they_are_failed(catalog: Catalog) -> None:
+    driver, said = prepare(catalog, FakePool(*[fail(RuntimeError, every=2)] * 9), shards=40)
+    with pytest.raises(JobError, match="the first 5 shards failed in the same way"):
+        driver.run()
+    progress = catalog.progress("set")
+    assert (progress.failed, progress.leased, progress.pending) == (0, 0, 40)
+    assert sum(attempts(catalog)) == 6, "what ended beside the fifth"
+    assert "RuntimeError: no luck (attempt 1 of 3; will be tried again, alone)" in said.getvalue()
+
+
+def test_counts_that_do_not_add_up_are_the_shards_failure(catalog: Catalog) -> None:
+    def one_short(pool: FakePool) -> list[Outcome[LabelTask]]:
+        task = pool.tasks.pop(0)
+        return [Outcome(task, result=replace(manifest_of(task), labelled=9))]
+
+    pool = FakePool(one_short, *[FakePool.finish_oldest] * 9)
+    driver, said = prepare(catalog, pool, shards=3)
+    assert driver.run().shards == 3
+    assert "9 labelled and 0 quarantined, but the image shard has 10" in said.getvalue()
+
+
+def test_a_limit_counts_images_that_were_handed_out_and_came_back_labelled(
+    catalog: Catalog,
+) -> None:
+    pool = FakePool(fail(ShardCorruptError), *[FakePool.finish_oldest] * 9)
+    driver, _ = prepare(catalog, pool, shards=9, limit=25)
+    assert driver.run().images == 30
+    progress = catalog.progress("set")
+    assert (progress.done, progress.leased, progress.images_left) == (3, 0, 60)
+
+
+def test_why_nothing_starts_is_said_once(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.label_driver.WAIT_FOR_ACTORS_S", 0.0)
+    pool = FakePool(lambda pool: [], lambda pool: [], *[FakePool.finish_oldest] * 3)
+    pool.ready_actors = 0
+    driver, said = prepare(catalog, pool, shards=1, why_no_actor=lambda: "no room at all")
+    driver.run()
+    assert said.getvalue().count("warning: no room at all") == 1
+    assert driver.tally.warnings == 1
