@@ -25,8 +25,8 @@ from pipeline.depth_codec import decode_disparity
 from pipeline.records import LabelRecord
 
 QUALITY = (
-    "What each label says of itself. train-student leaves out what lies beyond --max-saturated, "
-    "--max-flat or --min-flip-correlation."
+    "What each label says of itself; train-student can leave out what lies beyond a limit on any "
+    "of these."
 )
 SIGNALS = {  # of a LabelRecord: title and caption of its chart
     "saturated": ("Saturated", "Share of pixels at the first or last code of the map"),

@@ -99,7 +99,7 @@ def test_a_label_set_shows_what_its_labels_say_of_their_quality(page):
         "Correlation with the label of the mirrored image, 8 labels.",
     ):
         assert expected in text, expected
-    assert "--min-flip-correlation" in text
+    assert "train-student can leave out" in text
 
 
 def test_a_label_set_without_these_signals_says_nothing_of_them(store, tmp_path):
