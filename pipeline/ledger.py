@@ -175,7 +175,8 @@ def _put_object(store: Store, key: str, **content: Any) -> None:
 def _put_merged(store: Store, key: str, rows: list[Row], *, by: str = "shard_id") -> None:
     """Put all rows, after those of other shards or batches that are there."""
     former = _former(lambda: read_lines(store, key))
-    store.put(key, _lines([*_others(former, rows, by), *rows]))
+    if former or rows:
+        store.put(key, _lines([*_others(former, rows, by), *rows]))
 
 
 def _former(read: Callable[[], list[Row]]) -> list[Row]:

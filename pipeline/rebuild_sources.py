@@ -250,7 +250,7 @@ def _restore_drops(job: Rebuilding, source: _Source) -> None:
             newest = source.runs[-1] if source.runs else None
             said = runs.get(item.shard, newest)
             run_id = committed.get(item.shard) or _run(job, source, found, said)
-            batch = {"source": source.name, "batch_id": item.shard, "run_id": run_id}
+            ids = {"source": source.name, "batch_id": item.shard, "run_id": run_id}
             for reason, images in found.reasons.items():
-                row = batch | {"reason": reason, "images": images}
+                row = ids | {"reason": reason, "images": images}
                 job.insert(tables.image_drops, row, key=item.key)
