@@ -31,7 +31,7 @@ from model.original_weights import (
     import_depth_anything,
     read_original,
 )
-from model.precision import keep_output_float32_
+from model.precision import keep_output_float32_, settle_for_bf16_
 from model.preprocessing import IMAGE_MEAN, IMAGE_STD, Preprocessing
 
 RESIZES = ("exact", "buckets")
@@ -113,6 +113,8 @@ class DepthModel:
         self.precision = precision
         self._family = family
         keep_output_float32_(network)
+        if precision == "bf16":
+            settle_for_bf16_(network)
         self._network = network.eval().requires_grad_(False).to(device)
 
     def prepare(self, image_HWC: NDArray[np.uint8]) -> NDArray[np.uint8]:

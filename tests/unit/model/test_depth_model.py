@@ -14,6 +14,7 @@ from model.depth_model import NEAREST_M, DepthModel, load_depth_model, save_dept
 from model.errors import CheckpointError
 from model.geometry import GEOMETRIES
 from model.loading import quiet_transformers
+from model.preprocessing import IMAGE_MEAN, IMAGE_STD
 
 torch.set_num_threads(1)
 
@@ -359,6 +360,47 @@ def test_bf16_is_near_and_its_output_is_not_rounded_to_eight_bits(folders):
     assert positive.unique().numel() > 0.8 * positive.numel()
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_bf16_is_what_autocast_makes_of_the_exact_weights(folders, name):
+    """That weights are rounded when they are loaded changes no bit, in any family."""
+    exact, half = load(folders[name]), load(folders[name], precision="bf16")
+    assert any(p.dtype == torch.bfloat16 for p in half._network.parameters())
+    assert all(p.dtype == torch.float32 for p in exact._network.parameters())
+    images = exact.prepare(picture())[None]
+    exact._network.to(memory_format=torch.channels_last)
+    exact.precision = "bf16"  # autocast over weights in float32
+    assert torch.equal(exact.forward(images), half.forward(images))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_channels_last_costs_no_accuracy(folders, name):
+    """Against float32, bf16 with it is as far as without, and both are near each other."""
+    exact, half = load(folders[name]), load(folders[name], precision="bf16")
+    images = exact.prepare(picture())[None]
+    expected, values = exact.forward(images), half.forward(images)
+    exact.precision = "bf16"
+    plain = exact.forward(images)
+    error, plain_error = ((each - expected).abs().mean() for each in (values, plain))
+    assert error <= 1.5 * plain_error + 1e-6 * expected.abs().mean()
+    assert (values - plain).abs().mean() <= 1.5 * plain_error + 1e-6 * expected.abs().mean()
+
+
+def test_fp32_is_the_network_as_transformers_runs_it_to_the_last_bit(folders):
+    model = load(folders["depth_anything"])
+    image = model.prepare(picture())
+    mean, std = (torch.tensor(each) for each in (IMAGE_MEAN, IMAGE_STD))
+    pixels = torch.from_numpy(image)[None].permute(0, 3, 1, 2).float() / 255
+    pixels = (pixels - mean[:, None, None]) / std[:, None, None]
+    with quiet_transformers(), torch.inference_mode():
+        network = depth_anything().from_pretrained(folders["depth_anything"])
+        assert torch.equal(model.forward(image[None]), network(pixel_values=pixels).predicted_depth)
+
+
+def test_the_backbone_attends_with_the_fused_kernel(folders):
+    backbone = load(folders["depth_anything"])._network.backbone
+    assert backbone.config._attn_implementation == "sdpa"
+
+
 def test_auto_precision_on_a_cpu_is_fp32(folders):
     assert load(folders["depth_anything"], precision="auto").precision == "fp32"
     with pytest.raises(ValueError, match="fp16"):
@@ -412,6 +454,27 @@ def test_unusable_processors_are_refused(folder, processor):
     (folder / "preprocessor_config.json").write_text(json.dumps(processor))
     with pytest.raises(CheckpointError, match=r"preprocessor_config.json"):
         load(folder)
+
+
+@pytest.mark.parametrize("name", ["depth_anything", "depth_anything metric"])
+def test_buckets_change_the_sizes_and_nothing_else(folders, name):
+    exact, buckets = load(folders[name]), load(folders[name], resize="buckets")
+    assert buckets.sha256 == exact.sha256
+    assert buckets.preprocessing.max_distortion > 0
+    assert buckets.prepare(picture(60, 240)).shape == (70, 280, 3)  # an octave is exact
+    wide = load(folders[name], resize="buckets", side=518)
+    assert wide.prepare(picture(60, 100)).shape == (518, 62 * 14, 3)
+
+
+@pytest.mark.parametrize("name", ["dpt", "dpt over beit", "zoedepth", "depth_pro", "glpn"])
+def test_families_with_other_rules_refuse_buckets_by_name(folders, name):
+    with pytest.raises(CheckpointError, match=f"{name.partition(' ')[0]}: sizes in buckets"):
+        load(folders[name], resize="buckets")
+
+
+def test_resize_is_a_word_that_is_known(folders):
+    with pytest.raises(ValueError, match="exact or buckets, not 'fast'"):
+        load(folders["depth_anything"], resize="fast")
 
 
 # --- identity --------------------------------------------------------------------------------

@@ -3,7 +3,7 @@ import copy
 import torch
 from torch import nn
 
-from model.precision import Float32Conv2d, keep_output_float32_
+from model.precision import Float32Conv2d, keep_output_float32_, round_weights_
 
 
 def network():
@@ -49,3 +49,37 @@ def test_gradients_reach_both_layers_under_autocast():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         net(torch.randn(1, 3, 8, 8)).sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
+
+
+def deep_network():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3),
+        nn.ConvTranspose2d(8, 8, 2, stride=2),
+        nn.Linear(14, 16),
+        nn.LayerNorm(16),
+        nn.Conv2d(8, 1, 1),
+    )
+
+
+def test_weights_rounded_once_give_what_autocast_gives_to_the_last_bit():
+    net = deep_network()
+    keep_output_float32_(net)
+    image = torch.randn(2, 3, 9, 9)
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        expected = net(image)
+        round_weights_(net)
+        assert torch.equal(net(image), expected)
+
+
+def test_normalisation_and_the_output_keep_their_precision():
+    net = deep_network()
+    keep_output_float32_(net)
+    round_weights_(net)
+    assert [layer.weight.dtype for layer in net] == [
+        torch.bfloat16,
+        torch.bfloat16,
+        torch.bfloat16,
+        torch.float32,
+        torch.float32,
+    ]
