@@ -5,7 +5,7 @@ the only one that talks to the catalog. Killed at any moment it can be started a
 committed stays, what was leased is leased again, and an object without a commit is an orphan.
 """
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -37,7 +37,8 @@ from jobs.settings import value_problems
 from jobs.teachers import enter_teacher
 from jobs.version import code_version
 from jobs.workspace import Workspace, check_store_exists, open_workspace
-from pipeline.errors import StorageError
+from pipeline.errors import PipelineError, StorageError
+from pipeline.ledger import record_label_set
 
 SHARDS_PER_ACTOR = 2  # the second one's reading overlaps the first one's writing
 
@@ -68,6 +69,7 @@ def label(config: LabelConfig, *, reporter: Reporter | None = None) -> dict[str,
         if config.dry_run:
             return foresee(config, workspace.catalog, aim, plan)
         job = _open_label_set(config, workspace, aim, plan)
+        stack.callback(_write_down, workspace, job.label_set)
         before = workspace.catalog.progress(job.label_set, sources=config.sources)
         left = before.pending + before.leased
         reporter.note(f"label set {job.label_set}: {before.done} shards done, {left} to do")
@@ -126,6 +128,12 @@ def _open_label_set(
         threads=plan.threads,
         memory_share=plan.memory_share,
     )
+
+
+def _write_down(workspace: Workspace, label_set: str) -> None:
+    """For `catalog rebuild`; footers say most of it, so a run does not fail for the rest."""
+    with suppress(OSError, PipelineError):
+        record_label_set(workspace.store, workspace.catalog, label_set)
 
 
 def _run(
