@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from model.devices import pick_device, pick_precision
+from model.devices import free_memory, is_out_of_memory, pick_device, pick_precision
 
 
 def test_named_devices_are_taken_as_they_are():
@@ -36,3 +36,34 @@ def test_words_are_checked():
     assert pick_precision("bf16", "cpu") == "bf16"
     with pytest.raises(ValueError, match="fp16"):
         pick_precision("fp16", "cpu")
+
+
+def test_a_full_device_is_told_from_other_errors():
+    full = [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        MemoryError(),
+        RuntimeError("could not create a memory object"),
+    ]
+    assert all(map(is_out_of_memory, full))
+    others = [
+        RuntimeError("CUDA error: device-side assert"),
+        ValueError("not enough memory"),
+        OSError(12, "x"),
+    ]
+    assert not any(map(is_out_of_memory, others))
+
+
+def test_what_the_cpu_allocator_really_says_is_known():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**58, dtype=torch.uint8)
+    assert is_out_of_memory(caught.value)
+
+
+def test_memory_is_given_back_on_a_gpu_only(monkeypatch):
+    done = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: done.append("waited"))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: done.append("emptied"))
+    free_memory(torch.device("cpu"))
+    assert done == []
+    free_memory(torch.device("cuda"))
+    assert done == ["waited", "emptied"]

@@ -150,3 +150,15 @@ def test_normalise_is_the_textbook_formula():
     for channel in range(3):
         expected = (images[..., channel].numpy() / 255 - IMAGE_MEAN[channel]) / IMAGE_STD[channel]
         np.testing.assert_allclose(pixels[:, channel].numpy(), expected, atol=2e-6)
+
+
+def test_normalise_changes_neither_its_input_nor_what_training_needs():
+    images = torch.randint(0, 256, (1, 4, 4, 3), dtype=torch.uint8)
+    kept = images.clone()
+    with torch.inference_mode():
+        first = Preprocessing().normalise(images)
+    assert torch.equal(images, kept)
+    weight = torch.ones(3, 1, 1, requires_grad=True)  # the statistics were kept from inference
+    (Preprocessing().normalise(images) * weight).sum().backward()
+    torch.testing.assert_close(weight.grad.flatten(), first.sum((0, 2, 3)))
+    assert first.is_contiguous(memory_format=torch.channels_last)
