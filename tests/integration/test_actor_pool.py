@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -111,3 +113,60 @@ def test_actors_that_cannot_start_end_the_run_with_the_cause() -> None:
         for _ in range(120):
             pool.wait(1.0)
     pool.close()
+
+
+CLUSTER_THAT_GROWS = """
+import os
+from ray.cluster_utils import Cluster
+import ray
+import jobs.actor_pool
+from jobs.actor_pool import ActorPool
+from jobs.config import LabelConfig
+from jobs.label_actors import plan_actors, waiting_for_room
+from jobs.ray_runtime import cluster_resources, free_resources, ray_cluster
+from tests.integration.test_actor_pool import Labeller
+
+jobs.actor_pool.RECOUNT_INTERVAL_S = 0.5
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+config = LabelConfig(sources=("s",), teacher="t", ray=cluster.address)
+with ray_cluster(config.ray):
+    plan = plan_actors(config, cluster_resources())
+    print(waiting_for_room(plan, has=cluster_resources(), free=free_resources()))
+
+    def start():
+        return ray.remote(Labeller).options(num_cpus=1, max_restarts=0).remote()
+
+    pool = ActorPool(start, size=plan.count,
+                     wanted=lambda: plan_actors(config, cluster_resources()).count)
+    for nodes in (1, 2):
+        assert pool.ready_actors == nodes - 1
+        cluster.add_node(num_cpus=1)
+        while pool.ready_actors < nodes:
+            pool.wait(0.2)
+    pool.submit("slow one")
+    pool.submit("slow two")
+    done = []
+    while len(done) < 2:
+        done += pool.wait(0.2)
+    print(sorted(outcome.result for outcome in done), pool.size, flush=True)
+    pool.close()
+os._exit(0)  # the cluster's own exit handlers complain
+"""
+
+
+@pytest.mark.timeout(300)
+def test_a_pool_waits_for_a_machine_and_grows_with_the_cluster() -> None:
+    root = str(Path(__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", CLUSTER_THAT_GROWS],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": root},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    first, last = done.stdout.strip().splitlines()[-2:]
+    assert "asks for 1 CPU on one machine" in first and "none of them large enough" in first
+    assert last == "['SLOW ONE', 'SLOW TWO'] 2"

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 import ray
-from ray.exceptions import OutOfMemoryError, RayError
+from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 
 from jobs.actor_pool import ActorPool
 from jobs.errors import JobError
+from pipeline.errors import StorageError
 
 
 class FakeRay:
@@ -16,9 +17,10 @@ class FakeRay:
 
     def __init__(self, *, ready: Exception | None = None, label: Exception | None = None) -> None:
         self.errors = {"ready": ready, "label": label}
-        self.killed = 0
+        self.killed = self.started = 0
 
     def actor(self) -> Any:
+        self.started += 1
         return SimpleNamespace(
             ready=SimpleNamespace(remote=lambda: ("ready", object())),
             label=SimpleNamespace(remote=lambda task: ("label", object())),
@@ -37,10 +39,10 @@ class FakeRay:
         self.killed += 1
 
 
-def install(fake: FakeRay, monkeypatch: pytest.MonkeyPatch) -> ActorPool[str]:
+def install(fake: FakeRay, monkeypatch: pytest.MonkeyPatch, **options: Any) -> ActorPool[str]:
     for name in ("wait", "get", "kill"):
         monkeypatch.setattr(ray, name, getattr(fake, name))
-    return ActorPool[str](fake.actor, size=1)
+    return ActorPool[str](fake.actor, size=1, **options)
 
 
 @pytest.mark.parametrize("error", [OutOfMemoryError("killed for its memory"), RayError("its node")])
@@ -63,3 +65,42 @@ def test_actors_lost_while_they_start_end_the_run(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(JobError, match="killed for its memory"):
         for _ in range(3):
             pool.wait(0)
+
+
+def test_what_a_task_raised_is_known_by_its_class_and_said_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cause = StorageError("no route\n  to the store")
+    error = RayTaskError("label", "Traceback (most recent call last): …", cause, "p", 1, "ip")
+    pool = install(FakeRay(label=error.as_instanceof_cause()), monkeypatch)
+    pool.submit("one")
+    pool.wait(0)
+    (outcome,) = pool.wait(0)
+    assert (outcome.kind, outcome.actor_lost) == (StorageError, False)
+    assert outcome.error == "StorageError: no route to the store"
+
+
+def test_a_pool_grows_as_room_is_found_and_never_shrinks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.actor_pool.RECOUNT_INTERVAL_S", 0.0)
+    counts = iter([1, 3, 3, 2, 4])
+    fake = FakeRay()
+    pool = install(fake, monkeypatch, wanted=lambda: next(counts))
+    sizes = []
+    for _ in range(5):
+        pool.wait(0)
+        sizes.append(pool.size)
+    assert sizes == [1, 3, 3, 3, 4]
+    assert fake.started == 4
+    assert pool.ready_actors + pool.starting_actors == 4
+
+
+def test_a_result_that_waited_for_a_driver_is_not_overdue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver that was kept waiting by its catalog must not take finished tasks for hanging."""
+    fake = FakeRay()
+    pool = install(fake, monkeypatch, task_timeout_s=0.0)
+    pool.wait(0)
+    pool.submit("one")
+    pool.submit("two")
+    outcomes = pool.wait(0)
+    assert [outcome.result for outcome in outcomes] == ["it", "it"]
+    assert fake.killed == 0
