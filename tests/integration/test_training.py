@@ -19,7 +19,9 @@ from jobs.train_teacher import train_teacher
 from jobs.workspace import Workspace, open_workspace
 from model.errors import CheckpointError, NonFiniteLossError
 from pipeline.errors import CatalogConflictError, CatalogMissingError
+from pipeline.labels import read_label_rows
 from pipeline.lineage import lineage
+from tests.factories import tiny_teacher
 from tests.line import ingest_rendered
 
 pytestmark = pytest.mark.integration
@@ -68,6 +70,51 @@ def test_teacher_labels_student_and_everything_is_traced(where: dict[str, Any]) 
         text = str(lineage(workspace.catalog, "student"))
         for ancestor in ("labels", "teacher", "wild", "rendered"):
             assert ancestor in text
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_student_learns_from_the_labels_that_pass(where: dict[str, Any], tmp_path: Path) -> None:
+    teacher = str(tiny_teacher(tmp_path / "tiny"))
+    for name, consistency in (("plain", False), ("checked", True)):
+        label(
+            LabelConfig(
+                sources=("wild",),
+                teacher=teacher,
+                label_set=name,
+                consistency=consistency,
+                **where,
+            )
+        )
+    with open_workspace(TrainTeacherConfig(name="x", encoder="x", **where)) as workspace:
+        found = sorted(
+            row.flip_correlation
+            for shard in workspace.catalog.label_shards("checked")
+            for row in read_label_rows(workspace.store, shard.key, maps=False)
+            if row.flip_correlation is not None
+        )
+        assert len(found) == 40
+        runs_before = len(workspace.catalog.runs())
+    good: dict[str, Any] = {"labelled": ("rendered",), "steps": 12, **SMALL, **where}
+    median = found[20]
+    studied = train_student(
+        TrainStudentConfig(pseudo=("checked",), name="choosy", min_flip_correlation=median, **good)
+    )
+    # 12 steps take 48 pseudo-labelled images, so more than a sweep over the 20 that pass
+    assert studied["skipped"]["inconsistent"] >= 20
+
+    refused: list[tuple[str, dict[str, Any], str]] = [
+        ("plain", {"min_flip_correlation": 0.5}, "'plain' was made without --consistency"),
+        ("checked", {"min_flip_correlation": 1.0}, "none of 40 labels passes: inconsistent 40"),
+        ("checked", {"max_flat": 50.0}, "--max-flat: must be at most 1"),
+    ]
+    for label_set, limits, why in refused:
+        with pytest.raises(ConfigError, match=why):
+            train_student(TrainStudentConfig(pseudo=(label_set,), name="never", **limits, **good))
+    with open_workspace(TrainTeacherConfig(name="x", encoder="x", **where)) as workspace:
+        assert len(workspace.catalog.runs()) == runs_before + 1
+        run = workspace.catalog.newest_run("choosy")
+        assert run is not None
+        assert run.config["min_flip_correlation"] == median
 
 
 @pytest.mark.usefixtures("ray_session")
