@@ -20,7 +20,8 @@ from jobs.errors import JobError
 Task = TypeVar("Task")
 MAX_START_FAILURES = 3
 RECOUNT_INTERVAL_S = 30.0
-REASON_CHARACTERS = 400
+REASON_CHARACTERS = 300
+END_OF_FILE = "exits with a connection error code 2"  # how Ray notices that a process is gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +232,9 @@ class ActorPool(Generic[Task]):
             outcome
             for slot in self._slots
             if any(started < oldest_allowed for _, started, _ in slot.running.values())
-            for outcome in self._lose(slot, f"no answer within {self._task_timeout_s:.0f} s")
+            for outcome in self._lose(
+                slot, f"its actor gave no answer within {self._task_timeout_s:.0f} s"
+            )
         ]
 
 
@@ -242,10 +245,14 @@ def _said(error: Any) -> str:
 
 
 def _why_lost(error: Exception) -> str:
-    """Why an actor is gone, without the ids that Ray lists between the lines that say so."""
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    said = [line for line in lines if not line.startswith(("\t", " "))]
-    return " ".join(said)[:REASON_CHARACTERS]
+    """Why an actor is gone: what Ray says of it, without ids, addresses and guesses."""
+    lines = [line for line in str(error).strip().splitlines() if not line.startswith(("\t", " "))]
+    text = " ".join(line.strip() for line in lines)
+    text = text.partition(" Worker exit detail: ")[2] or text
+    text = text.partition(" Some common causes ")[0]
+    if END_OF_FILE in text:
+        text = "its process ended without a word (killed, perhaps for its memory, or a crash)"
+    return f"its actor died: {text[:REASON_CHARACTERS]}"
 
 
 def _last_line(error: Exception) -> str:

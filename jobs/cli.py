@@ -140,8 +140,8 @@ def execute(call: Call) -> int:
             summary = _run_verb(call.verb, config)
         except KeyboardInterrupt as stop:
             again = f"Interrupted: run the same command again{_resume(config)}."
-            print(str(stop) or again, file=sys.stderr)
-            facts = stop.facts if isinstance(stop, Interrupted) else {}
+            said, facts = (str(stop), stop.facts) if isinstance(stop, Interrupted) else (again, {})
+            print(said, file=sys.stderr)
             write_json({"error": "interrupted", "kind": "KeyboardInterrupt", **facts})
             return INTERRUPTED
         except Exception as error:

@@ -10,9 +10,11 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from jobs.readable import printable, readable_bytes, readable_time
+from jobs.readable import printable, readable_bytes, readable_duration, readable_time
 
 WIDTH_IN_FILES = 200  # a table in a log or a pipe is not folded to the 80 columns of no terminal
+DURATIONS = ("stages",)  # mappings whose values are seconds
+SHARES = ("device_busy",)
 DIGESTS = ("sha256", "hash", "digest")
 DIGEST_CHARACTERS = 12  # enough to tell things apart; --json has them whole
 
@@ -106,8 +108,12 @@ def _cell(key: str, value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return readable_bytes(value) if key == "bytes" else f"{value:,}"
+    if isinstance(value, float) and key in SHARES:
+        return f"{value:.0%}"
     if isinstance(value, float):
         return (readable_time(value) or "") if key.endswith("_at") else f"{value:,.4g}"
+    if isinstance(value, Mapping) and key in DURATIONS:
+        return ", ".join(f"{name} {readable_duration(s)}" for name, s in value.items()) or "none"
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_cell(name, item)}" for name, item in value.items()) or "none"
     if isinstance(value, list | tuple):

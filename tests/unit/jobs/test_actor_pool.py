@@ -104,3 +104,31 @@ def test_a_result_that_waited_for_a_driver_is_not_overdue(monkeypatch: pytest.Mo
     outcomes = pool.wait(0)
     assert [outcome.result for outcome in outcomes] == ["it", "it"]
     assert fake.killed == 0
+
+
+ENDED = """The actor died unexpectedly before finishing this task.
+\tclass_name: LabelEngine
+\tactor_id: 0123
+The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit \
+detail: Worker unexpectedly exits with a connection error code 2. End of file. Some common causes \
+include: (1) the process was killed by the OOM killer due to high memory usage"""
+
+
+@pytest.mark.parametrize(
+    ("ray_says", "said"),
+    [
+        (ENDED, "ended without a word (killed, perhaps for its memory, or a crash)"),
+        ("The actor died because its node has died.\n\tip: 1", "because its node has died."),
+        ("Task was killed due to the node running low on memory.", "running low on memory."),
+    ],
+)
+def test_why_an_actor_died_is_said_without_ids_and_guesses(
+    monkeypatch: pytest.MonkeyPatch, ray_says: str, said: str
+) -> None:
+    pool = install(FakeRay(label=RayError(ray_says)), monkeypatch)
+    pool.submit("one")
+    pool.wait(0)
+    (outcome,) = pool.wait(0)
+    error = str(outcome.error)
+    assert error.startswith("its actor died: ") and error.endswith(said)
+    assert "actor_id" not in error

@@ -11,7 +11,7 @@ import pytest
 
 from jobs import cli
 from jobs.config import CATALOG_QUESTIONS
-from jobs.errors import ConfigError, JobError
+from jobs.errors import ConfigError, Interrupted, JobError
 from jobs.settings import flag_name
 from model.errors import CheckpointError, NonFiniteLossError
 from pipeline.errors import (
@@ -240,6 +240,16 @@ def test_interrupted(capfd):
     assert err.splitlines()[-1] == "Interrupted: run the same command again to go on."
     assert "Traceback" not in err
     assert json.loads(out)["error"] == "interrupted"
+
+
+def test_interrupted_work_says_what_is_done(capfd):
+    TO_RAISE.append(Interrupted("Interrupted. 3 of 9 shards done.", {"shards_done": 3}))
+    assert run("label photos --teacher t --json") == 130
+    out, err = capfd.readouterr()
+    assert err.splitlines()[-1] == "Interrupted. 3 of 9 shards done."
+    assert json.loads(out) == {
+        "error": "interrupted", "kind": "KeyboardInterrupt", "shards_done": 3
+    }  # fmt: skip
 
 
 def test_interrupted_training_is_gone_on_with_by_a_flag(capfd):

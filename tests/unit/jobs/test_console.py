@@ -112,3 +112,69 @@ def test_a_terminal_can_show_one_piece_of_work_after_another(stream):
         with reporter.progress(title, 1) as bar:
             bar.advance()
     assert "second" in stream.getvalue()
+
+
+class Counted:
+    """A view that says how often one was made."""
+
+    made = 0
+
+    def __init__(self):
+        Counted.made += 1
+
+    def line(self) -> str:
+        return f"view {self.made}"
+
+    def block(self, *, height: int) -> str:
+        return f"block {self.made} of {height}"
+
+
+@pytest.fixture
+def counted():
+    Counted.made = 0
+    return Counted
+
+
+def test_a_log_gets_a_view_every_ten_seconds_and_one_at_the_end(clock, stream, counted):
+    with LineReporter(stream, clock=clock).screen() as screen:
+        for _ in range(100):
+            clock.now_s += 0.25
+            screen.show(counted)
+    assert stream.getvalue().splitlines() == ["view 1", "view 2", "view 3"]
+
+
+def test_a_stopped_run_shows_where_it_stopped(clock, stream, counted):
+    with pytest.raises(KeyboardInterrupt), LineReporter(stream, clock=clock).screen() as screen:
+        screen.show(counted)
+        raise KeyboardInterrupt
+    assert stream.getvalue() == "view 1\n"
+
+
+def test_a_terminal_draws_some_views_and_the_last_one(stream, counted):
+    console = Console(file=stream, force_terminal=True, width=80, height=24, color_system=None)
+    reporter = TerminalReporter(console)
+    with reporter.screen() as screen:
+        for _ in range(1000):
+            screen.show(counted)
+        reporter.warn("odd")
+    assert counted.made < 100
+    shown = stream.getvalue()
+    assert f"block {counted.made} of 24" in shown
+    assert shown.index("odd") < shown.rindex("block")
+
+
+def test_nobody_who_does_not_listen_pays_for_views(counted):
+    with Reporter.silent().screen() as screen:
+        screen.show(counted)
+    assert counted.made == 0
+
+
+def test_a_terminal_that_cannot_move_its_cursor_gets_lines(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("TERM", "dumb")
+    assert isinstance(reporter_for(Terminal()), LineReporter)
+    monkeypatch.setenv("TERM", "xterm")
+    assert isinstance(reporter_for(Terminal()), TerminalReporter)

@@ -67,3 +67,11 @@ def test_scores_are_one_row_per_space():
     rows = [line.split() for line in stream.getvalue().splitlines()]
     assert ["kitti", "disparity", "0.25"] in rows
     assert ["kitti", "depth", "–"] in rows
+
+
+def test_times_and_shares_say_what_they_are():
+    lines = shown({"device_busy": 0.934, "stages": {"forward": 4.426, "read": 75.2}, "s": {}})
+    assert [line.split(maxsplit=1)[1].strip() for line in lines.splitlines()[:2]] == [
+        "busy  93%",
+        "forward 4.4 s, read 1 min 15 s",
+    ]
