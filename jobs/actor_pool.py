@@ -3,8 +3,9 @@
 Ray's own restarts are off. A task that kills its process would otherwise loop for ever or take
 innocent neighbours with it (measured on Ray 2.60). So: tasks go only to actors that have answered;
 when an actor dies every task it was running is *lost*; a suspect is run again alone; an actor that
-overruns its deadline is killed; and actors that cannot start three times in a row end the run. The
-pool may grow while it works, and never shrinks.
+overruns its deadline is killed; one that fails task after task, as with a broken GPU, gets no more
+and is replaced; and actors that cannot start three times in a row end the run. The pool may grow
+while it works, and never shrinks.
 
 The pool knows nothing of leases or labels: it takes tasks and gives back outcomes.
 """
@@ -19,6 +20,7 @@ from jobs.errors import JobError
 
 Task = TypeVar("Task")
 MAX_START_FAILURES = 3
+MAX_FAILURES_IN_A_ROW = 3
 RECOUNT_INTERVAL_S = 30.0
 REASON_CHARACTERS = 300
 END_OF_FILE = "exits with a connection error code 2"  # how Ray notices that a process is gone
@@ -44,15 +46,24 @@ class Outcome(Generic[Task]):
 
 @dataclass(eq=False, slots=True)
 class _Slot(Generic[Task]):
-    """One place in the pool: an actor, whether it has answered, and what it is running."""
+    """One place in the pool: an actor, whether it has answered, and what it is running.
+
+    Attributes:
+        failures: Tasks that failed on this actor since one succeeded, by its own fault perhaps.
+    """
 
     actor: Any = None
     ready_ref: Any = None
     running: dict[Any, tuple[Task, float, bool]] = field(default_factory=dict)
+    failures: int = 0
 
     @property
     def is_ready(self) -> bool:
         return self.actor is not None and self.ready_ref is None
+
+    @property
+    def is_tired(self) -> bool:
+        return self.failures >= MAX_FAILURES_IN_A_ROW
 
     @property
     def runs_suspect(self) -> bool:
@@ -68,6 +79,7 @@ class ActorPool(Generic[Task]):
         size: Actors wanted; fewer run where Ray has no room for more.
         concurrency: Tasks an actor runs at once (its ``max_concurrency``).
         task_timeout_s: A task older than this costs its actor its life.
+        may_be_actor: Whether a failure may be the actor's fault rather than the task's.
         wanted: Asked now and then how many actors there could be; None for ``size`` for good.
     """
 
@@ -78,6 +90,7 @@ class ActorPool(Generic[Task]):
         size: int,
         concurrency: int = 2,
         task_timeout_s: float | None = None,
+        may_be_actor: Callable[[Outcome[Task]], bool] = lambda _: True,
         wanted: Callable[[], int] | None = None,
     ) -> None:
         self._start_actor = start_actor
@@ -86,6 +99,7 @@ class ActorPool(Generic[Task]):
         self._slots: list[_Slot[Task]] = [_Slot() for _ in range(size)]
         self._waiting: deque[tuple[Task, bool]] = deque()
         self._start_failures = 0
+        self._may_be_actor = may_be_actor
         self._wanted = wanted
         self._recounted_s = time.monotonic()
         self.lost_actors = 0
@@ -115,7 +129,7 @@ class ActorPool(Generic[Task]):
         free = sum(
             self._concurrency - len(slot.running)
             for slot in self._slots
-            if slot.is_ready and not slot.runs_suspect
+            if slot.is_ready and not slot.runs_suspect and not slot.is_tired
         )
         return max(0, free - len(self._waiting))
 
@@ -132,6 +146,7 @@ class ActorPool(Generic[Task]):
         import ray
 
         self._grow()
+        self._dismiss_tired()
         self._start_missing()
         self._dispatch()
         refs = self._pending_refs()
@@ -160,6 +175,11 @@ class ActorPool(Generic[Task]):
         self._slots += [_Slot() for _ in range(self._wanted() - len(self._slots))]
         self._recounted_s = time.monotonic()
 
+    def _dismiss_tired(self) -> None:
+        for slot in self._slots:
+            if slot.is_tired and not slot.running:
+                self._lose(slot, "")
+
     def _start_missing(self) -> None:
         for slot in self._slots:
             if slot.actor is None:
@@ -174,6 +194,8 @@ class ActorPool(Generic[Task]):
                 slot.running[ref] = (task, time.monotonic(), alone)
 
     def _can_take(self, slot: _Slot[Task], *, alone: bool) -> bool:
+        if slot.is_tired:
+            return False
         if alone or slot.runs_suspect:
             return not slot.running
         return len(slot.running) < self._concurrency
@@ -196,7 +218,9 @@ class ActorPool(Generic[Task]):
                 self._count_start_failure(error)
                 return self._lose(slot, _last_line(error))
             task, _, _ = slot.running.pop(ref)
-            return [Outcome(task, error=_said(error), kind=type(error.cause))]
+            outcome = Outcome(task, error=_said(error), kind=type(error.cause))
+            slot.failures += self._may_be_actor(outcome)
+            return [outcome]
         except RayError as error:  # died, killed for its memory, its node gone, unschedulable
             if slot.ready_ref == ref:
                 self._count_start_failure(error)
@@ -206,6 +230,7 @@ class ActorPool(Generic[Task]):
             self._start_failures = 0
             return []
         task, _, _ = slot.running.pop(ref)
+        slot.failures = 0
         return [Outcome(task, result=result)]
 
     def _count_start_failure(self, error: Exception) -> None:
@@ -222,6 +247,7 @@ class ActorPool(Generic[Task]):
         lost = [Outcome(task, error=why, actor_lost=True) for task, _, _ in slot.running.values()]
         slot.running.clear()
         slot.actor = slot.ready_ref = None
+        slot.failures = 0
         return lost
 
     def _expire(self) -> list[Outcome[Task]]:

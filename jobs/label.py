@@ -25,6 +25,7 @@ from jobs.label_ahead import (
 )
 from jobs.label_driver import LabelDriver
 from jobs.label_engine import LabelEngine, LabelJob, LabelTask
+from jobs.label_faults import may_be_actor
 from jobs.label_summary import advice_for_failed, stopped, summarise
 from jobs.label_tally import LabelTally
 from jobs.ray_runtime import (
@@ -145,6 +146,7 @@ def _run(
         size=plan.count,
         concurrency=SHARDS_PER_ACTOR,
         task_timeout_s=config.shard_timeout_s,
+        may_be_actor=may_be_actor,
         wanted=(lambda: _plan_now(config, plan).count) if may_grow else None,
     )
     driver = LabelDriver(

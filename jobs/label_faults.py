@@ -12,7 +12,7 @@ from typing import Any
 
 from jobs.actor_pool import Outcome
 from jobs.errors import JobError
-from pipeline.errors import StorageError, StoreFullError
+from pipeline.errors import PipelineError, StorageError, StoreFullError
 
 LOSSES_PER_FAILURE = 3  # a machine that goes takes the shards of all its actors with it at once
 WORKED_BEFORE = 10  # times as many must fail alike once something has been labelled
@@ -43,6 +43,15 @@ def blame(outcome: Outcome[Any]) -> Blame:
     if kind is not None and issubclass(kind, StorageError | PermissionError):
         return Blame.STORE
     return Blame.SHARD
+
+
+def may_be_actor(outcome: Outcome[Any]) -> bool:
+    """Whether a failed task may have failed by its actor, as with a GPU that is broken.
+
+    What is wrong with a shard's data or with the store has classes of its own.
+    """
+    kind = outcome.kind
+    return kind is None or not issubclass(kind, PipelineError | FileNotFoundError | PermissionError)
 
 
 @dataclass(slots=True)

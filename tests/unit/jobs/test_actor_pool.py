@@ -132,3 +132,21 @@ def test_why_an_actor_died_is_said_without_ids_and_guesses(
     error = str(outcome.error)
     assert error.startswith("its actor died: ") and error.endswith(said)
     assert "actor_id" not in error
+
+
+@pytest.mark.parametrize("may_be_actor", [True, False])
+def test_an_actor_that_fails_task_after_task_is_replaced(
+    monkeypatch: pytest.MonkeyPatch, may_be_actor: bool
+) -> None:
+    error = RayTaskError("label", "Traceback", RuntimeError("CUDA error"), "p", 1, "ip")
+    fake = FakeRay(label=error.as_instanceof_cause())
+    pool = install(fake, monkeypatch, may_be_actor=lambda _: may_be_actor)
+    for number in range(4):
+        pool.submit(str(number))
+    outcomes: list[Any] = []
+    while len(outcomes) < 4:
+        outcomes += pool.wait(0)
+    assert sorted(outcome.task for outcome in outcomes) == ["0", "1", "2", "3"]
+    assert not any(outcome.actor_lost for outcome in outcomes)
+    pool.wait(0)
+    assert (fake.started, fake.killed) == ((2, 1) if may_be_actor else (1, 0))

@@ -4,7 +4,7 @@ import pytest
 
 from jobs.actor_pool import Outcome
 from jobs.errors import JobError
-from jobs.label_faults import STORE_ROUNDS, Blame, FaultWatch, blame
+from jobs.label_faults import STORE_ROUNDS, Blame, FaultWatch, blame, may_be_actor
 from model.errors import CheckpointError
 from pipeline.errors import ShardCorruptError, StorageError, StoreFullError
 
@@ -40,6 +40,20 @@ class Watched:
 )
 def test_what_a_failure_is_put_down_to(outcome: Outcome[str], blamed: Blame) -> None:
     assert blame(outcome) is blamed
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_so"),
+    [
+        (RuntimeError, True),
+        (CheckpointError, True),
+        (ShardCorruptError, False),
+        (StorageError, False),
+        (FileNotFoundError, False),
+    ],
+)
+def test_what_may_be_the_fault_of_an_actor(kind: type[BaseException], is_so: bool) -> None:
+    assert may_be_actor(failure(kind)) is is_so
 
 
 @pytest.mark.parametrize(("actors", "limit"), [(1, 5), (2, 5), (8, 16)])
