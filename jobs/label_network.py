@@ -1,7 +1,9 @@
 """Batches through the network, the older shard first, in parts where they do not fit.
 
 The batch size is found on the device where nobody gives it, and halved for good when the device
-runs out of memory all the same: the run goes on, and the manifests say with which size.
+runs out of memory all the same: the run goes on, and the manifests say with which size. An image
+that is larger than most and does not fit alone is given up. One of ordinary size is not: a device
+that has no memory for that would give up every image there is, and so its error is raised.
 """
 
 from collections import deque
@@ -58,6 +60,8 @@ class LabelNetwork:
             then: Makes of an image, the launched batch it is in and its place there, what the
                 future holds for it; called in the network's thread, so it must not wait. Without a
                 launched batch the image alone was too large for the device's memory.
+
+        The future raises what the device raises, and lack of memory for one ordinary image.
         """
         images = self._pass.stack([item.image_HWC for item in batch if item.image_HWC is not None])
         return self._thread.submit(turn, lambda: self._launch(batch, images, then))
@@ -86,11 +90,13 @@ class LabelNetwork:
 
     def _launch_or_free_memory(self, images: Tensor) -> LaunchedBatch | None:
         """None where the device has no memory for it; a single image is tried twice."""
-        for _ in range(2 if len(images) == 1 else 1):
+        alone = len(images) == 1
+        ordinary = alone and images[..., 0].numel() <= self._height * self._width
+        for last in (False, True) if alone else (False,):
             try:
                 return self._pass.launch(images)
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
+                if not is_out_of_memory(error) or (ordinary and last):
                     raise
             # Not inside `except`: there the traceback still holds what the pass had allocated.
             free_memory(self._pass.device)

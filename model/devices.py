@@ -4,8 +4,14 @@ import torch
 
 PRECISIONS = ("fp32", "bf16")
 
-# torch has a class for a GPU without memory; its CPU allocator and oneDNN have only words.
-_CPU_IS_FULL = ("can't allocate memory", "not enough memory", "could not create a memory")
+# torch has a class for a GPU without memory; its CPU allocator and oneDNN have only words, and the
+# last of them oneDNN also has for what it cannot do at all.
+_CPU_IS_FULL = (
+    "can't allocate memory",
+    "not enough memory",
+    "could not create a memory",
+    "could not create a primitive",
+)
 
 
 def pick_device(device: torch.device | str = "auto") -> torch.device:

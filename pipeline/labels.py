@@ -125,16 +125,19 @@ def describe_labels(
 
 
 def _to_parquet(rows: Sequence[LabelRecord], footer: Mapping[str, str]) -> bytes:
-    columns = {name: [getattr(row, name) for row in rows] for name in COLUMNS}
+    """Row group by row group, so that the maps are in memory twice and not three times."""
     metadata = {f"factory.{name}": value for name, value in footer.items()}
     schema = LABEL_SCHEMA.with_metadata({"factory.format": LABEL_FORMAT, **metadata})
     buffer = io.BytesIO()
-    pq.write_table(
-        pa.table(columns, schema=schema),
+    with pq.ParquetWriter(
         buffer,
-        row_group_size=ROW_GROUP_ROWS,
+        schema,
         compression={name: "none" if name == "disparity" else "zstd" for name in COLUMNS},
         use_dictionary=["status", "reason", "codec", "geometry"],
         write_statistics=PLAIN_COLUMNS,
-    )
+    ) as writer:
+        for start in range(0, len(rows), ROW_GROUP_ROWS):
+            group = rows[start : start + ROW_GROUP_ROWS]
+            columns = {name: [getattr(row, name) for row in group] for name in COLUMNS}
+            writer.write_table(pa.table(columns, schema=schema), row_group_size=ROW_GROUP_ROWS)
     return buffer.getvalue()

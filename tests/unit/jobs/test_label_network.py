@@ -1,7 +1,11 @@
 """Batches that do not fit: halved for good, split in order, and only a lone image is given up."""
 
+import os
+import subprocess
+import sys
 import threading
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -109,6 +113,18 @@ def test_an_image_that_does_not_fit_alone_is_given_up_and_only_that() -> None:
     assert run(labels, batch(2)) == [0, 1]
 
 
+@pytest.mark.parametrize("error", [GPU_IS_FULL, CPU_IS_FULL])
+def test_a_device_without_memory_for_one_ordinary_image_gives_up_none(
+    error: BaseException,
+) -> None:
+    device = Device(0.5, error)
+    with pytest.raises(type(error), match="memory"):
+        run(network(device), batch(2))
+    assert device.tried == [2, 1, 1]
+    device.room = 1
+    assert run(network(device), batch(1)) == [0]
+
+
 def test_an_image_that_fits_when_it_is_tried_again_is_labelled() -> None:
     device = Device(1)
     real, calls = device.launch, []
@@ -177,3 +193,55 @@ def test_a_batch_size_that_nobody_gives_is_found_in_the_networks_thread() -> Non
     assert labels.room.batch_size in (4, 8)
     assert device.threads == {"network"}
     assert device.tried[0] == 1
+
+
+REALLY_FULL = """
+import resource, sys, tempfile
+from pathlib import Path
+import numpy as np
+import torch
+from jobs.label_batches import Prepared
+from jobs.label_network import LabelNetwork
+from model.depth_model import load_depth_model
+from model.label_pass import LabelPass
+from tests.factories import image_record, tiny_teacher
+
+torch.set_num_threads(1)
+with tempfile.TemporaryDirectory() as folder:
+    model = load_depth_model(str(tiny_teacher(Path(folder) / "teacher", size=308)), device="cpu")
+network = LabelNetwork(
+    LabelPass(model, bits=16, consistency=False), batch_size=16, memory_share=1.0
+)
+noise = np.random.default_rng(0)
+batch = [
+    Prepared(place, image_record(0), noise.integers(0, 256, (308, 420, 3), dtype=np.uint8))
+    for place in range(16)
+]
+then = lambda item, launched, index: launched.wait(index)
+alone = [network.submit(0, [item], then=then).result()[0] for item in batch[:2]]
+taken = 1024 * int(next(
+    line for line in Path("/proc/self/status").read_text().splitlines() if "VmSize" in line
+).split()[1])
+resource.setrlimit(resource.RLIMIT_AS, (taken + 300 * 2**20, resource.RLIM_INFINITY))
+together = network.submit(0, batch, then=then).result()
+assert len(together) == 16
+for one, other in zip(alone, together):
+    assert abs(one.minimum - other.minimum) <= 1e-4 * abs(one.maximum)
+    assert abs(one.maximum - other.maximum) <= 1e-4 * abs(one.maximum)
+print(network.room.batch_size)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits memory as Linux does")
+def test_a_process_that_really_has_no_memory_goes_on_with_smaller_batches() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", REALLY_FULL],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        cwd=Path(__file__).parents[3],
+        env={**os.environ, "MALLOC_ARENA_MAX": "1"},  # each arena reserves 64 MB of addresses
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) in (1, 2, 4, 8)

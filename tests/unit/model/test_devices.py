@@ -43,6 +43,7 @@ def test_a_full_device_is_told_from_other_errors():
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
         MemoryError(),
         RuntimeError("could not create a memory object"),
+        RuntimeError("could not create a primitive"),
     ]
     assert all(map(is_out_of_memory, full))
     others = [
