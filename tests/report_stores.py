@@ -26,7 +26,12 @@ from pipeline.shards import write_drops, write_image_shard
 from pipeline.storage import label_shard_key, run_prefix
 
 HOSTILE = "<script>alert('x')</script>\"&amp;"
-RECIPE = {"geometry": "disparity_affine_invariant", "side": 518, "precision": "fp32"}
+RECIPE = {
+    "geometry": "disparity_affine_invariant",
+    "side": 518,
+    "precision": "fp32",
+    "consistency": True,
+}
 
 
 def fill_store(folder: Path, *, photographs: list[bytes] | None = None) -> None:

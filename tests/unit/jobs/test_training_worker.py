@@ -13,6 +13,8 @@ from jobs.run_files import RunFiles
 from jobs.training_worker import TrainingJob, run_training
 from model.errors import NonFiniteLossError
 from model.recipes import V1, override
+from pipeline.errors import ShardCorruptError
+from pipeline.label_filter import LabelFilter
 from pipeline.storage import Store
 from pipeline.training_input import TrainingShard
 from tests.factories import image_shard, label_shard
@@ -142,6 +144,21 @@ def test_a_checkpoint_of_another_recipe_is_refused(store: Store, shards: dict[st
     changed = override(V1, size=42, batch_size=6, learning_rate=1e-4, feature_margin=0.5)
     with pytest.raises(ValueError, match=r"feature_margin was 0\.85, is 0\.5"):
         run_training(job(store, "other", shards, steps=3, recipe=changed))
+
+
+def test_a_checkpoint_of_another_filter_is_refused(store: Store, shards: dict[str, Any]) -> None:
+    run_training(job(store, "unfiltered", shards, steps=3))
+    choosy = LabelFilter(max_flat=0.5)
+    with pytest.raises(ValueError, match=r"max_flat was None, is 0\.5"):
+        run_training(job(store, "unfiltered", shards, steps=3, label_filter=choosy))
+
+
+def test_labels_that_cannot_answer_the_filter_end_the_run_by_name(
+    store: Store, shards: dict[str, Any]
+) -> None:
+    choosy = LabelFilter(max_flat=0.5)
+    with pytest.raises(ShardCorruptError, match="says nothing of its quality"):
+        run_training(job(store, "unanswered", shards, label_filter=choosy))
 
 
 def test_a_loss_that_is_not_a_number_ends_the_run_before_the_step(
