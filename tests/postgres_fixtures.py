@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -24,28 +25,67 @@ from pipeline.catalog import Catalog
 SETTINGS = "-c listen_addresses= -c fsync=off -c full_page_writes=off -c synchronous_commit=off"
 
 
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[str]:
-    """The folder of the socket of a running server; skips where there are no binaries."""
+@dataclass(frozen=True)
+class PostgresServer:
+    """A server in a private folder, which can be stopped and started again."""
+
+    folder: Path
+    binaries: Path
+    user: dict[str, Any]
+
+    @property
+    def url(self) -> str:
+        """Of an empty database."""
+        return _url(str(self.folder), "postgres")
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        self._control("-o", f"{SETTINGS} -k {self.folder}", "start")
+
+    def stop(self) -> None:
+        """Stop it at once, as if it had crashed: whoever is connected loses the connection."""
+        self._control("-m", "immediate", "stop")
+
+    def _control(self, *arguments: str) -> None:
+        data, log = self.folder / "data", self.folder / "log"
+        command = [self.binaries / "pg_ctl", "-D", data, "-w", "-l", log, *arguments]
+        _call(command, self.folder, self.user)
+
+
+@contextmanager
+def _running_server() -> Iterator[PostgresServer]:
     binaries = _binaries()
     if binaries is None:
         pytest.skip("no PostgreSQL server here: neither in PATH nor in /usr/lib/postgresql/*/bin")
     pytest.importorskip("psycopg", reason="the PostgreSQL driver (psycopg) is not installed")
     # A short name, because the path of a socket has 107 bytes at most.
     folder = Path(tempfile.mkdtemp(prefix="factory-pg-", dir=_memory()))
-    user = _unprivileged(folder)
-    data = folder / "data"
+    server = PostgresServer(folder, binaries, _unprivileged(folder))
     try:
-        initdb = [binaries / "initdb", "-D", data, "-U", "factory", "-A", "trust", "-E", "UTF8"]
-        _call([*initdb, "--no-locale", "--no-sync", "--no-instructions"], folder, user)
-        control = [binaries / "pg_ctl", "-D", data, "-w", "-l", folder / "log"]
-        _call([*control, "-o", f"{SETTINGS} -k {folder}", "start"], folder, user)
+        initdb = [binaries / "initdb", "-D", folder / "data", "-U", "factory", "-A", "trust"]
+        initdb += ["-E", "UTF8", "--no-locale", "--no-sync", "--no-instructions"]
+        _call(initdb, folder, server.user)
+        server.start()
         try:
-            yield str(folder)
+            yield server
         finally:
-            _call([*control, "-m", "immediate", "stop"], folder, user)
+            server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The folder of the socket of a running server; skips where there are no binaries."""
+    with _running_server() as server:
+        yield str(server.folder)
+
+
+@pytest.fixture
+def postgres_of_its_own() -> Iterator[PostgresServer]:
+    """A server that nobody else uses, to be stopped and started."""
+    with _running_server() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
