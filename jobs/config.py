@@ -363,7 +363,7 @@ class CatalogGcConfig(Common):
 class CatalogRebuildConfig(Common):
     """Fill an empty catalog from the store alone, after the database was lost.
 
-    Move a damaged database away first, or name a new one with --catalog.
+    Move a damaged database away first (catalog.sqlite*), or name a new one with --catalog.
     """
 
 
