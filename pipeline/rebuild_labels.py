@@ -107,7 +107,7 @@ def _label_set(job: Rebuilding, name: str, objects: Sequence[StoredObject]) -> R
     if row is None:
         row = _guess(job, name, objects)
     if row is None:
-        job.skip(f"labels/{name}", "no label shard of it can be read, and nothing says what it was")
+        job.problems.append(Problem("label set", f"labels/{name}", "a readable shard", "none"))
         return None
     label_set = None
     with job.noting(key):

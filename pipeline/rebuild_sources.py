@@ -138,7 +138,7 @@ def _guess(job: Rebuilding, name: str) -> Row | None:
             "attribution": _only({row.attribution for row in rows}),
             "created_at": job.now,
         }
-    job.skip(f"sources/{name}", "no shard of it can be read, and nothing says what it was")
+    job.problems.append(Problem("source", f"sources/{name}", "a readable shard", "none"))
     return None
 
 

@@ -144,14 +144,16 @@ def test_what_is_damaged_is_named_and_left_out(store):
     torn.write_bytes(torn.read_bytes()[:-100])
     flip_a_bit(flipped)
     gone.unlink()
-    weights = store / "models" / "student" / "model.safetensors"
-    flip_a_bit(weights)
+    flip_a_bit(store / "models" / "student" / "model.safetensors")
+    (store / "labels" / "old" / "s1").mkdir(parents=True)
+    (store / "labels" / "old" / "s1" / "0001-x.parquet").write_bytes(b"PAR1")
     lose_catalog(store)
     summary = rebuild(store)
     named = {(problem["key"], problem["what"]) for problem in summary["problems"]}
     keys = {key for key, _ in named}
     relative = {path.relative_to(store).as_posix() for path in (torn, flipped, gone)}
-    assert keys == relative | {"models/student", labels[torn.stem].relative_to(store).as_posix()}
+    without_images = labels[torn.stem].relative_to(store).as_posix()
+    assert keys == relative | {"models/student", "labels/old", without_images}
     assert (flipped.relative_to(store).as_posix(), "sha256") in named
     assert summary["image_shards"] == len(images) - 1 + 2
     assert summary["label_shards"] == len(labels) - 3
