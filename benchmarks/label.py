@@ -40,12 +40,12 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from operations import matrix_product_peak, operations
 from transformers import DepthAnythingForDepthEstimation
 
 from jobs.label_engine import LabelEngine, LabelJob, LabelTask
 from jobs.label_recipe import LabelRecipe
 from jobs.models import ModelLocation
-from model.architectures import ENCODER_SIZES, head_size
 from model.depth_model import DepthModel, load_depth_model, save_depth_model
 from model.preprocessing import IMAGE_MEAN, IMAGE_STD, network_size
 from model.student import build_network
@@ -208,11 +208,8 @@ def measure(
         "today": lambda turn: timed(lambda: one_by_one(today, images, arguments, folder)),
         "engine": lambda turn: run_engine(engine, images, row, turn),
     }
-    for warmed in (
-        lambda: model.disparity(batches[0]),
-        lambda: one_by_one(today, images, arguments, folder, most=1),
-    ):
-        warmed()
+    model.disparity(batches[0])  # the first pass allocates and chooses kernels
+    one_by_one(today, images, arguments, folder, most=1)
     for turn in range(arguments.repeats):
         for way, run in ways.items():
             row.seconds[way].append(run(turn))
@@ -314,48 +311,6 @@ def run_engine(engine: LabelEngine, images: Photographs, row: Row, turn: int) ->
     row.idle.append(1 - sum(manifest.forward_s for manifest in manifests) / seconds)
     row.manifests += manifests
     return seconds
-
-
-def operations(scale: str, height: int, width: int) -> float:
-    """Floating point operations of Depth Anything for one image.
-
-    Matrix products and convolutions only; a multiplication and an addition count as two. With P
-    patches of 14 x 14, T = P + 1 tokens, encoder width d and depth L, neck widths c0…c3, fusion
-    width f, last width e (a 3 x 3 convolution from a to b channels on n pixels is 18 n a b):
-    encoder  1176 P d + L (24 T d² + 4 T² d);
-    reassembly  2 P d (c0 + c1 + c2 + c3) + 32 P c0² + 8 P c1² + 4.5 P c3²;
-    to the fusion width  18 P f (16 c0 + 4 c1 + c2 + c3 / 4);
-    fusion  18 P f² (2 / 4 + 4 + 4 * 4 + 4 * 16) + 2 P f² (1 + 4 + 16 + 64);
-    head  18 * 64 P f² / 2 + 18 * 196 P e f / 2 + 2 * 196 P e.
-    That is 1.30e12 for ViT-L at 518 x 518.
-    """
-    size = ENCODER_SIZES[scale]
-    d, p = size.hidden, (height // 14) * (width // 14)
-    shape = head_size(d)
-    (c0, c1, c2, c3), f, e = shape.out_channels, shape.features, shape.last_features
-    encoder = 1176 * p * d + size.layers * (24 * (p + 1) * d**2 + 4 * (p + 1) ** 2 * d)
-    reassembly = 2 * p * d * (c0 + c1 + c2 + c3) + p * (32 * c0**2 + 8 * c1**2 + 4.5 * c3**2)
-    to_fusion = 18 * p * f * (16 * c0 + 4 * c1 + c2 + c3 / 4)
-    fusion = p * f**2 * (18 * (0.5 + 4 + 16 + 64) + 2 * (1 + 4 + 16 + 64))
-    head = p * (576 * f**2 + 1764 * e * f + 392 * e)
-    return float(encoder + reassembly + to_fusion + fusion + head)
-
-
-def matrix_product_peak(device: str, precision: str) -> float:
-    """Operations per second of a large square matrix product, the best of a few."""
-    side = 8192 if device.startswith("cuda") else 2048
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
-    left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-    repeats = 20 if device.startswith("cuda") else 2
-
-    def multiply() -> None:
-        for _ in range(repeats):
-            torch.mm(left, right)
-        if device.startswith("cuda"):
-            torch.cuda.synchronize()
-
-    multiply()
-    return repeats * 2.0 * side**3 / min(timed(multiply) for _ in range(3))
 
 
 def timed(work: Callable[[], object]) -> float:
