@@ -28,6 +28,7 @@ from jobs.label_engine import LabelEngine, LabelJob, LabelTask
 from jobs.label_faults import may_be_actor
 from jobs.label_summary import advice_for_failed, stopped, summarise
 from jobs.label_tally import LabelTally
+from jobs.patience import Patience
 from jobs.ray_runtime import (
     cluster_resources,
     free_resources,
@@ -80,7 +81,10 @@ def label(config: LabelConfig, *, reporter: Reporter | None = None) -> dict[str,
             if joined is None:
                 stack.enter_context(ray_cluster(None, num_cpus=resources.cpus))
             tally = _run(config, workspace, job, plan, reporter)
-        summary = summarise(config, workspace.catalog, job, done_before=before.done, tally=tally)
+        patience = Patience(config.catalog_patience_s, warn=reporter.warn, note=reporter.note)
+        summary = patience.ask(
+            summarise, config, workspace.catalog, job, done_before=before.done, tally=tally
+        )
         if summary["failed"]:
             reporter.warn(advice_for_failed(summary["failed"]))
         return summary
