@@ -5,7 +5,7 @@ the only one that talks to the catalog. Killed at any moment it can be started a
 committed stays, what was leased is leased again, and an object without a commit is an orphan.
 """
 
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -71,7 +71,7 @@ def label(config: LabelConfig, *, reporter: Reporter | None = None) -> dict[str,
         if config.dry_run:
             return foresee(config, workspace.catalog, aim, plan)
         job = _open_label_set(config, workspace, aim, plan)
-        stack.callback(_write_down, workspace, job.label_set)
+        stack.callback(_write_down, workspace, job.label_set, reporter)
         before = workspace.catalog.progress(job.label_set, sources=config.sources)
         left = before.pending + before.leased
         reporter.note(f"label set {job.label_set}: {before.done} shards done, {left} to do")
@@ -135,10 +135,12 @@ def _open_label_set(
     )
 
 
-def _write_down(workspace: Workspace, label_set: str) -> None:
+def _write_down(workspace: Workspace, label_set: str, reporter: Reporter) -> None:
     """For `catalog rebuild`; footers say most of it, so a run does not fail for the rest."""
-    with suppress(OSError, PipelineError):
+    try:
         record_label_set(workspace.store, workspace.catalog, label_set)
+    except (OSError, PipelineError) as error:
+        reporter.warn(f"what a rebuild of the catalog would need is not up to date: {error}")
 
 
 def _run(
