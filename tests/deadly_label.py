@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
@@ -184,7 +184,11 @@ def carry_by_value() -> None:
 
 
 def start_driver(
-    config: dict[str, Any], plots: Sequence[dict[str, Any]], *, folder: Path
+    config: dict[str, Any],
+    plots: Sequence[dict[str, Any]],
+    *,
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
 ) -> BaseProcess:
     """A driver in a process of its own; `summary_of` and `said_by` read what it leaves in a folder.
 
@@ -192,7 +196,7 @@ def start_driver(
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.deadly_label", "model.depth_model"])
-    process = context.Process(target=_drive, args=(config, list(plots), folder))
+    process = context.Process(target=_drive, args=(config, list(plots), folder, environment or {}))
     process.start()
     return process
 
@@ -207,7 +211,13 @@ def said_by(process: BaseProcess, folder: Path) -> str:
     return (folder / f"said-{process.pid}").read_text()
 
 
-def _drive(config: dict[str, Any], plots: list[dict[str, Any]], folder: Path) -> None:
+def _drive(
+    config: dict[str, Any],
+    plots: list[dict[str, Any]],
+    folder: Path,
+    environment: Mapping[str, str],
+) -> None:
+    os.environ.update(environment)
     carry_by_value()
     ready = {"folder": str(folder), "driver_pid": os.getpid()}
     with (folder / f"said-{os.getpid()}").open("w", buffering=1) as said:
