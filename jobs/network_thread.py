@@ -73,5 +73,8 @@ def _do(work: _Work) -> None:
         result = work.call()
     except BaseException as error:  # handed to whoever waits, whatever it is
         work.future.set_exception(error)
+        # The error holds this frame and, below it, all that the failed pass had on the device; if
+        # this frame held the error's future, only a collection of garbage would free them.
+        del work
     else:
         work.future.set_result(result)

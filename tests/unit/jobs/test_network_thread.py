@@ -81,6 +81,29 @@ def test_an_error_reaches_its_caller_and_the_thread_goes_on() -> None:
     network.close()
 
 
+def test_what_a_failed_call_held_goes_with_its_error() -> None:
+    class Activations:
+        """Something large on a device."""
+
+    network, held = NetworkThread(), []
+
+    def out_of_memory() -> None:
+        activations = Activations()
+        held.append(weakref.ref(activations))
+        raise MemoryError("full")
+
+    gc.disable()  # a device's memory is not what makes Python look for garbage
+    try:
+        with pytest.raises(MemoryError, match="full") as caught:
+            network.submit(1, out_of_memory).result(10)
+        assert held[0]() is not None, "the traceback shows where it was"
+        del caught
+        assert until(lambda: held[0]() is None)
+    finally:
+        gc.enable()
+        network.close()
+
+
 def test_cancelled_work_is_never_begun(held) -> None:
     network, gate = held
     done: list[int] = []
