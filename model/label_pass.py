@@ -187,7 +187,8 @@ class _OnItsWay:
 
 
 def _event() -> torch.cuda.Event:
-    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+    """Whoever waits for it sleeps: by default CUDA spins, a core for each waiting thread."""
+    return torch.cuda.Event(enable_timing=True, blocking=True)  # type: ignore[no-untyped-call]
 
 
 def _to_pinned(on_device: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """A batch through the network: codes are those of the codec, and a bad map spoils only itself."""
 
+import time
 from collections import deque
 
 import numpy as np
@@ -157,3 +158,15 @@ def test_a_gpu_gives_the_codes_of_its_own_maps(tmp_path, consistency):
             assert (found.minimum, found.maximum) == (expected.minimum, expected.maximum)
             assert (found.flip_correlation is None) == (not consistency)
         assert each.seconds() > 0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_whoever_waits_for_a_gpu_takes_no_core_from_those_who_decode():
+    end = label_pass._event()
+    torch.cuda._sleep(1_000_000_000)  # cycles: half a second or so
+    end.record()
+    started, busy = time.perf_counter(), time.thread_time()
+    end.synchronize()
+    waited, busy = time.perf_counter() - started, time.thread_time() - busy
+    assert waited > 0.1
+    assert busy < 0.3 * waited
