@@ -4,9 +4,13 @@ import torch
 
 PRECISIONS = ("fp32", "bf16")
 
-# torch has a class for a GPU without memory; its CPU allocator and oneDNN have only words, and the
-# last of them oneDNN also has for what it cannot do at all.
-_CPU_IS_FULL = (
+# torch has a class for its own allocator on a GPU. What CUDA and its libraries take besides (for
+# handles, kernels, pinned memory), the allocator on a CPU and oneDNN have only words; the last of
+# them oneDNN also has for what it cannot do at all.
+_IS_FULL = (
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
     "can't allocate memory",
     "not enough memory",
     "could not create a memory",
@@ -50,7 +54,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether the device, or this machine, had no memory for a computation."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in _CPU_IS_FULL)
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in _IS_FULL)
 
 
 def free_memory(device: torch.device) -> None:

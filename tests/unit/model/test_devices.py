@@ -44,6 +44,9 @@ def test_a_full_device_is_told_from_other_errors():
         MemoryError(),
         RuntimeError("could not create a memory object"),
         RuntimeError("could not create a primitive"),
+        RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported later"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
     ]
     assert all(map(is_out_of_memory, full))
     others = [
