@@ -29,8 +29,9 @@ class Prepared:
 
     Attributes:
         place: Row in the shard, from 0.
-        image_HWC: uint8 RGB; None where the image was refused.
-        refusal: The reason then.
+        record: Without its bytes: they are decoded.
+        image_HWC: uint8 RGB; None where the image was refused, or lies in a stack.
+        refusal: The reason, where it was refused.
     """
 
     place: int

@@ -12,10 +12,12 @@ code. Two shards may be under way at once, in two threads that call `LabelEngine
 
 Memory, for each shard under way: 2 batches decoded, 4 sorted by size, 3 stacked or in the network,
 4 as codes (two thirds of an image's bytes), together 12 batches of 1.1 MB an image at 518 pixels
-and 4:3 (0.8 GB with batches of 64); the encoded images of three row groups; its labels, some 0.3 MB
-each, and once more while they are written. Besides, one original per decoding thread.
+and 4:3 (0.8 GB with batches of 64; on a GPU the last seven are pinned, in blocks of powers of two);
+the encoded images of three row groups, and of those that wait to be decoded; its labels, some 0.3
+MB each, and once more while they are written. Besides, one original per decoding thread.
 
-The same shard with the same batch size on the same device gives the same bytes, whatever else runs.
+The same shard with the same batch size on the same device gives the same bytes, whatever else runs,
+unless the device runs out of memory meanwhile: the batches after that are smaller.
 """
 
 import itertools
@@ -24,7 +26,7 @@ from collections import Counter, deque
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from jobs.label_batches import Prepared, batches_by_size, done_ahead
@@ -154,6 +156,7 @@ class LabelEngine:
         place, record = image
         with clock.measure("read"):
             data = load_bytes(record)
+        record = replace(record, data=None)  # what is decoded must not be kept until it is encoded
         with clock.measure("decode"):
             try:
                 image_HWC = decode_rgb(data)
@@ -188,7 +191,8 @@ class LabelEngine:
                 _take(coded, rows)
         finally:
             for launch in submitted:
-                launch.cancel()
+                if not launch.cancel():  # on its way, or back with rows that nobody took
+                    launch.add_done_callback(_cancel_rows)
             for _, row in coded:
                 row.cancel()
         return rows
@@ -267,6 +271,12 @@ def _load_teacher(job: LabelJob, store: Store, device: str) -> DepthModel:
 
 def _refused(item: Prepared, reason: str | None = None) -> LabelRecord:
     return quarantined_row(item.record, reason or item.refusal)
+
+
+def _cancel_rows(launch: "Future[list[_Row]]") -> None:
+    if launch.exception() is None:
+        for _, row in launch.result():
+            row.cancel()
 
 
 def _take(coded: deque[_Row], rows: dict[int, LabelRecord]) -> None:

@@ -9,6 +9,7 @@ that has no memory for that would give up every image there is, and so its error
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -57,14 +58,16 @@ class LabelNetwork:
         Args:
             turn: The lowest goes first.
             batch: In the shard's order.
-            then: Makes of an image, the launched batch it is in and its place there, what the
-                future holds for it; called in the network's thread, so it must not wait. Without a
-                launched batch the image alone was too large for the device's memory.
+            then: Makes of an image (its pixels are gone by then), the launched batch it is in and
+                its place there, what the future holds for it; called in the network's thread, so it
+                must not wait. Without a launched batch the image alone was too large for the
+                device's memory.
 
         The future raises what the device raises, and lack of memory for one ordinary image.
         """
         images = self._pass.stack([item.image_HWC for item in batch if item.image_HWC is not None])
-        return self._thread.submit(turn, lambda: self._launch(batch, images, then))
+        stacked = [replace(item, image_HWC=None) for item in batch]  # or the pixels stay twice
+        return self._thread.submit(turn, lambda: self._launch(stacked, images, then))
 
     def _launch(
         self,
@@ -76,13 +79,14 @@ class LabelNetwork:
         parts = deque([(batch, images)])
         while parts:
             batch, images = parts.popleft()
-            room = self.room.images(batch[0].size)
+            size = (images.shape[1], images.shape[2])
+            room = self.room.images(size)
             if len(batch) > room:
                 parts.extendleft([(batch[room:], images[room:]), (batch[:room], images[:room])])
                 continue
             launched = self._launch_or_free_memory(images)
             if launched is None and len(batch) > 1:
-                self.room.shrink(len(batch), batch[0].size)
+                self.room.shrink(len(batch), size)
                 parts.appendleft((batch, images))
                 continue
             rows += [then(item, launched, index) for index, item in enumerate(batch)]

@@ -245,6 +245,20 @@ def test_buckets_have_fewer_sizes(store: Store, tmp_path: Path) -> None:
     assert len(set(sizes["buckets"])) < len(set(sizes["exact"]))
 
 
+def test_rows_wait_for_their_codes_without_pixels_and_without_the_file(
+    store: Store, teacher: Path, shard: ShardRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labeller, kept, real = engine(store, teacher), [], LabelEngine._encode
+
+    def watched(self, clock, item, launched, index):  # type: ignore[no-untyped-def]
+        kept.append((item.image_HWC, item.record.data))
+        return real(self, clock, item, launched, index)
+
+    monkeypatch.setattr(LabelEngine, "_encode", watched)
+    labeller.label(LabelTask(shard, "0021-a"))
+    assert kept == [(None, None)] * 39
+
+
 # --- two at once -------------------------------------------------------------------------------
 
 
@@ -340,6 +354,29 @@ def test_an_error_in_any_stage_surfaces_and_the_next_shard_is_labelled(
         assert stray_threads() == []
     again = labeller.label(LabelTask(shard, f"0014-{stage}-after"))
     assert again.sha256 == expected
+
+
+def test_a_shard_that_failed_leaves_nothing_to_encode(
+    store: Store, teacher: Path, shard: ShardRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labeller = engine(store, teacher)
+    begun, both, ended = Counter(), threading.Barrier(2), threading.Event()
+
+    def first_fails(*_: object, **__: object) -> None:
+        begun["encoded"] += 1
+        if begun["encoded"] <= 2:  # both threads encode while the network goes on as far as it may
+            both.wait(10)
+            labeller._network._thread.submit(99, lambda: None).result(10)
+            raise ZeroDivisionError
+        assert ended.wait(10)
+
+    monkeypatch.setattr("jobs.label_engine.labelled_row", first_fails)
+    with pytest.raises(ZeroDivisionError):
+        labeller.label(LabelTask(shard, "0020-a"))
+    labeller._network._thread.submit(99, lambda: None).result(10)
+    ended.set()
+    labeller._encoders.shutdown()
+    assert begun["encoded"] <= 4  # two that failed, and two that were begun before anybody knew
 
 
 def test_a_failing_shard_does_not_disturb_the_other(

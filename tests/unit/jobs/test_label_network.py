@@ -173,6 +173,18 @@ def test_what_the_failed_pass_held_is_let_go_before_the_next(
     assert at_freeing == [True]
 
 
+def test_the_pixels_of_a_batch_that_waits_are_in_memory_once() -> None:
+    labels, gate, images = network(Device(8)), threading.Event(), batch(4)
+    held = [weakref.ref(item.image_HWC) for item in images]
+    labels._thread.submit(0, gate.wait)
+    waiting = labels.submit(1, images, then=lambda item, launched, index: (item, index))
+    del images
+    still = [pixels() for pixels in held]
+    gate.set()
+    assert still == [None] * 4
+    assert [index for _, index in waiting.result(10)] == [0, 1, 2, 3]
+
+
 def test_a_batch_size_that_nobody_gives_is_found_in_the_networks_thread() -> None:
     class Measured(Device):
         """Answers as a launched batch does."""
