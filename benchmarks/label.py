@@ -11,7 +11,8 @@ not depend on what they say. Without ``--images`` it labels rendered scenes.
 the clock starts, from memory that the device can fetch; nothing is brought back, and nothing waits
 for a GPU before the last batch: no loop over these batches is faster. *Today*: one image at a time,
 as the authors' ``run.py``: OpenCV reads the file, resizes in float and normalises, the network runs
-in fp32 whatever the row says, the map is brought back to the image's size and written as 16-bit PNG.
+in fp32 whatever the row says, the map is brought back to the image's size and written as PNG of 16
+bits.
 *Engine*: `LabelEngine`, two shards at a time from two threads, whole shards read and written.
 
 *Steady* leaves out filling and draining: with two shards under way, the images of all shards but
