@@ -8,12 +8,14 @@ quicker: the same shard gives the same bytes.
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from model.depth_model import DepthModel
+from pipeline.images import ImageDecodeError, decode_rgb
 from pipeline.records import ImageRecord
 
 LOOK_AHEAD_BATCHES = 4
@@ -45,6 +47,19 @@ class Prepared:
         if self.image_HWC is None:
             return 0, 0
         return self.image_HWC.shape[0], self.image_HWC.shape[1]
+
+
+def prepared_image(record: ImageRecord, data: bytes, *, place: int, model: DepthModel) -> Prepared:
+    """An encoded image at the size of a network, or why there is none."""
+    record = replace(record, data=None)  # or the file would be kept until its row is encoded
+    try:
+        image_HWC = decode_rgb(data)
+    except ImageDecodeError as error:
+        return Prepared(place, record, None, error.reason)
+    try:
+        return Prepared(place, record, model.prepare(image_HWC))
+    except ValueError:  # a strip that the size rule would blow up beyond all memory
+        return Prepared(place, record, None, "too_large_for_network")
 
 
 class BatchRoom:

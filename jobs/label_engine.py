@@ -26,13 +26,13 @@ from collections import Counter, deque
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
-from jobs.label_batches import Prepared, batches_by_size, done_ahead
+from jobs.label_batches import Prepared, batches_by_size, done_ahead, prepared_image
 from jobs.label_network import LabelNetwork
 from jobs.label_recipe import LabelRecipe
-from jobs.label_rows import images_to_label, kept_rows, labelled_row, quarantined_row
+from jobs.label_rows import images_to_label, kept_rows, quarantined_row, row_of_codes
 from jobs.models import ModelLocation, fetch_model
 from jobs.prefetch import prefetched
 from jobs.stage_clock import StageClock
@@ -40,7 +40,6 @@ from model.depth_model import DepthModel, load_depth_model
 from model.errors import CheckpointError
 from model.label_pass import LabelPass, LaunchedBatch
 from pipeline.depth_codec import BITS
-from pipeline.images import ImageDecodeError, decode_rgb
 from pipeline.labels import describe_labels, write_label_shard
 from pipeline.records import ImageRecord, LabelManifest, LabelRecord, ShardRef
 from pipeline.shards import ROW_GROUP_ROWS, load_bytes
@@ -156,16 +155,8 @@ class LabelEngine:
         place, record = image
         with clock.measure("read"):
             data = load_bytes(record)
-        record = replace(record, data=None)  # what is decoded must not be kept until it is encoded
         with clock.measure("decode"):
-            try:
-                image_HWC = decode_rgb(data)
-            except ImageDecodeError as error:
-                return Prepared(place, record, None, error.reason)
-            try:
-                return Prepared(place, record, self._model.prepare(image_HWC))
-            except ValueError:  # a strip that the size rule would blow up beyond all memory
-                return Prepared(place, record, None, "too_large_for_network")
+            return prepared_image(record, data, place=place, model=self._model)
 
     def _labelled(
         self, batches: Iterable[list[Prepared]], turn: int, clock: StageClock
@@ -214,9 +205,7 @@ class LabelEngine:
         if index == 0:
             clock.add("forward", launched.seconds())
         with clock.measure("encode"):
-            if not codes.is_finite:
-                return _refused(item, "non_finite_output")
-            return labelled_row(item.record, codes, recipe=self._job.recipe)
+            return row_of_codes(item.record, codes, recipe=self._job.recipe)
 
     def _write(
         self, task: LabelTask, records: list[LabelRecord], *, clock: StageClock, started: float

@@ -14,14 +14,13 @@ from dataclasses import dataclass, field
 
 from jobs.errors import ConfigError, JobError
 from jobs.forecast import Probe
-from jobs.label_batches import BatchRoom, Prepared
+from jobs.label_batches import BatchRoom, Prepared, prepared_image
 from jobs.label_recipe import LabelRecipe
-from jobs.label_rows import labelled_row, quarantined_row
+from jobs.label_rows import quarantined_row, row_of_codes
 from jobs.report_samples import evenly
 from model.depth_model import DepthModel
 from model.devices import is_out_of_memory
 from model.label_pass import LabelPass, LaunchedBatch
-from pipeline.images import ImageDecodeError, decode_rgb
 from pipeline.labels import describe_labels, write_label_shard
 from pipeline.records import ImageRecord, LabelRecord, ShardRef
 from pipeline.shards import load_bytes, read_image_rows, row_group_rows
@@ -93,7 +92,7 @@ def probe_labels(
         data = load_bytes(record)
         image_bytes += len(data)
         started = time.perf_counter()
-        prepared.append(_prepare(place, record, data, model))
+        prepared.append(prepared_image(record, data, place=place, model=model))
         clocks.host_s += time.perf_counter() - started
     refused = [each for each in prepared if each.image_HWC is None]
     if len(refused) == len(images):
@@ -122,15 +121,6 @@ def probe_labels(
     )
 
 
-def _prepare(place: int, record: ImageRecord, data: bytes, model: DepthModel) -> Prepared:
-    try:
-        return Prepared(place, record, model.prepare(decode_rgb(data)))
-    except ImageDecodeError as error:
-        return Prepared(place, record, None, error.reason)
-    except ValueError:  # a strip that the size rule would blow up beyond all memory
-        return Prepared(place, record, None, "too_large_for_network")
-
-
 def _labelled(
     same_size: list[Prepared],
     label_pass: LabelPass,
@@ -150,10 +140,7 @@ def _labelled(
         started = time.perf_counter()
         for index, each in enumerate(batch):
             codes = launched.wait(index)
-            if codes.is_finite:
-                rows.append(labelled_row(each.record, codes, recipe=recipe))
-            else:
-                rows.append(quarantined_row(each.record, "non_finite_output"))
+            rows.append(row_of_codes(each.record, codes, recipe=recipe))
         clocks.host_s += time.perf_counter() - started
     return rows
 

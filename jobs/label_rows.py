@@ -12,8 +12,10 @@ from pipeline.shards import read_image_rows, read_sample_keys, row_group_rows
 from pipeline.storage import Store
 
 
-def labelled_row(image: ImageRecord, codes: MapCodes, *, recipe: LabelRecipe) -> LabelRecord:
-    """The label of an image: its codes as bytes, and what they stand for."""
+def row_of_codes(image: ImageRecord, codes: MapCodes, *, recipe: LabelRecipe) -> LabelRecord:
+    """The label of an image, or its quarantine where the network did not say numbers."""
+    if not codes.is_finite:
+        return quarantined_row(image, "non_finite_output")
     height, width = codes.codes_HW.shape
     quantised = QuantisedMap(codes.codes_HW, codes.minimum, codes.maximum, BITS[recipe.codec])
     return LabelRecord(

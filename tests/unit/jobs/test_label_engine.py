@@ -342,7 +342,7 @@ def test_an_error_in_any_stage_surfaces_and_the_next_shard_is_labelled(
         if stage == "read":
             patched.setattr("jobs.label_rows.read_image_rows", broken_reading)
         elif stage == "decode":
-            patched.setattr("jobs.label_engine.decode_rgb", broken)
+            patched.setattr("jobs.label_batches.decode_rgb", broken)
         elif stage == "forward":
             patched.setattr(labeller._model, "disparity", broken)
         elif stage == "encode":
@@ -370,7 +370,7 @@ def test_a_shard_that_failed_leaves_nothing_to_encode(
             raise ZeroDivisionError
         assert ended.wait(10)
 
-    monkeypatch.setattr("jobs.label_engine.labelled_row", first_fails)
+    monkeypatch.setattr("jobs.label_engine.row_of_codes", first_fails)
     with pytest.raises(ZeroDivisionError):
         labeller.label(LabelTask(shard, "0020-a"))
     labeller._network._thread.submit(99, lambda: None).result(10)
@@ -415,10 +415,10 @@ def test_only_what_was_quarantined_is_made_again(
         calls["decoded"] += 1
         return real(data)
 
-    monkeypatch.setattr("jobs.label_engine.decode_rgb", poor)
+    monkeypatch.setattr("jobs.label_batches.decode_rgb", poor)
     first = labeller.label(LabelTask(shard, "0016-first"))
     assert first.quarantined == {"too_tired": 2}
-    monkeypatch.setattr("jobs.label_engine.decode_rgb", counted)
+    monkeypatch.setattr("jobs.label_batches.decode_rgb", counted)
     second = labeller.label(LabelTask(shard, "0016-second", previous=first.key))
     assert calls["decoded"] == 2
     assert (second.rows, second.labelled, second.quarantined) == (80, 80, {})
