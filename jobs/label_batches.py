@@ -2,7 +2,7 @@
 
 A batch holds images of one size, taken in the shard's order within a bounded look-ahead. What is
 batched with what follows from the shard and the batch size alone, never from which thread was
-quicker: the same shard gives the same bytes.
+quicker: the same shard makes the same batches.
 """
 
 from collections import deque

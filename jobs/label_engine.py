@@ -16,8 +16,9 @@ and 4:3 (0.8 GB with batches of 64; on a GPU the last seven are pinned, in block
 the encoded images of three row groups, and of those that wait to be decoded; its labels, some 0.3
 MB each, and once more while they are written. Besides, one original per decoding thread.
 
-The same shard with the same batch size on the same device gives the same bytes, whatever else runs,
-unless the device runs out of memory meanwhile: the batches after that are smaller.
+The same shard with the same batch size on the same device gives the same bytes, whatever else runs.
+Two things break that, in the last bits of a float: a CPU that computes with another number of
+threads, and a device that runs out of memory on the way, for the batches after that are smaller.
 """
 
 import itertools

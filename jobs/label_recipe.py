@@ -1,4 +1,4 @@
-"""What decides the pixels of a label, and nothing else; its hash guards a label set."""
+"""What decides what a label says, and nothing else; its hash guards a label set."""
 
 import hashlib
 import json
@@ -24,8 +24,8 @@ class LabelRecipe:
         codec: See `pipeline.depth_codec`.
         consistency: Whether each row says how well it agrees with the mirrored image.
 
-    The batch size is not part of it: it changes the last bits of a float at most, and a machine
-    with less memory must be able to finish a set.
+    Batch size, device and threads are not part of it: they change the last bits of a float at
+    most, and another machine, with less memory, must be able to finish a set.
     """
 
     teacher_sha256: str
