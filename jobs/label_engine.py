@@ -17,8 +17,8 @@ the encoded images of three row groups, and of those that wait to be decoded; it
 MB each, and once more while they are written. Besides, one original per decoding thread.
 
 The same shard with the same batch size on the same device gives the same bytes, whatever else runs.
-Two things break that, in the last bits of a float: a CPU that computes with another number of
-threads, and a device that runs out of memory on the way, for the batches after that are smaller.
+Two things break that, as sums round: a CPU that computes with another number of threads, and a
+device that runs out of memory on the way, for the batches after that are smaller.
 """
 
 import itertools

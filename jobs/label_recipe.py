@@ -24,8 +24,9 @@ class LabelRecipe:
         codec: See `pipeline.depth_codec`.
         consistency: Whether each row says how well it agrees with the mirrored image.
 
-    Batch size, device and threads are not part of it: they change the last bits of a float at
-    most, and another machine, with less memory, must be able to finish a set.
+    Batch size, device and threads are not part of it: they decide in which order a device sums,
+    which changes less than the precision rounds, and a machine with less memory must be able to
+    finish a set.
     """
 
     teacher_sha256: str
