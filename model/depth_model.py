@@ -31,7 +31,7 @@ from model.original_weights import (
     import_depth_anything,
     read_original,
 )
-from model.precision import keep_output_float32_, settle_for_bf16_
+from model.precision import exact_convolutions, keep_output_float32_, settle_for_bf16_
 from model.preprocessing import IMAGE_MEAN, IMAGE_STD, Preprocessing
 
 RESIZES = ("exact", "buckets")
@@ -173,7 +173,8 @@ class DepthModel:
     def _forward(self, images_BHWC: Tensor) -> Tensor:
         pixels = self.preprocessing.normalise(images_BHWC)
         bf16 = self.precision == "bf16"
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16):
+        autocast = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16)
+        with autocast, exact_convolutions():
             output = self._network(pixel_values=pixels)
         return self._family.read(output)
 

@@ -13,6 +13,9 @@ round its output so; computed in float32 from the same bf16 activations it costs
 per channel and pixel, and the rounding of its inputs averages out.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -74,3 +77,15 @@ def _in_float32(layer: nn.Conv2d) -> Float32Conv2d:
     exchanged.bias = layer.bias
     exchanged.train(layer.training)
     return exchanged
+
+
+@contextmanager
+def exact_convolutions() -> Iterator[None]:
+    """What is called float32 is float32, and the same from run to run; a GPU's matter alone.
+
+    By default cuDNN rounds the inputs and weights of float32 convolutions to TF32, 10 bits, coarser
+    than a 16-bit label, and may choose an algorithm whose sums come in any order. Matrix products
+    are exact by default.
+    """
+    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        yield

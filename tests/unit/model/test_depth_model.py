@@ -720,3 +720,16 @@ def test_loading_is_silent(folders, capfd):
     load(folders["depth_anything"])
     captured = capfd.readouterr()
     assert captured.out == captured.err == ""
+
+
+def test_convolutions_do_not_round_to_tf32_while_it_runs_and_torch_stays_as_it_was(folders):
+    model = load(str(folders["depth_anything"]))
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cudnn.enabled
+    seen = []
+    layer = next(part for part in model._network.modules() if isinstance(part, torch.nn.Conv2d))
+    layer.register_forward_hook(
+        lambda *_: seen.append((torch.backends.cudnn.allow_tf32, torch.backends.cudnn.enabled))
+    )
+    model.predict(picture())
+    assert seen == [(False, True)]
+    assert (torch.backends.cudnn.allow_tf32, torch.backends.cudnn.enabled) == before
