@@ -41,6 +41,7 @@ from jobs.version import code_version
 from jobs.workspace import Workspace, check_store_exists, open_workspace
 from pipeline.errors import PipelineError, StorageError
 from pipeline.ledger import record_label_set
+from pipeline.storage import source_prefix
 
 SHARDS_PER_ACTOR = 2  # the second one's reading overlaps the first one's writing
 
@@ -165,6 +166,7 @@ def _run(
         limit=config.limit,
         patience_s=config.catalog_patience_s,
         threads=job.threads,
+        has_images=lambda source: workspace.store.exists(source_prefix(source)),
         why_no_actor=lambda: waiting_for_room(plan, has=cluster_resources(), free=free_resources()),
     )
     try:

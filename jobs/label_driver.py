@@ -42,6 +42,7 @@ class LabelDriver:
         patience_s: How long the catalog may not answer.
         threads: Decoding and encoding threads per actor, for the view alone.
         why_no_actor: Asked for a sentence when none has started for `WAIT_FOR_ACTORS_S`.
+        has_images: Whether the store still has the folder of this source.
     """
 
     catalog: Catalog
@@ -54,6 +55,7 @@ class LabelDriver:
     patience_s: float = 600.0
     threads: int = 1
     why_no_actor: Callable[[], str] | None = None
+    has_images: Callable[[str], bool] | None = None
     tally: LabelTally = field(default_factory=LabelTally)
     _screen: Screen = field(init=False)
     _patience: Patience = field(init=False)
@@ -169,6 +171,8 @@ class LabelDriver:
         """Charge the shard with what may be its fault, and give it back untried otherwise."""
         shard_id = lease.shard.shard_id
         blamed = blame(outcome)
+        if self._is_store_away(lease, outcome):
+            blamed = Blame.STORE
         if blamed is Blame.FULL_STORE:
             self._patience.ask(self.catalog.release, lease)
             self._stop = self._stop or StoreFullError(error.partition(": ")[2] or error)
@@ -178,6 +182,15 @@ class LabelDriver:
             self._warn(f"shard {shard_id}: {error} (not charged; will be tried again)")
         else:
             self._charge(lease, outcome, error)
+
+    def _is_store_away(self, lease: WorkLease, outcome: Outcome[LabelTask]) -> bool:
+        """Whether all images of a source are gone: a disk was unmounted, or a folder moved."""
+        if self.has_images is None or outcome.kind is not FileNotFoundError:
+            return False
+        try:
+            return not self.has_images(lease.shard.source)
+        except (OSError, StorageError):
+            return True
 
     def _charge(self, lease: WorkLease, outcome: Outcome[LabelTask], error: str) -> None:
         state = self._patience.ask(

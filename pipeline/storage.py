@@ -39,6 +39,7 @@ __all__ = [
     "open_uri",
     "read_range",
     "run_prefix",
+    "source_prefix",
 ]
 
 READ_AHEAD_BYTES = 1 << 20
@@ -51,6 +52,11 @@ _BUCKETS = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci"
 def image_shard_key(source: str, shard_id: str) -> str:
     """Where an image shard lies."""
     return f"sources/{check_name(source)}/{check_name(shard_id)}.parquet"
+
+
+def source_prefix(source: str) -> str:
+    """The folder of a source."""
+    return f"sources/{check_name(source)}"
 
 
 def dropped_key(source: str, shard_id: str) -> str:

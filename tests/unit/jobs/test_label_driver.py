@@ -236,6 +236,25 @@ def test_a_store_that_stays_away_stops_the_run(
     assert attempts(catalog) == [0] * 40
 
 
+def test_a_store_that_is_unmounted_for_a_moment_costs_no_shard_anything(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files are missing one by one; that all of them are, the folder says."""
+    monkeypatch.setattr("jobs.label_faults.LONGEST_PAUSE_S", 0.0)
+    asked: list[str] = []
+
+    def has_images(source: str) -> bool:
+        asked.append(source)
+        return len(asked) > 4
+
+    steps = [*[fail(FileNotFoundError, every=2)] * 3, *[FakePool.finish_oldest] * 20]
+    driver, said = prepare(catalog, FakePool(*steps), shards=4, has_images=has_images)
+    assert driver.run().shards == 4
+    assert asked == ["photos"] * 6
+    assert said.getvalue().count("not charged; will be tried again") == 4
+    assert sum(attempts(catalog)) == 2, "two are missing from a store that is there"
+
+
 def test_a_shard_that_the_store_keeps_refusing_fails_and_the_run_goes_on(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
