@@ -52,18 +52,23 @@ def check_sources(workspace: Workspace, sources: Sequence[str]) -> None:
 
 
 def check_images(workspace: Workspace, work: Sequence[SourceWork]) -> None:
-    """Refuse sources whose images are wanted and gone from the store, judged by the first shard.
+    """Refuse sources whose images are wanted and gone from the store, judged by a few shards.
+
+    One shard that is gone fails by name when it is its turn, as any other that cannot be read.
 
     Raises:
         ConfigError: Names the sources and where their images should be.
     """
     problems = []
     for row in work:
-        first = workspace.catalog.image_shards(row.source)[0] if row.left.shards else None
-        if first is not None and not workspace.store.exists(first.key):
+        if not row.left.shards:
+            continue
+        shards = workspace.catalog.image_shards(row.source)
+        some = [shards[0], shards[len(shards) // 2], shards[-1]]
+        if not any(workspace.store.exists(shard.key) for shard in some):
             problems.append(
-                f"source {row.source}: its first shard is not at {workspace.store.uri}/{first.key}"
-                ": check --store, or restore what was removed there"
+                f"source {row.source}: its images are not there, as {workspace.store.uri}/"
+                f"{shards[0].key}: check --store, or restore what was removed there"
             )
     if problems:
         raise ConfigError(problems)

@@ -140,9 +140,7 @@ def test_what_cannot_be_labelled_is_refused_before_any_ray_starts(
         label(replace(config, sources=("pictures", "empty")))
     assert file is not None
     file.unlink()
-    with pytest.raises(
-        ConfigError, match=f"source pictures: its first shard is not at .*{shard.key}"
-    ):
+    with pytest.raises(ConfigError, match=f"pictures: its images are not there, as .*{shard.key}"):
         label(config)
 
 
