@@ -24,8 +24,8 @@ class Probe:
         sizes: How many different sizes they have at the network.
         batch_size: Images of ordinary size in a full batch.
         forward_s: Seconds of the device per image, in full batches.
-        forward_low_s: A tenth of the images takes less than this.
-        forward_high_s: A tenth of the images takes more than this.
+        forward_low_s: A tenth of the images takes less than this, or the mean if that is less.
+        forward_high_s: A tenth of the images takes more than this, or the mean if that is more.
         host_s: Seconds of one thread per image, to decode, resize and encode.
         image_bytes: Encoded image, as it is read.
         label_bytes: Of a label shard, per row.

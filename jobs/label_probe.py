@@ -45,7 +45,8 @@ def sample_rows(store: Store, shards: Sequence[ShardRef], most: int) -> Iterator
             yield from read_image_rows(store, shard.key, truth=False)
         return
     taken: set[str] = set()
-    wanted = iter(evenly(rows, -(-most // ROWS_PER_PLACE)))
+    per_place = min(ROWS_PER_PLACE, -(-rows // len(shards)))  # small shards give fewer each
+    wanted = iter(evenly(rows, -(-most // per_place)))
     index, before = next(wanted, None), 0
     for shard in shards:
         while index is not None and index < before + shard.rows and len(taken) < most:
@@ -105,20 +106,31 @@ def probe_labels(
     for same_size in by_size.values():
         rows += _labelled(same_size, label_pass, recipe, room, clocks)
     label_bytes, shard_bytes = _weigh(rows, recipe)
-    tenths = statistics.quantiles(clocks.forward_s * 2, n=10)  # of a single image, too
+    forward_s, low_s, high_s = spread(clocks.forward_s, looked_at=len(images))
     return Probe(
         images=len(images),
         refused=len(refused),
         sizes=len(by_size),
         batch_size=room.batch_size,
-        forward_s=sum(clocks.forward_s) / len(images),
-        forward_low_s=tenths[0],
-        forward_high_s=tenths[-1],
+        forward_s=forward_s,
+        forward_low_s=low_s,
+        forward_high_s=high_s,
         host_s=clocks.host_s / len(images),
         image_bytes=image_bytes / len(images),
         label_bytes=label_bytes,
         shard_bytes=shard_bytes,
     )
+
+
+def spread(forward_s: Sequence[float], *, looked_at: int) -> tuple[float, float, float]:
+    """Mean of all images looked at, refused ones too, and what a tenth takes less and more than.
+
+    The mean lies between the two others: a single panorama may take more than all the rest, and
+    refused images take nothing.
+    """
+    mean_s = sum(forward_s) / looked_at
+    tenths = statistics.quantiles([*forward_s, *forward_s], n=10)  # of a single image, too
+    return mean_s, min(tenths[0], mean_s), max(tenths[-1], mean_s)
 
 
 def _labelled(

@@ -38,6 +38,8 @@ def plan(config: PlanConfig, *, reporter: Reporter | None = None) -> dict[str, A
         aim = find_aim(label, workspace, resources)
         sources = workspace.catalog.work_ahead(aim.label_set, config.sources)
         check_images(workspace, sources)
+        if not config.all and not any(row.left.images for row in sources):
+            reporter.note("nothing is left to label here; --all forecasts all of it again")
         work = _work(sources, everything=config.all)
         actors = plan_actors(label, resources)
         probe = _measure(config, workspace, aim, actors, reporter)

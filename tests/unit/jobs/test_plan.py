@@ -1,5 +1,7 @@
 """A forecast of a small store, against what labelling it then takes; no Ray."""
 
+import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,16 +9,18 @@ import pytest
 import torch
 
 from jobs.config import LabelConfig, PlanConfig
+from jobs.console import LineReporter
 from jobs.errors import ConfigError, JobError
 from jobs.label_ahead import find_aim
 from jobs.label_engine import LabelEngine, LabelJob, LabelTask
-from jobs.label_probe import sample_rows
+from jobs.label_probe import sample_rows, spread
 from jobs.plan import plan
 from jobs.ray_runtime import Node, Resources
 from jobs.workspace import Workspace, open_workspace
 from model.errors import CheckpointError
 from pipeline.errors import CatalogMissingError
 from pipeline.records import ShardRef
+from pipeline.storage import Store
 from tests.factories import image_shard, png, tiny_teacher
 
 SIZES = ((64, 48), (48, 64), (90, 45))
@@ -168,6 +172,25 @@ def test_what_is_done_is_not_forecast_again(where: dict[str, Any]) -> None:
         plan(config)
 
 
+def test_that_nothing_is_left_is_said(where: dict[str, Any]) -> None:
+    config = PlanConfig(sources=("pictures",), batches=1, batch_size=4, **where)
+    set_up = {"teacher": "t", "recipe": {}, "code_version": "1"}
+    with open_workspace(config) as workspace:
+        aim = find_aim(LabelConfig(sources=config.sources, **where), workspace, CPU)
+        catalog, recipe_hash = workspace.catalog, aim.recipe.digest()
+        sha256 = aim.teacher.sha256
+        catalog.open_label_set("d", teacher_sha256=sha256, recipe_hash=recipe_hash, **set_up)
+        catalog.plan_work("d", ["pictures"])
+        for lease in catalog.lease("d", owner="o", limit=9, ttl_s=60):
+            catalog.charge(lease, error="broke", max_attempts=1)
+    heard = io.StringIO()
+    found = plan(replace(config, label_set="d"), reporter=LineReporter(heard))
+    assert (found["images"], found["bytes"]) == (0, 0)
+    assert "nothing is left to label here; --all forecasts" in heard.getvalue()
+    plan(replace(config, label_set="d", all=True), reporter=LineReporter(heard))
+    assert heard.getvalue().count("nothing is left") == 1
+
+
 def test_wrong_use_is_refused_by_name(where: dict[str, Any]) -> None:
     good: dict[str, Any] = {"sources": ("pictures",), "batches": 1, **where}
     with pytest.raises(ConfigError) as refused:
@@ -193,3 +216,25 @@ def test_a_sample_is_spread_over_the_shards_and_has_nothing_twice(
         if most >= 20:
             firsts = {record.sample_id for record in sample_rows(workspace.store, shards[:1], 500)}
             assert 0 < len(firsts.intersection(ids)) < len(ids)
+
+
+def test_shards_smaller_than_what_is_read_at_a_place_give_as_many_images(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    shards = [image_shard(store, range(start, start + 2)) for start in range(0, 40, 2)]
+    ids = {record.sample_id for record in sample_rows(store, shards, 16)}
+    assert len(ids) == 16
+
+
+@pytest.mark.parametrize(
+    ("forward_s", "looked_at", "expected"),
+    [
+        ([1.0] * 19 + [181.0], 20, (10.0, 1.0, 10.0)),
+        ([1.0] * 10, 40, (0.25, 0.25, 1.0)),
+        ([3.0], 1, (3.0, 3.0, 3.0)),
+    ],
+    ids=["one panorama", "most are refused", "a single image"],
+)
+def test_the_mean_lies_within_the_spread(
+    forward_s: list[float], looked_at: int, expected: tuple[float, float, float]
+) -> None:
+    assert spread(forward_s, looked_at=looked_at) == pytest.approx(expected)
