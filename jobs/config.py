@@ -119,8 +119,8 @@ class IngestConfig(Common):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LabelConfig(Common):
-    """Label sources with a teacher: every image exactly once, or quarantined with a reason."""
+class LabelOptions(Common):
+    """What decides labels, for making them and for forecasting them."""
 
     sources: tuple[str, ...] = required("Sources to label.", argument=True)
     teacher: str = required(
@@ -143,15 +143,6 @@ class LabelConfig(Common):
     consistency: bool = option(
         "Also label the mirrored image and keep how well the two agree; twice the work.", False
     )
-    retry: tuple[str, ...] = option(
-        "Try again what an earlier run gave up: shards that failed, images that were quarantined.",
-        (),
-        choices=("failed", "quarantined"),
-    )
-    limit: int | None = option(
-        "Stop after about this many images in this run (whole shards).", minimum=1
-    )
-    dry_run: bool = option("Say what would be done, and do nothing.", False)
     precision: str = option(
         "Of the forward pass; auto is bf16 on a GPU that has it, else fp32.",
         "auto",
@@ -161,6 +152,21 @@ class LabelConfig(Common):
     batch_size: int | None = option(
         "Images per forward pass (default: found on the device).", minimum=1
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LabelConfig(LabelOptions):
+    """Label sources with a teacher: every image exactly once, or quarantined with a reason."""
+
+    retry: tuple[str, ...] = option(
+        "Try again what an earlier run gave up: shards that failed, images that were quarantined.",
+        (),
+        choices=("failed", "quarantined"),
+    )
+    limit: int | None = option(
+        "Stop after about this many images in this run (whole shards).", minimum=1
+    )
+    dry_run: bool = option("Say what would be done, and do nothing.", False)
     actors: int | None = option(
         "Actors (default: one per GPU, or one per machine where there is none; on a --ray cluster "
         "that number grows with it).",
@@ -182,30 +188,10 @@ class LabelConfig(Common):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PlanConfig(Common):
+class PlanConfig(LabelOptions):
     """Forecast time, storage and cost of labelling from a few batches measured here."""
 
-    sources: tuple[str, ...] = required("Sources to label.", argument=True)
-    teacher: str = required("Model reference, as for label --teacher.")
-    label_set: str | None = option(
-        "Name of the label set (default: the teacher's name and -labels).", is_name=True
-    )
     all: bool = option("Forecast all images, those already labelled too.", False)
-    size: int | None = option(
-        "Shorter side at the network's input, pixels (default: what the model was trained with).",
-        minimum=14,
-    )
-    resize: str = option("As for label.", "exact", choices=("exact", "buckets"))
-    consistency: bool = option("As for label: twice the work.", False)
-    precision: str = option(
-        "Of the forward pass; auto is bf16 on a GPU that has it, else fp32.",
-        "auto",
-        choices=("auto", "fp32", "bf16"),
-    )
-    bits: int = option("Bits per label value.", 16, choices=("16", "12"))
-    batch_size: int | None = option(
-        "Images per forward pass (default: found on the device).", minimum=1
-    )
     batches: int = option("Batches to measure; more of them say more.", 8, minimum=1)
     gpus: tuple[int, ...] = option("Devices to forecast for, like the one here.", (1, 8, 64))
     cost_per_gpu_hour: float | None = option(
