@@ -8,9 +8,12 @@ LEDGER_FILES = {
     "labels": ("label_set.json", "shards.jsonl"),
 }
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+# What else lies beside images is not for the factory to remove.
+_SHARD = "s[0-9a-f]+"
+_DROPS = "[sd][0-9a-f]+"  # of a shard, or of a batch in which nothing else was left
 _PATTERNS = {
-    "image_shards": re.compile(rf"sources/(?P<of>{_NAME})/(?P<shard>{_NAME})\.parquet"),
-    "drops": re.compile(rf"sources/(?P<of>{_NAME})/dropped/(?P<shard>{_NAME})\.parquet"),
+    "image_shards": re.compile(rf"sources/(?P<of>{_NAME})/(?P<shard>{_SHARD})\.parquet"),
+    "drops": re.compile(rf"sources/(?P<of>{_NAME})/dropped/(?P<shard>{_DROPS})\.parquet"),
     "label_shards": re.compile(
         rf"labels/(?P<of>{_NAME})/(?P<shard>{_NAME})/(?:(?P<epoch>\d+)-)?{_NAME}\.parquet"
     ),

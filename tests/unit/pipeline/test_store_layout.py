@@ -14,6 +14,7 @@ def facts(key):
 
 def test_what_the_store_writes_is_known_again():
     assert facts(image_shard_key("a.b", "s1")) == ("image_shards", "a.b", "s1", None)
+    assert facts(dropped_key("a", "s0f")) == ("drops", "a", "s0f", None)
     assert facts(dropped_key("a", "d1")) == ("drops", "a", "d1", None)
     assert facts(label_shard_key("v1", "s1", "0012-ab")) == ("label_shards", "v1", "s1", 12)
     assert facts(label_shard_key("v1", "s1", "whole")) == ("label_shards", "v1", "s1", None)
@@ -43,7 +44,14 @@ def test_models_and_runs_keep_their_ledger_among_their_files():
 
 @pytest.mark.parametrize(
     "key",
-    ["sources/a/notes.txt", "sources/a/b/s1.parquet", "labels/v1/s1.parquet", "other/x/y.parquet"],
+    [
+        "sources/a/notes.txt",
+        "sources/a/train-00000.parquet",
+        "sources/a/dropped/mine.parquet",
+        "sources/a/b/s1.parquet",
+        "labels/v1/s1.parquet",
+        "other/x/y.parquet",
+    ],
 )
 def test_anything_else_is_somebody_elses(key):
     assert describe(key).kind == "other"
