@@ -2,9 +2,10 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -13,6 +14,8 @@ from rich.tree import Tree
 from jobs.readable import printable, readable_bytes, readable_duration, readable_time
 
 WIDTH_IN_FILES = 200  # a table in a log or a pipe is not folded to the 80 columns of no terminal
+FOLDED = 16  # characters to which a long cell may be folded
+BETWEEN = 3  # characters of a table beside those of each column
 DURATIONS = ("stages",)  # mappings whose values are seconds
 SHARES = ("device_busy",)
 DIGESTS = ("sha256", "hash", "digest")
@@ -25,17 +28,17 @@ def print_summary(summary: Mapping[str, Any], *, stream: TextIO | None = None) -
     console = Console(file=stream, highlight=False)
     if not console.is_terminal:
         console = Console(file=stream, highlight=False, width=WIDTH_IN_FILES)
-    console.print(_render_summary(summary))
+    console.print(_render_summary(summary, width=console.width))
 
 
-def _render_summary(summary: Mapping[str, Any]) -> RenderableType:
+def _render_summary(summary: Mapping[str, Any], *, width: int) -> RenderableType:
     lines = Table.grid(padding=(0, 2))
     lines.add_column(style="bold")
     lines.add_column(overflow="fold")
     blocks: list[RenderableType] = []
     for key, value in summary.items():
         if _is_records(value):
-            blocks.append(_records_table(key, _one_row_per_space(value)))
+            blocks.append(_records(key, _one_row_per_space(value), width=width))
         elif _is_node(value):
             blocks += [Text(f"\n{_words(key)}", style="bold"), _tree(value)]
         else:
@@ -68,19 +71,49 @@ def _is_node(value: object) -> bool:
     return isinstance(value, Mapping) and ("from" in value or "into" in value)
 
 
-def _records_table(title: str, records: Sequence[Mapping[str, Any]]) -> Table:
+def _records(title: str, records: Sequence[Mapping[str, Any]], *, width: int) -> RenderableType:
+    """A table; where it is too wide to be read, the records below each other."""
     names = list(dict.fromkeys(name for record in records for name in record))
+    columns = {name: [_cell(name, record.get(name)) for record in records] for name in names}
+    widths = _widths(columns, width)
+    if widths is None:
+        return _one_below_the_other(title, columns)
     table = Table(
         title=Text(_words(title)), title_justify="left", header_style="bold", box=box.SIMPLE_HEAD
     )
-    for name in names:
+    for name, characters in zip(names, widths, strict=True):
         numeric = all(isinstance(record.get(name), int | float | None) for record in records)
-        table.add_column(
-            Text(_words(name)), justify="right" if numeric else "left", overflow="fold"
-        )
-    for record in records:
-        table.add_row(*(Text(_cell(name, record.get(name))) for name in names))
+        justify: Literal["left", "right"] = "right" if numeric else "left"
+        header = Text(_words(name))
+        table.add_column(header, justify=justify, overflow="fold", width=characters)
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*map(Text, row))
     return table
+
+
+def _widths(columns: Mapping[str, Sequence[str]], width: int) -> list[int] | None:
+    """Characters of each column: no word of a header is broken; None where that does not fit."""
+    longest = [max(map(cell_len, cells)) for cells in columns.values()]
+    words = [max(map(len, _words(name).split())) for name in columns]
+    wanted = [max(cell, len(name)) for cell, name in zip(longest, columns, strict=True)]
+    widths = [max(min(cell, FOLDED), word) for cell, word in zip(longest, words, strict=True)]
+    spare = width - 1 - sum(widths) - BETWEEN * len(widths)
+    for _ in range(spare):
+        hungry = [i for i, characters in enumerate(widths) if characters < wanted[i]]
+        if hungry:
+            widths[min(hungry, key=widths.__getitem__)] += 1
+    return widths if spare >= 0 else None
+
+
+def _one_below_the_other(title: str, columns: Mapping[str, Sequence[str]]) -> RenderableType:
+    lines = Table.grid(padding=(0, 2))
+    lines.add_column(style="bold", no_wrap=True)
+    lines.add_column(overflow="fold")
+    for cells in zip(*columns.values(), strict=True):
+        lines.add_row("", "")
+        for name, cell in zip(columns, cells, strict=True):
+            lines.add_row(Text(f"  {_words(name)}"), Text(cell))
+    return Group(Text(_words(title)), lines)
 
 
 def _tree(node: Mapping[str, Any]) -> Tree:

@@ -1,4 +1,7 @@
 import io
+import re
+
+import pytest
 
 from jobs.summary import print_summary
 
@@ -54,6 +57,45 @@ def test_lineage_becomes_a_tree():
 def test_tables_in_a_file_are_not_folded_to_eighty_columns():
     record = {f"column_{number}": "x" * 12 for number in range(10)}
     assert "x" * 12 in shown({"rows": [record]})
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is one."""
+
+    def isatty(self):
+        return True
+
+
+def shown_in(width, summary, monkeypatch):
+    for name, value in {"COLUMNS": str(width), "TERM": "xterm", "NO_COLOR": "1"}.items():
+        monkeypatch.setenv(name, value)
+    stream = Terminal()
+    print_summary(summary, stream=stream)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue())
+    assert max(map(len, plain.splitlines())) <= width
+    return plain
+
+
+RECORD = {"label_set": "by-teacher", "images_quarantined": 12, "uri": "/data/" + "x" * 30}
+
+
+def test_no_word_of_a_header_is_broken_in_a_narrow_terminal(monkeypatch):
+    text = shown_in(50, {"sets": [RECORD, RECORD]}, monkeypatch)
+    assert "quarantined" in text and "label" in text
+    assert text.count("by-teacher") == 2
+    assert text.count("x") == 60, "what is long is folded, and all there"
+
+
+@pytest.mark.parametrize("width", [36, 44])
+def test_what_is_too_wide_for_a_table_is_shown_one_below_the_other(width, monkeypatch):
+    text = shown_in(width, {"sets": [RECORD, RECORD]}, monkeypatch)
+    assert [line.split() for line in text.splitlines()].count(["label", "set", "by-teacher"]) == 2
+    assert text.count("images quarantined  12") == 2
+
+
+def test_a_table_has_room_for_all_where_the_terminal_has(monkeypatch):
+    text = shown_in(120, {"sets": [RECORD]}, monkeypatch)
+    assert "images quarantined" in text and RECORD["uri"] in text
 
 
 def test_control_characters_are_spelt():
