@@ -6,6 +6,7 @@ later can fail at once instead of waiting its turn. PostgreSQL locks rows, at RE
 must not lie on a network file system: its locks do not work there.
 """
 
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -40,6 +41,7 @@ class Database:
 
         Raises:
             ValueError: The URL names neither SQLite nor PostgreSQL.
+            PermissionError: The folder of an SQLite file cannot be written.
             StorageError: The database cannot be reached.
             CatalogConflictError: Newer code wrote the catalog.
         """
@@ -123,7 +125,7 @@ def _parse(url: str) -> URL:
 def _engine(url: URL) -> Engine:
     if url.get_backend_name() == "sqlite":
         if url.database and url.database != ":memory:":
-            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+            _check_writable(Path(url.database).parent)
         engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, hide_parameters=True)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
@@ -138,6 +140,14 @@ def _engine(url: URL) -> Engine:
     except ModuleNotFoundError as error:
         msg = "a PostgreSQL catalog needs its driver: pip install 'pseudo-label-factory[postgres]'"
         raise StorageError(msg) from error
+
+
+def _check_writable(folder: Path) -> None:
+    """Make the folder of an SQLite file; its own message says only that it cannot open the file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        msg = f"{folder} cannot be written, and SQLite needs that even to read a catalog there"
+        raise PermissionError(msg)
 
 
 def _prepare_sqlite(connection: Any, record: Any) -> None:

@@ -35,3 +35,14 @@ def test_asking_a_store_that_is_not_there_does_not_make_it(tmp_path: Path) -> No
     check_store_exists(Common(store="s3://bucket/store", catalog="postgresql+psycopg://db/x"))
     with open_workspace(Common(store=str(where))):
         check_store_exists(Common(store=str(where)))
+
+
+def test_a_catalog_on_a_disk_that_takes_no_writing_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_workspace(Common(store=str(tmp_path))):
+        pass
+    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)
+    message = f"--catalog: {tmp_path} cannot be written, and SQLite needs that"
+    with pytest.raises(ConfigError, match=message), open_workspace(Common(store=str(tmp_path))):
+        pass
