@@ -39,6 +39,7 @@ from pipeline.shards import read_image_rows
 FACTORY = Path(sys.executable).parent / "factory"
 SOURCE, UNDISTURBED = "pictures", "undisturbed"
 LONGEST_RUN_S = 600.0
+WHILE_LABELLING = 0.8  # of the deaths; the others at any time, also while all is starting
 ACTOR = b"ray::LabelEngine"
 Labels = dict[str, list[tuple[Any, ...]]]
 
@@ -95,7 +96,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--images", type=int, default=3000, help="in a set")
     parser.add_argument("--shard-images", type=int, default=8)
-    parser.add_argument("--mean-s", type=float, default=10.0, help="between kills")
+    parser.add_argument("--mean-s", type=float, default=4.0, help="between kills")
     parser.add_argument("--nodes", action="store_true", help="kill machines, too")
     options = parser.parse_args()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -157,6 +158,8 @@ def run_once(
         end = time.monotonic() + LONGEST_RUN_S
         while True:
             kind, pause_s = rng.choice(kinds), rng.expovariate(1 / mean_s)
+            if rng.random() < WHILE_LABELLING:
+                wait_for_an_actor(driver)
             try:
                 status = driver.wait(timeout=pause_s)
             except subprocess.TimeoutExpired:
@@ -170,6 +173,12 @@ def run_once(
             elif status not in (0, -signal.SIGKILL):
                 raise SystemExit(f"exit status {status} of {command}")
             return status == 0
+
+
+def wait_for_an_actor(driver: subprocess.Popen[bytes]) -> None:
+    """Starting takes longer than labelling here; most deaths are to fall into the labelling."""
+    while driver.poll() is None and not any(actors_below(os.getpid())):
+        time.sleep(0.2)
 
 
 @contextmanager

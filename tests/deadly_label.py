@@ -72,10 +72,17 @@ class Plot:
             return
         if self.victim == "store":
             raise FullDiskError
-        for pid in self._victims():
+        victims = self._victims()
+        self._note(f"{step} of {shard}: {self.victim} dies, processes {victims}")
+        for pid in victims:
             os.kill(pid, signal.SIGKILL)
         if self.victim != "driver":  # whoever is to die does not go on for a moment longer
             time.sleep(60 if step in WORKER_STEPS else 0)
+
+    def _note(self, what: str) -> None:
+        """For whoever wonders afterwards why a test failed."""
+        with (Path(self.folder) / "kills.log").open("a") as log:
+            log.write(f"{time.time():.2f} in {os.getpid()}: {what}\n")
 
     def _claim(self) -> bool:
         for number in range(self.times):
@@ -94,6 +101,8 @@ class Plot:
             # The parent of a worker is its machine's raylet.
             return [os.getpid()] if self.victim == "actor" else [os.getppid(), os.getpid()]
         alive = [entry for entry in Path(self.folder).glob("actor:*") if _is_alive(entry)]
+        if not alive:  # the one before has just died
+            return []
         newest = max(alive, key=lambda entry: entry.stat().st_mtime_ns).name.split(":")
         return [int(newest[1])] if self.victim == "actor" else [int(newest[2]), int(newest[1])]
 
@@ -174,6 +183,16 @@ def deadly(plots: Sequence[Plot]) -> Iterator[None]:
         stack.enter_context(mock.patch.object(Catalog, "commit_label_shard", deadly_commit))
         stack.enter_context(mock.patch.object(Catalog, "release_owner", deadly_release))
         yield
+
+
+def one_death_each(victim: str, folder: Path, shards: Sequence[str]) -> list[Plot]:
+    """A plot for every step, at eight or more shards of which two are under way at a time.
+
+    Each at a pair of its own, so that no two deaths are one, and the last for what the driver does:
+    another death beside a shard that has had two would make it one that kills three.
+    """
+    where = dict(zip(WORKER_STEPS, shards[::2], strict=False)) | {"after_commit": shards[-1]}
+    return [Plot(victim, step, str(folder), shard=where.get(step)) for step in STEPS]
 
 
 def carry_by_value() -> None:

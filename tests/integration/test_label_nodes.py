@@ -27,7 +27,7 @@ import ray
 from ray.cluster_utils import Cluster
 from jobs.config import LabelConfig
 from jobs.label import label
-from tests.deadly_label import STEPS, WORKER_STEPS, Plot, carry_by_value, deadly
+from tests.deadly_label import STEPS, carry_by_value, deadly, one_death_each
 
 options, folder = json.loads(sys.argv[1]), sys.argv[2]
 carry_by_value()
@@ -37,10 +37,8 @@ for _ in range(len(STEPS)):
 ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
 cluster.wait_for_nodes()
 
-# The last shard for what the driver does: another death beside a shard that has had two would make
-# it one that kills three.
-where = dict(zip(WORKER_STEPS, options.pop("shards"))) | {"after_commit": options.pop("last")}
-with deadly([Plot("node", step, folder, shard=where.get(step)) for step in STEPS]):
+shards = options.pop("shards")
+with deadly(one_death_each("node", Path(folder), shards)):
     killed = label(LabelConfig(label_set="killed", **options))
 cluster.add_node(num_cpus=1)
 undisturbed = label(LabelConfig(label_set="undisturbed", **options))
@@ -67,7 +65,7 @@ def test_machines_that_die_at_every_step(tmp_path: Path) -> None:
         shards = [shard.shard_id for shard in workspace.catalog.image_shards("pictures")]
     kills = tmp_path / "kills"
     kills.mkdir()
-    told = json.dumps(options | {"shards": shards[:3], "last": shards[-1]})
+    told = json.dumps(options | {"shards": shards})
     done = subprocess.run(
         [sys.executable, "-c", ON_A_CLUSTER, told, str(kills)],
         cwd=ROOT,
@@ -79,7 +77,8 @@ def test_machines_that_die_at_every_step(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[:3000] + done.stderr[-3000:]
     summaries = json.loads((kills / "summaries.json").read_text())
-    assert len(list(kills.glob("node-*"))) == len(STEPS), "each step had its kill"
+    deaths = (kills / "kills.log").read_text().splitlines()
+    assert len(deaths) == len(STEPS), "each step had its kill"
     assert summaries["killed"]["shards_failed"] == 0
     with open_workspace(config) as workspace:
         undisturbed = labels_of(workspace, "undisturbed")
