@@ -90,6 +90,8 @@ def main() -> None:
     warnings.filterwarnings("ignore", module=r"PIL\.")
     # A batch system that takes its machine back is like somebody who presses Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        signal.signal(signal.SIGHUP, signal.default_int_handler)  # the terminal was closed
     try:
         status = run(sys.argv[1:])
         sys.stdout.flush()

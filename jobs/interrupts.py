@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE = 3  # presses; whoever presses a third time means it
 STOPPING = "stopping: what is under way is given back"
 STILL_STOPPING = "already stopping; it takes some seconds (once more to leave at once)"
@@ -14,7 +14,7 @@ STILL_STOPPING = "already stopping; it takes some seconds (once more to leave at
 
 @contextmanager
 def calm_interrupts(say: Callable[[str], None]) -> Iterator[None]:
-    """Let the first SIGINT or SIGTERM interrupt, hold the second, and let the third interrupt too.
+    """Let the first of `SIGNALS` interrupt, hold the second, and let the third interrupt too.
 
     What stops takes seconds: leases are given back, actors end. Signals that are ignored, or that
     end the process at once, stay as they are; so does everything outside the main thread.
@@ -31,7 +31,8 @@ def calm_interrupts(say: Callable[[str], None]) -> Iterator[None]:
         nonlocal pressed
         pressed += 1
         if pressed < PATIENCE:
-            with suppress(RuntimeError):  # the signal came in the middle of writing another line
+            # The signal came in the middle of writing another line, or the terminal is gone.
+            with suppress(RuntimeError, OSError):
                 say(STOPPING if pressed == 1 else STILL_STOPPING)
         if pressed == 1 or pressed >= PATIENCE:
             raise KeyboardInterrupt

@@ -75,7 +75,7 @@ def label(config: LabelConfig, *, reporter: Reporter | None = None) -> dict[str,
         stack.callback(_write_down, workspace, job.label_set, reporter)
         before = workspace.catalog.progress(job.label_set, sources=config.sources)
         left = before.pending + before.leased
-        reporter.note(f"label set {job.label_set}: {before.done} shards done, {left} to do")
+        reporter.note(f"label set {job.label_set}: shards done {before.done}, to do {left}")
         tally = LabelTally()
         if left:
             _greet(reporter, workspace, job.label_set)

@@ -6,17 +6,17 @@ import threading
 
 import pytest
 
-from jobs.interrupts import STILL_STOPPING, STOPPING, calm_interrupts
+from jobs.interrupts import SIGNALS, STILL_STOPPING, STOPPING, calm_interrupts
 
 
 @pytest.fixture(autouse=True)
 def _python_handles_both(request: pytest.FixtureRequest) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in SIGNALS:
         before = signal.signal(number, signal.default_int_handler)
         request.addfinalizer(lambda number=number, before=before: signal.signal(number, before))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_the_second_press_waits_and_the_third_does_not(number: signal.Signals) -> None:
     heard: list[str] = []
     with calm_interrupts(heard.append):
