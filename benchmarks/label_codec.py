@@ -1,4 +1,4 @@
-"""What a label costs as bytes, and what it loses: the label codecs against 16-bit PNG.
+"""What a label costs as bytes, and what it loses: by its codec, its size rule, its precision.
 
     .venv/bin/python benchmarks/label_codec.py --teacher REF [--images FOLDER]
         [--pairs URI --truth ENCODING] [--size 518] [--store STORE]
@@ -9,8 +9,9 @@ means over the maps of ``--images``, else of the pairs; each map is encoded and 
 codec in turn, in one thread, and the median of the repetitions counts. All codecs get the same
 16-bit codes (12-bit: their own), and every round trip is checked.
 
-The second table scores the teacher with the map as float32 and as it is stored, over pairs of image
-and ground truth (protocol relative@1). ``--pairs`` is what `factory ingest --layout pairs` takes,
+The second table scores the teacher with the map as float32 and as it is stored, and with maps made
+by ``--resize buckets`` and ``--precision bf16``, over pairs of image and ground truth (protocol
+relative@1). ``--pairs`` is what `factory ingest --layout pairs` takes,
 with its ``--truth``, or ``synthetic://…``; the default is rendered scenes.
 """
 
@@ -20,7 +21,7 @@ import itertools
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,20 +76,24 @@ def main() -> None:
     parser.add_argument("--repeats", default=3, type=int)
     arguments = parser.parse_args()
     model = load_teacher(arguments)
+    variants = {
+        "buckets": load_teacher(arguments, resize="buckets"),
+        "bf16": load_teacher(arguments, precision="bf16"),
+    }
     with tempfile.TemporaryDirectory() as folder:
         pairs = list(read_pairs(arguments, folder))
     images = photographs(arguments.images) if arguments.images else map(pixels, pairs)
     maps = [disparity(model, image) for image in itertools.islice(images, arguments.most)]
     print_sizes(measure(maps, arguments.repeats), maps)
-    print_scores(model, pairs)
+    print_scores(model, variants, pairs)
 
 
-def load_teacher(arguments: argparse.Namespace) -> DepthModel:
+def load_teacher(arguments: argparse.Namespace, **settings: Any) -> DepthModel:
     reference = arguments.teacher
     if arguments.store:
         with open_workspace(Common(store=arguments.store)) as workspace:
             reference = resolve_model(reference, workspace.catalog, workspace.store).reference
-    return load_depth_model(reference, device=arguments.device, side=arguments.size)
+    return load_depth_model(reference, device=arguments.device, side=arguments.size, **settings)
 
 
 def read_pairs(arguments: argparse.Namespace, folder: str) -> Iterator[ImageRecord]:
@@ -217,10 +222,13 @@ def print_sizes(found: Sequence[Codec], maps: Sequence[NDArray[np.float32]]) -> 
         print(f"| {' | '.join(cells)} |")
 
 
-def print_scores(model: DepthModel, pairs: Sequence[ImageRecord]) -> None:
-    """The teacher against ground truth: its map as it comes, and as it would be read back."""
+def print_scores(
+    model: DepthModel, variants: Mapping[str, DepthModel], pairs: Sequence[ImageRecord]
+) -> None:
+    """The teacher against ground truth: its map as it comes, as it is stored, made otherwise."""
     scores: dict[str, list[ImageScore]] = {"float32": [], "16 bits": [], "12 bits": []}
     worst = dict.fromkeys(scores, 0.0)
+    scores |= {name: [] for name in variants}
     for record in pairs:
         map_HW = disparity(model, pixels(record))
         span = float(np.ptp(map_HW)) or 1.0
@@ -232,6 +240,8 @@ def print_scores(model: DepthModel, pairs: Sequence[ImageRecord]) -> None:
             assert off <= error_bound(quantised.minimum, quantised.maximum, bits=bits)
             worst[f"{bits} bits"] = max(worst[f"{bits} bits"], off / span)
             scores[f"{bits} bits"].append(score(model, stored, record))
+        for name, variant in variants.items():
+            scores[name].append(score(variant, disparity(variant, pixels(record)), record))
     print(f"\n{len(pairs)} pairs, relative@1\n")
     print(
         "| label | largest error ÷ range | space | AbsRel | δ1 | images |\n"
@@ -239,9 +249,10 @@ def print_scores(model: DepthModel, pairs: Sequence[ImageRecord]) -> None:
     )
     for name, each in scores.items():
         summary = summarise(each)
+        error = f"{worst[name]:.1e}" if name in worst else "–"
         for space, metrics in summary["metrics"].items():
             figures = " | ".join(shown(metrics[metric]) for metric in ("abs_rel", "delta1"))
-            print(f"| {name} | {worst[name]:.1e} | {space} | {figures} | {summary['images']} |")
+            print(f"| {name} | {error} | {space} | {figures} | {summary['images']} |")
 
 
 def score(model: DepthModel, map_HW: NDArray[np.float32], record: ImageRecord) -> ImageScore:
