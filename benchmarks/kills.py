@@ -38,7 +38,7 @@ from pipeline.shards import read_image_rows
 
 FACTORY = Path(sys.executable).parent / "factory"
 SOURCE, UNDISTURBED = "pictures", "undisturbed"
-LONGEST_RUN_S = 600.0
+LONGEST_RUN_S, LONGEST_START_S = 600.0, 120.0
 WHILE_LABELLING = 0.8  # of the deaths; the others at any time, also while all is starting
 ACTOR = b"ray::LabelEngine"
 Labels = dict[str, list[tuple[Any, ...]]]
@@ -117,10 +117,12 @@ def kill_for_a_while(folder: Path, options: argparse.Namespace) -> Tally:
         finish([*command, UNDISTURBED, *machines.arguments])
         undisturbed = read_labels(folder, UNDISTURBED)
         end = time.monotonic() + 60 * options.minutes
-        while time.monotonic() < end:
+        while time.monotonic() < end:  # then the last set is left in peace to finish
             name = f"killed-{tally.sets}"
             arguments = [*command, name, "--retry", "failed", *machines.arguments]
-            while not run_once(arguments, rng, kinds, machines, tally, mean_s=options.mean_s):
+            while not run_once(
+                arguments, rng, kinds, machines, tally, mean_s=options.mean_s, until=end
+            ):
                 pass
             verify(folder, name, undisturbed, tally)
             print(f"{name}: {dict(tally.kills)}", flush=True)
@@ -151,8 +153,9 @@ def run_once(
     tally: Tally,
     *,
     mean_s: float,
+    until: float,
 ) -> bool:
-    """Run the command and kill meanwhile; whether it ended well."""
+    """Run the command, and kill meanwhile until that moment; whether it ended well."""
     with driver_of(command) as driver:
         tally.runs += 1
         end = time.monotonic() + LONGEST_RUN_S
@@ -165,7 +168,7 @@ def run_once(
             except subprocess.TimeoutExpired:
                 if time.monotonic() > end:
                     raise SystemExit(f"a run hangs: {command}") from None
-                if strike(kind, driver, rng, machines):
+                if time.monotonic() < until and strike(kind, driver, rng, machines):
                     tally.kills[kind] += 1
                 continue
             if status == 1:
@@ -177,7 +180,10 @@ def run_once(
 
 def wait_for_an_actor(driver: subprocess.Popen[bytes]) -> None:
     """Starting takes longer than labelling here; most deaths are to fall into the labelling."""
+    end = time.monotonic() + LONGEST_START_S
     while driver.poll() is None and not any(actors_below(os.getpid())):
+        if time.monotonic() > end:
+            return
         time.sleep(0.2)
 
 

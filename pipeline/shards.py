@@ -119,9 +119,11 @@ class ImageShardBuilder:
 
     def discard(self) -> None:
         """Remove the scratch file, whether or not the shard was put."""
-        self._writer.close()
-        self._sink.close()
-        self._file.unlink(missing_ok=True)
+        try:
+            self._writer.close()  # writes a footer, for which a full disk has no room
+            self._sink.close()
+        finally:
+            self._file.unlink(missing_ok=True)
 
     def _flush(self) -> None:
         if self._waiting:

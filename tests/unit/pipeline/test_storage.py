@@ -233,7 +233,9 @@ ON_A_SMALL_DISK = """
 import sys
 from pathlib import Path
 from pipeline.errors import StoreFullError
+from pipeline.shards import write_image_shard
 from pipeline.storage import Store
+from tests.factories import image_record, png
 store = Store(sys.argv[1] + "/store")
 store.put("a", b"a" * 500_000, exclusive=True)
 for write in (
@@ -244,6 +246,11 @@ for write in (
         write()
     except StoreFullError as error:
         print("full:", error)
+try:
+    write_image_shard(store, [image_record(n, data=png(n, width=900, height=900))
+        for n in range(2)], source="s", code_version="test")
+except OSError as error:
+    print("full:", error)
 assert list(store.list()) == ["a"], list(store.list())
 names = sorted(path.name for path in Path(sys.argv[1] + "/store").rglob("*") if path.is_file())
 assert names == ["a"], names
@@ -276,4 +283,4 @@ def test_a_disk_that_is_really_full(tmp_path):
     if done.returncode == 99 or "unshare" in done.stderr.partition("\n")[0]:
         pytest.skip(f"this machine lets nobody mount a small disk: {done.stderr.strip()}")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("full:") == 2
+    assert done.stdout.count("full:") == 3
