@@ -21,6 +21,9 @@ from jobs.errors import JobError
 Task = TypeVar("Task")
 MAX_START_FAILURES = 3
 MAX_FAILURES_IN_A_ROW = 3
+SURELY_LIVES_S = (
+    1.0  # after an answer; an actor that does nothing may be dead without anybody hearing
+)
 RECOUNT_INTERVAL_S = 30.0
 REASON_CHARACTERS = 300
 END_OF_FILE = "exits with a connection error code 2"  # how Ray notices that a process is gone
@@ -49,17 +52,23 @@ class _Slot(Generic[Task]):
     """One place in the pool: an actor, whether it has answered, and what it is running.
 
     Attributes:
+        answered_s: When the actor last showed that it lives, monotonic seconds; None before.
         failures: Tasks that failed on this actor since one succeeded, by its own fault perhaps.
     """
 
     actor: Any = None
     ready_ref: Any = None
     running: dict[Any, tuple[Task, float, bool]] = field(default_factory=dict)
+    answered_s: float | None = None
     failures: int = 0
 
     @property
     def is_ready(self) -> bool:
         return self.actor is not None and self.ready_ref is None
+
+    @property
+    def surely_lives(self) -> bool:
+        return self.answered_s is not None and time.monotonic() - self.answered_s < SURELY_LIVES_S
 
     @property
     def is_tired(self) -> bool:
@@ -189,6 +198,10 @@ class ActorPool(Generic[Task]):
     def _dispatch(self) -> None:
         for slot in sorted((s for s in self._slots if s.is_ready), key=lambda s: len(s.running)):
             while self._waiting and self._can_take(slot, alone=self._waiting[0][1]):
+                if self._waiting[0][1] and not slot.surely_lives:
+                    # Nobody hears an idle actor die; the suspect would be charged with it.
+                    slot.ready_ref = slot.actor.ready.remote()
+                    break
                 task, alone = self._waiting.popleft()
                 ref = slot.actor.label.remote(task)
                 slot.running[ref] = (task, time.monotonic(), alone)
@@ -215,7 +228,7 @@ class ActorPool(Generic[Task]):
             result = ray.get(ref)
         except RayTaskError as error:
             if slot.ready_ref == ref:
-                self._count_start_failure(error)
+                self._count_start_failure(slot, error)
                 return self._lose(slot, _last_line(error))
             task, _, _ = slot.running.pop(ref)
             outcome = Outcome(task, error=_said(error), kind=type(error.cause))
@@ -223,8 +236,9 @@ class ActorPool(Generic[Task]):
             return [outcome]
         except RayError as error:  # died, killed for its memory, its node gone, unschedulable
             if slot.ready_ref == ref:
-                self._count_start_failure(error)
+                self._count_start_failure(slot, error)
             return self._lose(slot, _why_lost(error))
+        slot.answered_s = time.monotonic()
         if slot.ready_ref == ref:
             slot.ready_ref = None
             self._start_failures = 0
@@ -233,7 +247,9 @@ class ActorPool(Generic[Task]):
         slot.failures = 0
         return [Outcome(task, result=result)]
 
-    def _count_start_failure(self, error: Exception) -> None:
+    def _count_start_failure(self, slot: _Slot[Task], error: Exception) -> None:
+        if slot.answered_s is not None:  # it had started, and died later
+            return
         self._start_failures += 1
         if self._start_failures >= MAX_START_FAILURES:
             raise JobError(f"label actors cannot start: {_last_line(error)}") from error
@@ -246,7 +262,7 @@ class ActorPool(Generic[Task]):
         self.lost_actors += 1
         lost = [Outcome(task, error=why, actor_lost=True) for task, _, _ in slot.running.values()]
         slot.running.clear()
-        slot.actor = slot.ready_ref = None
+        slot.actor = slot.ready_ref = slot.answered_s = None
         slot.failures = 0
         return lost
 

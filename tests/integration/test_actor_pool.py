@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import ray
 
-from jobs.actor_pool import ActorPool, Outcome
+from jobs.actor_pool import SURELY_LIVES_S, ActorPool, Outcome
 from jobs.errors import JobError
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_session")]
@@ -104,6 +104,21 @@ def test_a_killed_actor_is_replaced(pool: ActorPool[str]) -> None:
     os.kill(pid, signal.SIGKILL)
     final = run(pool, ["slow 3"])
     assert final["slow 3"].result == "SLOW 3"
+
+
+def test_a_suspect_is_not_charged_with_an_actor_that_died_idle() -> None:
+    pool = ActorPool[str](start, size=1)
+    try:
+        while not pool.ready_actors:
+            pool.wait(0.2)
+        os.kill(ray.get(pool._slots[0].actor.ready.remote()), signal.SIGKILL)
+        time.sleep(SURELY_LIVES_S + 0.5)
+        pool.submit("innocent", alone=True)
+        [outcome] = [each for _ in range(60) if not pool.is_idle for each in pool.wait(0.5)]
+        assert (outcome.result, outcome.actor_lost) == ("INNOCENT", False)
+        assert pool.lost_actors == 1
+    finally:
+        pool.close()
 
 
 def test_actors_that_cannot_start_end_the_run_with_the_cause() -> None:
