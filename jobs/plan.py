@@ -4,9 +4,10 @@ A few real batches are labelled here, in this process, and thrown away; the rest
 (`jobs.forecast`). Nothing is written to store or catalog, and no Ray is started.
 """
 
+from dataclasses import fields
 from typing import Any
 
-from jobs.config import LabelConfig, PlanConfig
+from jobs.config import LabelConfig, LabelOptions, PlanConfig
 from jobs.console import Reporter
 from jobs.errors import ConfigError
 from jobs.forecast import Host, Probe, Work, costs, forecast, on_devices
@@ -61,20 +62,9 @@ def _check(config: PlanConfig) -> None:
 
 
 def _as_label(config: PlanConfig) -> LabelConfig:
-    """The run that is planned."""
-    return LabelConfig(
-        store=config.store,
-        catalog=config.catalog,
-        sources=config.sources,
-        teacher=config.teacher,
-        label_set=config.label_set,
-        size=config.size,
-        resize=config.resize,
-        consistency=config.consistency,
-        precision=config.precision,
-        bits=config.bits,
-        batch_size=config.batch_size,
-    )
+    """The run that is planned, on this machine."""
+    shared = {each.name: getattr(config, each.name) for each in fields(LabelOptions)}
+    return LabelConfig(**shared | {"ray": None})
 
 
 def _work(sources: list[SourceWork], *, everything: bool) -> Work:

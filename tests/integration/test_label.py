@@ -22,10 +22,8 @@ from jobs.workspace import open_workspace
 from model.errors import CheckpointError
 from pipeline.catalog import Catalog
 from pipeline.errors import CatalogConflictError, CatalogMissingError
-from pipeline.labels import read_label_rows
-from pipeline.shards import read_image_rows
-from pipeline.storage import Store
 from tests.factories import png, tiny_teacher
+from tests.label_checks import labels_of, make_pictures
 
 pytestmark = pytest.mark.integration
 
@@ -38,44 +36,18 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_teacher(tmp_path_factory.mktemp("models") / "teacher")
 
 
-def make_source(folder: Path, count: int) -> Path:
-    """Images of two sizes; number 5 has an intact header and end, and garbage between."""
-    pictures = folder / "pictures"
-    pictures.mkdir()
-    for index in range(count):
-        data = png(index, width=64 if index % 3 else 48)
-        if index == 5:
-            middle = len(data) // 2
-            data = data[:middle] + bytes(64) + data[middle + 64 :]
-        (pictures / f"{index:04d}.png").write_bytes(data)
-    return pictures
-
-
 def prepared(folder: Path, count: int) -> dict[str, Any]:
     """A store with one ingested source; the settings that name it."""
     where: dict[str, Any] = {"store": str(folder / "store")}
     ingest(
         IngestConfig(
-            uri=str(make_source(folder, count)),
+            uri=str(make_pictures(folder / "pictures", count)),
             source="pictures",
             shard_images=SHARD_IMAGES,
             **where,
         )
     )
     return where
-
-
-def labels_of(store: Store, catalog: Catalog, label_set: str) -> dict[str, tuple[Any, ...]]:
-    """Every label by sample id; fails on one that is there twice or lies in the wrong place."""
-    found: dict[str, tuple[Any, ...]] = {}
-    for row in catalog.label_shards(label_set):
-        images = list(read_image_rows(store, row.shard.key))
-        labels = list(read_label_rows(store, row.key))
-        assert [item.sample_id for item in images] == [item.sample_id for item in labels]
-        for item in labels:
-            assert item.sample_id not in found
-            found[item.sample_id] = (item.status, item.reason, item.disparity, item.maximum)
-    return found
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -92,7 +64,7 @@ def test_every_image_is_labelled_or_quarantined_and_a_second_run_has_nothing_to_
     assert summary["images_per_s"] > 0
     assert summary["forward_images_per_s"] > 0
     with open_workspace(config) as workspace:
-        found = labels_of(workspace.store, workspace.catalog, "set")
+        found = labels_of(workspace, "set")
         assert len(found) == 18
         assert workspace.catalog.label_set("set").teacher_sha256
 
@@ -221,14 +193,14 @@ def test_quarantined_images_are_tried_again_where_that_is_asked_for(
     config = LabelConfig(sources=("pictures",), teacher=str(teacher), label_set="set", **where)
     label(config)
     with open_workspace(config) as workspace:
-        before = labels_of(workspace.store, workspace.catalog, "set")
+        before = labels_of(workspace, "set")
         keys = {row.shard.shard_id: row.key for row in workspace.catalog.label_shards("set")}
         retry = replace(config, retry=("quarantined",))
         ahead = label(replace(retry, dry_run=True))
         assert ahead["retry"] == {"quarantined": {"shards": 1, "images": 1}}
         again = label(retry)
         assert (again["shards_done"], again["shards_skipped"]) == (3, 2)
-        assert labels_of(workspace.store, workspace.catalog, "set") == before
+        assert labels_of(workspace, "set") == before
         rows = workspace.catalog.label_shards("set")
         assert sum(row.key != keys[row.shard.shard_id] for row in rows) == 1
 
@@ -297,8 +269,8 @@ def test_a_killed_driver_loses_nothing_and_labels_nothing_twice(
         assert progress.labelled + sum(progress.quarantined.values()) == 240
 
         label(LabelConfig(label_set="undisturbed", **again))
-        killed = labels_of(workspace.store, workspace.catalog, "killed")
-        undisturbed = labels_of(workspace.store, workspace.catalog, "undisturbed")
+        killed = labels_of(workspace, "killed")
+        undisturbed = labels_of(workspace, "undisturbed")
     assert len(killed) == 240
     assert killed == undisturbed
 
