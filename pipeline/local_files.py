@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,6 +56,21 @@ def copy_whole(source: Path, target: Path) -> None:
         publish(beside, target, exclusive=False)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def remove_if_old(path: Path, *, older_s: float) -> bool:
+    """Remove a file that nobody has written to for so long; whether it was so.
+
+    A file may get its name, or be removed, by its writer between being listed and being looked at.
+    """
+    try:
+        age_s = time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return False
+    if age_s <= older_s:
+        return False
+    path.unlink(missing_ok=True)
+    return True
 
 
 def keys_below(root: Path, prefix: str) -> Iterator[str]:

@@ -9,7 +9,6 @@ import hashlib
 import io
 import os
 import tempfile
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +25,7 @@ from pipeline.filesystems import (
     public_uri,
 )
 from pipeline.identity import check_name
-from pipeline.local_files import TEMPORARY, copy_whole, keys_below, publish
+from pipeline.local_files import TEMPORARY, copy_whole, keys_below, publish, remove_if_old
 from pipeline.ranged_file import ranged_file
 from pipeline.raw_files import open_uri, read_range
 
@@ -169,11 +168,10 @@ class Store:
 
     def remove_leftovers(self, *, older_s: float = 86_400.0) -> int:
         """Remove scratch files that nobody has written to for so long; returns how many."""
-        found = Path(self._address).glob(f"{TEMPORARY}*") if self.is_local else iter(())
-        old = [path for path in found if time.time() - path.stat().st_mtime > older_s]
-        for path in old:
-            path.unlink(missing_ok=True)
-        return len(old)
+        if not self.is_local:
+            return 0
+        paths = Path(self._address).glob(f"{TEMPORARY}*")
+        return sum(remove_if_old(path, older_s=older_s) for path in paths)
 
     def get(self, key: str) -> bytes:
         """The whole object."""

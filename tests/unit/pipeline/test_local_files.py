@@ -2,11 +2,12 @@
 
 import errno
 import os
+import time
 from pathlib import Path
 
 import pytest
 
-from pipeline.local_files import TEMPORARY, copy_whole, keys_below, publish
+from pipeline.local_files import TEMPORARY, copy_whole, keys_below, publish, remove_if_old
 
 
 @pytest.fixture
@@ -80,3 +81,14 @@ def test_unfinished_files_are_no_keys(tmp_path):
     assert sorted(keys_below(tmp_path, "")) == ["a/b", "a/c/d", "e"]
     assert sorted(keys_below(tmp_path, "a")) == ["a/b", "a/c/d"]
     assert list(keys_below(tmp_path, "gone")) == []
+
+
+def test_only_files_that_nobody_writes_to_are_old(tmp_path):
+    old, new, renamed = (tmp_path / name for name in ("old", "new", "renamed"))
+    for path in (old, new):
+        path.touch()
+    os.utime(old, (0, time.time() - 100))
+    assert remove_if_old(old, older_s=60)
+    assert not remove_if_old(new, older_s=60)
+    assert not remove_if_old(renamed, older_s=60)
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
