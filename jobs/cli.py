@@ -23,6 +23,7 @@ from typing import Any
 import typer
 
 from jobs import config as configs
+from jobs import training_config
 from jobs.command_line import make_command
 from jobs.errors import ConfigError, Interrupted, JobError
 from jobs.settings import load_settings
@@ -56,10 +57,10 @@ class Verb:
 
 VERBS = {
     "ingest": Verb(configs.IngestConfig, "jobs.ingest:ingest"),
-    "train-teacher": Verb(configs.TrainTeacherConfig, "jobs.train_teacher:train_teacher"),
+    "train-teacher": Verb(training_config.TrainTeacherConfig, "jobs.train_teacher:train_teacher"),
     "plan": Verb(configs.PlanConfig, "jobs.plan:plan"),
     "label": Verb(configs.LabelConfig, "jobs.label:label"),
-    "train-student": Verb(configs.TrainStudentConfig, "jobs.train_student:train_student"),
+    "train-student": Verb(training_config.TrainStudentConfig, "jobs.train_student:train_student"),
     "evaluate": Verb(configs.EvaluateConfig, "jobs.evaluate:evaluate"),
     "predict": Verb(configs.PredictConfig, "jobs.predict:predict"),
     "report": Verb(configs.ReportConfig, "jobs.report:report"),

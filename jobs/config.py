@@ -203,68 +203,6 @@ class PlanConfig(LabelOptions):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainingOptions(Common):
-    """What both training verbs take."""
-
-    labelled: tuple[str, ...] = option("Labelled sources.", ())
-    encoder: str = required(
-        "DINOv2 encoder: Hugging Face id, directory, original FILE.pth#dinov2-s, "
-        "or scratch:tiny | scratch:s | scratch:b | scratch:l."
-    )
-    name: str = required("Name of the model in the catalog.", is_name=True)
-    preset: str = option("Recipe.", "v1", choices=("v1",))
-    steps: int | None = option("Optimiser steps (default: the recipe's epochs).", minimum=1)
-    batch_size: int | None = option(
-        "Images per step on each worker (default: the recipe's).", minimum=1
-    )
-    size: int | None = option(
-        "Side of the square training crop, pixels (default: the recipe's 518).", minimum=14
-    )
-    learning_rate: float | None = option(
-        "Of the encoder; the head keeps the recipe's ratio (default: the recipe's).", minimum=0
-    )
-    precision: str = option(
-        "Of the forward pass; auto is bf16 on a GPU that has it, else fp32.",
-        "auto",
-        choices=("auto", "fp32", "bf16"),
-    )
-    workers: int = option(
-        "Ray Train workers; each takes one GPU where there are any.", 1, minimum=1
-    )
-    seed: int = option("Seed of weights, order and perturbations.", 0)
-    checkpoint_steps: int = option("Write a checkpoint every so many steps.", 500, minimum=1)
-    resume: bool = option("Go on from the newest checkpoint of the run with this name.", False)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainTeacherConfig(TrainingOptions):
-    """Train a teacher on labelled sources."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainStudentConfig(TrainingOptions):
-    """Train a student on labelled sources and pseudo-labelled images."""
-
-    pseudo: tuple[str, ...] = required("Label sets to learn from.")
-    max_saturated: float | None = option(
-        "Skip labels with a larger share of pixels at the first or last code of the map, 0 to 1.",
-        minimum=0,
-        maximum=1,
-    )
-    max_flat: float | None = option(
-        "Skip labels with a larger share of pixels equal to their neighbours, 0 to 1.",
-        minimum=0,
-        maximum=1,
-    )
-    min_flip_correlation: float | None = option(
-        "Skip labels that correlate less with the label of the mirrored image, -1 to 1; needs "
-        "label --consistency.",
-        minimum=-1,
-        maximum=1,
-    )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluateConfig(Common):
     """Score a model without any training on the benchmark (zero-shot)."""
 

@@ -22,8 +22,6 @@ from jobs.config import (
     LabelConfig,
     PredictConfig,
     ReportConfig,
-    TrainStudentConfig,
-    TrainTeacherConfig,
 )
 from jobs.console import Reporter
 from jobs.errors import ConfigError
@@ -35,6 +33,7 @@ from jobs.ray_runtime import ray_cluster
 from jobs.report import report
 from jobs.train_student import train_student
 from jobs.train_teacher import train_teacher
+from jobs.training_config import TrainStudentConfig, TrainTeacherConfig
 from jobs.workspace import open_workspace
 
 SIDE = 126  # nine patches of 14 pixels: small enough for a CPU

@@ -7,10 +7,10 @@ in a worker it would be found only after reading everything.
 from collections import Counter
 from collections.abc import Sequence
 
-from jobs.config import TrainStudentConfig
 from jobs.console import Reporter
 from jobs.errors import ConfigError
 from jobs.report_samples import label_facts
+from jobs.training_config import TrainStudentConfig
 from jobs.workspace import Workspace
 from pipeline.label_filter import LabelFilter
 from pipeline.records import LabelRecord

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
-from jobs.config import TrainingOptions
 from jobs.console import Reporter
 from jobs.errors import ConfigError, JobError
 from jobs.models import ModelLocation, fetch_model, locate_encoder
@@ -22,8 +21,10 @@ from jobs.pseudo_labels import check_filter
 from jobs.ray_runtime import Resources, local_resources, ray_cluster
 from jobs.run_files import RunFiles
 from jobs.settings import resolved, value_problems
+from jobs.training_config import TrainingOptions
+from jobs.training_job import TrainingJob, Worker
 from jobs.training_runs import Kind, TrainingRun, open_run, recorded
-from jobs.training_worker import TrainingJob, Worker, run_training
+from jobs.training_worker import run_training
 from jobs.version import code_version
 from jobs.workspace import Workspace, check_store_exists, open_workspace
 from model.depth_model import load_depth_model
@@ -68,7 +69,9 @@ def train(
                     recipe=recipe,
                     labelled=run.shards("labelled"),
                     pseudo=run.shards("pseudo"),
-                    steps=config.steps or _steps(recipe, kind, run.snapshot, config.workers),
+                    steps=_steps(config, recipe, kind, run.snapshot),
+                    images_per_pass=recipe.batch_size // (config.workers * config.accumulate),
+                    accumulate=config.accumulate,
                     seed=config.seed,
                     precision=_precision(config, resources),
                     checkpoint_steps=config.checkpoint_steps,
@@ -89,7 +92,7 @@ def _recipe(config: TrainingOptions, kind: Kind, pseudo: Sequence[str]) -> Recip
         problems.append("a student needs at least one --pseudo label set")
     if config.size is not None and config.size % 14:
         problems.append(f"--size must be a multiple of 14, not {config.size}")
-    recipe = preset(config.preset)
+    recipe = preset(config.preset, kind)
     try:
         recipe = override(
             recipe,
@@ -99,8 +102,14 @@ def _recipe(config: TrainingOptions, kind: Kind, pseudo: Sequence[str]) -> Recip
         )
     except ValueError as error:
         problems.append(str(error))
-    if kind == "student" and config.labelled and recipe.batch_size < 2:
-        problems.append("--batch-size must be at least 2: a labelled and a pseudo-labelled image")
+    passes = config.workers * config.accumulate
+    if recipe.batch_size % passes:
+        problems.append(
+            f"--batch-size {recipe.batch_size} cannot be shared out to {config.workers} workers "
+            f"in {config.accumulate} forward passes each"
+        )
+    elif kind == "student" and config.labelled and recipe.batch_size // passes < 2:
+        problems.append("a forward pass needs two images, a labelled and a pseudo-labelled one")
     if problems:
         raise ConfigError(problems)
     return recipe
@@ -113,15 +122,17 @@ def _check_fits(config: TrainingOptions, resources: Resources) -> None:
         raise ConfigError([f"--workers {config.workers}: this machine has {there} {what}"])
 
 
-def _steps(recipe: Recipe, kind: Kind, snapshot: SnapshotRow, workers: int) -> int:
-    """The recipe's epochs over the labelled images, or sweeps over the pseudo-labelled ones."""
+def _steps(config: TrainingOptions, recipe: Recipe, kind: Kind, snapshot: SnapshotRow) -> int:
+    """As asked, as the recipe says, or its passes over what counts for this kind of model."""
+    if config.steps or recipe.steps:
+        return config.steps or recipe.steps
     role = "labelled" if kind == "teacher" else "pseudo"
     images = sum(member.rows for member in snapshot.members if member.role == role)
-    if kind == "teacher":
-        return math.ceil(recipe.teacher_epochs * images / (recipe.batch_size * workers))
-    has_labelled = any(member.role == "labelled" for member in snapshot.members)
-    per_step = recipe.pseudo_images if has_labelled else recipe.batch_size
-    return math.ceil(recipe.student_sweeps * images / (per_step * workers))
+    forward_passes = config.workers * config.accumulate
+    per_pass = recipe.batch_size // forward_passes
+    if kind == "student" and any(member.role == "labelled" for member in snapshot.members):
+        per_pass = recipe.split(per_pass).pseudo
+    return math.ceil(recipe.passes * images / (per_pass * forward_passes))
 
 
 def _describe(

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from jobs.config import TrainStudentConfig
 from jobs.console import Reporter
 from jobs.pseudo_labels import label_filter
 from jobs.train import train
+from jobs.training_config import TrainStudentConfig
 
 
 def train_student(

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from jobs.config import TrainTeacherConfig
 from jobs.console import Reporter
 from jobs.train import train
+from jobs.training_config import TrainTeacherConfig
 
 
 def train_teacher(

@@ -42,6 +42,7 @@ class TrainingBatches:
     """An endless supply of batches for one rank.
 
     Args:
+        images: Images of one batch, of both kinds together.
         labelled: Shards with ground truth; may be empty.
         pseudo: Shards with label shards; empty for a teacher.
         seed: Of order, crops and flips.
@@ -50,6 +51,7 @@ class TrainingBatches:
 
     store: Store
     recipe: Recipe
+    images: int
     labelled: Sequence[TrainingShard]
     pseudo: Sequence[TrainingShard]
     seed: int
@@ -77,10 +79,10 @@ class TrainingBatches:
     def _counts(self) -> dict[str, int]:
         """Images of each kind in a batch."""
         if not self.pseudo:
-            return {"labelled": self.recipe.batch_size}
+            return {"labelled": self.images}
         if not self.labelled:
-            return {"pseudo": self.recipe.batch_size}
-        return {"labelled": self.recipe.labelled_images, "pseudo": self.recipe.pseudo_images}
+            return {"pseudo": self.images}
+        return self.recipe.split(self.images)._asdict()
 
     def _stream(self, kind: str) -> TrainingStream[Sample]:
         # Ground truth has holes, which must not bleed into their neighbours; a label is dense.

@@ -9,11 +9,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from jobs.config import TrainingOptions
 from jobs.errors import ConfigError
 from jobs.owner import current_owner, is_alive, is_dead
 from jobs.run_files import RunFiles
 from jobs.settings import resolved
+from jobs.training_config import TrainingOptions
 from jobs.version import code_version
 from jobs.workspace import Workspace
 from pipeline.catalog import RunRow, SnapshotRow

@@ -8,7 +8,7 @@ worker that was killed goes on with the same images in the same order.
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,10 +18,10 @@ import torch
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
-from jobs.models import ModelLocation, fetch_model
 from jobs.prefetch import prefetched
 from jobs.run_files import RunFiles
 from jobs.training_batches import TrainingBatch, TrainingBatches
+from jobs.training_job import TrainingJob, Worker, prepare
 from model.depth_model import save_depth_model
 from model.optimisation import (
     Optimisation,
@@ -29,56 +29,12 @@ from model.optimisation import (
     load_training_state,
     training_state,
 )
-from model.recipes import Recipe
-from model.student import FrozenEncoder, TrainableDepth, build_network
-from model.training import TrainingStep, fit
-from pipeline.label_filter import EVERY_LABEL, LabelFilter
-from pipeline.storage import Store, model_prefix
-from pipeline.training_input import Cursor, TrainingShard
+from model.training import fit
+from pipeline.storage import model_prefix
+from pipeline.training_input import Cursor
 
 PREFETCHED_BATCHES = 3
 PROGRESS_INTERVAL_S = 2.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainingJob:
-    """What all workers of a run share; picklable, and enough to start again from.
-
-    Attributes:
-        labelled: Shards with ground truth.
-        pseudo: Shards with their label shards; empty for a teacher.
-        steps: Optimiser steps of the whole run.
-        threads: Decoding threads per worker and kind of input.
-        label_filter: Which pseudo-labels are good enough.
-    """
-
-    run_id: str
-    name: str
-    store: Store
-    encoder: ModelLocation
-    recipe: Recipe
-    labelled: tuple[TrainingShard, ...]
-    pseudo: tuple[TrainingShard, ...]
-    steps: int
-    seed: int
-    precision: str
-    checkpoint_steps: int
-    threads: int
-    label_filter: LabelFilter = EVERY_LABEL
-
-
-@dataclass(frozen=True, slots=True)
-class Worker:
-    """Which worker of how many this is, and how networks become theirs.
-
-    Attributes:
-        wrap: Puts a network on the device and into DDP; Ray Train's ``prepare_model``.
-    """
-
-    rank: int = 0
-    world_size: int = 1
-    device: str = "cpu"
-    wrap: Callable[[nn.Module], nn.Module] = lambda network: network
 
 
 def run_training(job: TrainingJob, worker: Worker | None = None) -> None:
@@ -89,20 +45,9 @@ def run_training(job: TrainingJob, worker: Worker | None = None) -> None:
         ValueError: The checkpoint belongs to another job, or there is too little to read.
     """
     worker = worker or Worker()
-    encoder = fetch_model(job.encoder, job.store)
-    network = build_network(encoder, size=job.recipe.size, seed=job.seed)
-    trainable = worker.wrap(TrainableDepth(network))
+    network, trainable, step = prepare(job, worker)
     optimisation = build_optimiser(
         trainable, job.recipe, steps=job.steps, fused=worker.device.startswith("cuda")
-    )
-    step = TrainingStep(
-        trainable,
-        recipe=job.recipe,
-        frozen_encoder=_frozen_encoder(job, encoder, worker),
-        device=worker.device,
-        precision=job.precision,
-        seed=job.seed,
-        rank=worker.rank,
     )
     progress = _Progress(job, worker, RunFiles(job.store, job.run_id), trainable, optimisation)
     start_step, cursors = progress.restore()
@@ -121,14 +66,6 @@ def run_training(job: TrainingJob, worker: Worker | None = None) -> None:
         )
     if worker.rank == 0:
         progress.finish(network)
-
-
-def _frozen_encoder(job: TrainingJob, encoder: str, worker: Worker) -> nn.Module | None:
-    """What the student's features are held to; None for a teacher and for encoders from scratch."""
-    if not job.pseudo:
-        return None
-    frozen = FrozenEncoder.load(encoder)
-    return None if frozen is None else frozen.to(worker.device)
 
 
 @dataclass(slots=True)
@@ -167,6 +104,7 @@ class _Progress:
         supply = TrainingBatches(
             store=self.job.store,
             recipe=self.job.recipe,
+            images=self.job.images_per_pass,
             labelled=self.job.labelled,
             pseudo=self.job.pseudo,
             seed=self.job.seed,

@@ -21,11 +21,11 @@ _UNIMATCH = (
 )
 
 _POSITIVE = {
-    "size", "batch_size", "teacher_epochs", "student_sweeps", "learning_rate",
+    "size", "batch_size", "passes", "learning_rate",
     "head_learning_rate_ratio", "pseudo_per_labelled", "clip_norm", "minimum_valid_pixels",
 }  # fmt: skip
 _NOT_NEGATIVE = {
-    "warmup_steps", "weight_decay", "beta1", "beta2", "final_learning_rate_ratio",
+    "steps", "warmup_steps", "weight_decay", "beta1", "beta2", "final_learning_rate_ratio",
     "jitter_brightness", "jitter_contrast", "jitter_saturation", "jitter_hue",
 }  # fmt: skip
 
@@ -56,15 +56,17 @@ class Recipe:
         2.0, "Pseudo-labelled images per labelled image in a batch.", "paper (§4.1)"
     )
     batch_size: int = _value(
-        24,
-        "Images per step on each worker.",
-        "choice: unstated; divisible by 3, and 8 workers make the 192 of the v2 student",
+        192,
+        "Images per optimiser step, on all workers together.",
+        "choice: unstated; that of the v2 student",
     )
-    teacher_epochs: float = _value(
-        20.0, "Passes of a teacher over its labelled images.", "paper (§4.1)"
+    passes: float = _value(
+        1.0,
+        "Passes of a teacher over its labelled images, of a student over its pseudo-labelled ones.",
+        "paper (§4.1)",
     )
-    student_sweeps: float = _value(
-        1.0, "Passes of a student over the pseudo-labelled images.", "paper (§4.1)"
+    steps: int = _value(
+        0, "Optimiser steps; 0: as many as the passes take.", "paper (§4.1) counts passes"
     )
 
     learning_rate: float = _value(5e-6, "Of the encoder, at the first step.", "paper (§4.1)")
@@ -137,16 +139,24 @@ class Recipe:
         if problems:
             raise ValueError("recipe: " + "; ".join(problems))
 
-    @property
-    def labelled_images(self) -> int:
-        """Labelled images in a student's batch; at least one, where there is room for both."""
-        share = round(self.batch_size / (1 + self.pseudo_per_labelled))
-        return min(max(share, 1), max(self.batch_size - 1, 1))
+    def split(self, images: int) -> "Split":
+        """How many of a student's images are of which kind, where it has both; one at least.
 
-    @property
-    def pseudo_images(self) -> int:
-        """Pseudo-labelled images in a student's batch."""
-        return self.batch_size - self.labelled_images
+        Raises:
+            ValueError: Fewer than two images cannot be of two kinds.
+        """
+        if images < 2:
+            raise ValueError(f"a labelled and a pseudo-labelled image are two, not {images}")
+        labelled = round(images / (1 + self.pseudo_per_labelled))
+        labelled = min(max(labelled, 1), images - 1)
+        return Split(labelled, images - labelled)
+
+
+class Split(NamedTuple):
+    """Images of each kind in a student's batch."""
+
+    labelled: int
+    pseudo: int
 
 
 def _problems(recipe: Recipe) -> Iterator[str]:
@@ -180,18 +190,20 @@ class Row(NamedTuple):
 
 
 V1 = Recipe()
-PRESETS = {V1.name: V1}
+V1_TEACHER = Recipe(name="v1-teacher", passes=20.0)
+PRESETS = {("v1", "student"): V1, ("v1", "teacher"): V1_TEACHER}
 
 
-def preset(name: str) -> Recipe:
-    """The recipe of that name.
+def preset(name: str, kind: str) -> Recipe:
+    """The recipe of that name for a ``teacher`` or a ``student``.
 
     Raises:
-        ValueError: With the names that exist.
+        ValueError: With what exists.
     """
-    if name not in PRESETS:
-        raise ValueError(f"unknown preset {name!r}; there are: {', '.join(sorted(PRESETS))}")
-    return PRESETS[name]
+    if (name, kind) not in PRESETS:
+        known = ", ".join(sorted({name for name, _ in PRESETS}))
+        raise ValueError(f"unknown preset {name!r} for a {kind}; there are: {known}")
+    return PRESETS[name, kind]
 
 
 def override(recipe: Recipe, **changes: Any) -> Recipe:
@@ -213,7 +225,7 @@ def override(recipe: Recipe, **changes: Any) -> Recipe:
 
 def rows(recipe: Recipe) -> Iterator[Row]:
     """Each value with its help and origin; a changed value says so in place of its origin."""
-    original = preset(recipe.name)
+    (original,) = (each for each in PRESETS.values() if each.name == recipe.name)
     for field in dataclasses.fields(recipe):
         value, default = getattr(recipe, field.name), getattr(original, field.name)
         origin = field.metadata["origin"] if value == default else f"override of {default}"

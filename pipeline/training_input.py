@@ -31,11 +31,17 @@ Prepared = TypeVar("Prepared")
 
 @dataclass(frozen=True, slots=True)
 class TrainingShard:
-    """An image shard, and the label shard that belongs to it when its labels are pseudo-labels."""
+    """An image shard and what belongs to it.
+
+    Attributes:
+        label_key: Its label shard, where its labels are pseudo-labels.
+        sky_key: Its sky masks (`pipeline.sky_masks`), where somebody looked for sky.
+    """
 
     image_key: str
     rows: int
     label_key: str | None = None
+    sky_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

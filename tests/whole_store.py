@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from jobs.config import EvaluateConfig, IngestConfig, TrainStudentConfig
+from jobs.config import EvaluateConfig, IngestConfig
 from jobs.evaluate import evaluate
 from jobs.ingest import ingest
 from jobs.train import _register
+from jobs.training_config import TrainStudentConfig
 from jobs.training_runs import open_run
 from jobs.workspace import Workspace, open_workspace
 from pipeline.catalog import WorkLease

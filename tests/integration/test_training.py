@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from jobs.config import LabelConfig, TrainStudentConfig, TrainTeacherConfig
+from jobs.config import LabelConfig
 from jobs.errors import ConfigError
 from jobs.label import label
 from jobs.run_files import RunFiles
 from jobs.train_student import train_student
 from jobs.train_teacher import train_teacher
+from jobs.training_config import TrainStudentConfig, TrainTeacherConfig
 from jobs.workspace import Workspace, open_workspace
 from model.errors import CheckpointError, NonFiniteLossError
 from pipeline.errors import CatalogConflictError, CatalogMissingError

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from jobs.config import Common, TrainStudentConfig
+from jobs.config import Common
 from jobs.console import LineReporter, Reporter
 from jobs.errors import ConfigError
 from jobs.pseudo_labels import check_filter, label_filter
+from jobs.training_config import TrainStudentConfig
 from jobs.workspace import Workspace, open_workspace
 from pipeline.errors import CatalogMissingError
 from pipeline.label_filter import EVERY_LABEL, LabelFilter

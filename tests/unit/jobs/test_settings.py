@@ -5,18 +5,10 @@ from pathlib import Path
 import pytest
 
 from jobs import config as configs
-from jobs.config import (
-    Common,
-    IngestConfig,
-    LabelConfig,
-    ReportConfig,
-    TrainingOptions,
-    TrainStudentConfig,
-    option,
-    required,
-)
+from jobs.config import Common, IngestConfig, LabelConfig, ReportConfig, option, required
 from jobs.errors import ConfigError
 from jobs.settings import load_settings, resolved
+from jobs.training_config import TrainingOptions, TrainStudentConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,8 +1,8 @@
 """How training processes are sized."""
 
-from jobs.config import TrainStudentConfig
 from jobs.ray_runtime import Node, Resources
 from jobs.train import _cpus_per_worker
+from jobs.training_config import TrainStudentConfig
 
 
 def test_a_worker_asks_for_no_more_than_a_machine_has() -> None:

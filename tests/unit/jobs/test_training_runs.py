@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from jobs import training_runs
-from jobs.config import TrainStudentConfig
 from jobs.errors import ConfigError
+from jobs.training_config import TrainStudentConfig
 from jobs.training_runs import open_run, recorded
 from jobs.workspace import Workspace, open_workspace
 from pipeline.errors import CatalogConflictError, CatalogMissingError
@@ -107,6 +107,6 @@ def test_a_resumed_run_is_the_run_it_was(config: TrainStudentConfig, labelled: W
     with pytest.raises(ConfigError) as refused:
         open_run(other, "student", config.pseudo, labelled)
     assert len(refused.value.problems) == 2
-    assert "--encoder was scratch:tiny, is scratch:s" in refused.value.problems[0]
+    assert "--encoder was scratch:tiny, is scratch:s" in "".join(refused.value.problems)
     again = open_run(replace(config, resume=True), "student", config.pseudo, labelled)
     assert again.run_id == run.run_id

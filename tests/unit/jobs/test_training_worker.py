@@ -10,7 +10,8 @@ from transformers import pipeline as hf_pipeline
 from jobs import training_worker
 from jobs.models import ModelLocation
 from jobs.run_files import RunFiles
-from jobs.training_worker import TrainingJob, run_training
+from jobs.training_job import TrainingJob
+from jobs.training_worker import run_training
 from model.errors import NonFiniteLossError
 from model.recipes import V1, override
 from pipeline.errors import ShardCorruptError
@@ -51,6 +52,7 @@ def job(store: Store, run_id: str, shards: dict[str, Any], **changes: Any) -> Tr
         "encoder": ModelLocation("plain", "scratch:tiny"),
         "recipe": override(V1, size=42, batch_size=6, learning_rate=1e-4),
         "steps": STEPS,
+        "images_per_pass": 6,
         "seed": 0,
         "precision": "fp32",
         "checkpoint_steps": 3,

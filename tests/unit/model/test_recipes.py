@@ -8,8 +8,6 @@ from model.recipes import PRESETS, V1, Recipe, markdown_table, override, preset,
 PRINTED = {  # arXiv:2401.10891, section in the recipe's origin
     "size": 518,
     "pseudo_per_labelled": 2.0,
-    "teacher_epochs": 20.0,
-    "student_sweeps": 1.0,
     "learning_rate": 5e-6,
     "head_learning_rate_ratio": 10.0,
     "feature_margin": 0.85,
@@ -33,14 +31,14 @@ def test_every_field_says_what_it_is_and_where_it_comes_from():
         assert row.origin.startswith(("paper (§", "author (V1#", "choice: ")), row
 
 
-@pytest.mark.parametrize("recipe", PRESETS.values(), ids=PRESETS)
-def test_presets_are_found_by_the_name_they_carry(recipe):
-    assert preset(recipe.name) is recipe
+@pytest.mark.parametrize(("name", "kind"), PRESETS)
+def test_presets_are_found_by_name_and_kind(name, kind):
+    assert preset(name, kind) is PRESETS[name, kind]
 
 
 def test_an_unknown_preset_lists_those_there_are():
     with pytest.raises(ValueError, match=r"'v9'.*v1"):
-        preset("v9")
+        preset("v9", "student")
 
 
 def test_override_changes_what_is_given_and_leaves_the_original():
@@ -79,8 +77,8 @@ def test_every_wrong_value_is_reported_at_once():
     [(24, 2, 8, 16), (3, 2, 1, 2), (4, 2, 1, 3), (2, 2, 1, 1), (9, 0.5, 6, 3), (4, 100, 1, 3)],
 )
 def test_a_batch_is_split_as_the_ratio_says_and_has_both(batch_size, ratio, labelled, pseudo):
-    recipe = override(V1, batch_size=batch_size, pseudo_per_labelled=ratio)
-    assert (recipe.labelled_images, recipe.pseudo_images) == (labelled, pseudo)
+    recipe = override(V1, pseudo_per_labelled=ratio)
+    assert recipe.split(batch_size) == (labelled, pseudo)
 
 
 def test_the_page_of_the_recipe_is_made_from_it():

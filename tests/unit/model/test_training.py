@@ -13,7 +13,8 @@ from model.losses import affine_invariant_loss, cutmix_loss, feature_alignment_l
 from model.optimisation import build_optimiser, load_training_state, training_state
 from model.perturbations import cutmix, generator_for, perturb_colours
 from model.recipes import V1, override
-from model.training import StepLosses, TrainingStep, fit
+from model.training import fit
+from model.training_step import StepLosses, TrainingStep
 
 SIZE = 16
 FAST = override(V1, learning_rate=2e-3, size=SIZE)

@@ -1,0 +1,101 @@
+"""What the workers of a training run share, and the network and step that it asks for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import nn
+from transformers import DepthAnythingForDepthEstimation
+
+from jobs.models import ModelLocation, fetch_model
+from model.recipes import Recipe
+from model.student import FrozenEncoder, TrainableDepth, build_network
+from model.training import StepFunction
+from model.training_step import TrainingStep
+from pipeline.label_filter import EVERY_LABEL, LabelFilter
+from pipeline.storage import Store
+from pipeline.training_input import TrainingShard
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingJob:
+    """What all workers of a run share; picklable, and enough to start again from.
+
+    Attributes:
+        labelled: Shards with ground truth.
+        pseudo: Shards with their label shards; empty for a teacher.
+        steps: Optimiser steps of the whole run.
+        images_per_pass: Images of one forward pass on one worker.
+        accumulate: Forward passes per optimiser step.
+        threads: Decoding threads per worker and kind of input.
+        label_filter: Which pseudo-labels are good enough.
+    """
+
+    run_id: str
+    name: str
+    store: Store
+    encoder: ModelLocation
+    recipe: Recipe
+    labelled: tuple[TrainingShard, ...]
+    pseudo: tuple[TrainingShard, ...]
+    steps: int
+    images_per_pass: int
+    seed: int
+    precision: str
+    checkpoint_steps: int
+    threads: int
+    accumulate: int = 1
+    label_filter: LabelFilter = EVERY_LABEL
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """Which worker of how many this is, and how networks become theirs.
+
+    Attributes:
+        wrap: Puts a network on the device and into DDP; Ray Train's ``prepare_model``.
+    """
+
+    rank: int = 0
+    world_size: int = 1
+    device: str = "cpu"
+    wrap: Callable[[nn.Module], nn.Module] = lambda network: network
+
+
+class Prepared(NamedTuple):
+    """What is trained, and how.
+
+    Attributes:
+        network: What is saved as the model in the end.
+        trainable: The network as the loop sees it: on the device, wrapped for all workers.
+        step: From a batch to its losses.
+    """
+
+    network: DepthAnythingForDepthEstimation
+    trainable: nn.Module
+    step: StepFunction
+
+
+def prepare(job: TrainingJob, worker: Worker) -> Prepared:
+    """Build the network of a job on this worker's device, and its step."""
+    encoder = fetch_model(job.encoder, job.store)
+    network = build_network(encoder, size=job.recipe.size, seed=job.seed)
+    trainable = worker.wrap(TrainableDepth(network))
+    step = TrainingStep(
+        trainable,
+        recipe=job.recipe,
+        frozen_encoder=_frozen_encoder(job, encoder, worker),
+        device=worker.device,
+        precision=job.precision,
+        seed=job.seed,
+        rank=worker.rank,
+    )
+    return Prepared(network, trainable, step)
+
+
+def _frozen_encoder(job: TrainingJob, encoder: str, worker: Worker) -> nn.Module | None:
+    """What the student's features are held to; None for a teacher and for encoders from scratch."""
+    if not job.pseudo:
+        return None
+    frozen = FrozenEncoder.load(encoder)
+    return None if frozen is None else frozen.to(worker.device)
