@@ -89,7 +89,8 @@ def test_list_flags_and_a_positional_argument(line):
 
 def test_negative_numbers_and_values_that_look_like_paths():
     assert configured("predict m /a/b.jpg c.png --out ./x").images == ("/a/b.jpg", "c.png")
-    assert configured(f"{STUDENT} --min-flip-correlation -0.5").min_flip_correlation == -0.5
+    student = "train-student --pseudo p --encoder e --name n"
+    assert configured(f"{student} --min-flip-correlation -0.5").min_flip_correlation == -0.5
 
 
 def test_settings_come_from_file_and_environment_too(tmp_path, monkeypatch):
