@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -87,10 +88,19 @@ with open_workspace(CatalogConfig(store=store, catalog=url)) as workspace:
 """
 
 
-def start(script, *words):
-    command = [sys.executable, "-W", "error", "-c", script, *words]
+@contextmanager
+def started(commands):
+    """Processes of these scripts with their arguments; none outlives the test."""
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    return subprocess.Popen(command, cwd=ROOT, text=True, **pipes)
+    with ExitStack() as stack:
+        processes = []
+        for script, *words in commands:
+            command = [sys.executable, "-W", "error", "-c", script, *words]
+            process = subprocess.Popen(command, cwd=ROOT, text=True, **pipes)
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            processes.append(process)
+        yield processes
 
 
 def run_together(processes):
@@ -110,16 +120,17 @@ def test_no_object_that_counts_is_ever_collected(catalog_url, tmp_path):
         catalog.register_source("pictures", role="unlabelled", uri="/x", layout="images")
         open_labels(workspace)
         catalog.plan_work("labels", ["street"])
-        processes = [
-            start(script, store, catalog_url, f"{script is INGESTER:d}x{number}")
+        commands = [
+            (script, store, catalog_url, f"{script is INGESTER:d}x{number}")
             for script, count in ((LABELLER, 3), (INGESTER, 2))
             for number in range(count)
         ]
-        run_together(processes)
         removed = 0
-        while any(process.poll() is None for process in processes):
-            removed += sum(collect_garbage(CatalogGcConfig(**where))["removed"].values())
-        errors = [process.communicate()[1] for process in processes]
+        with started(commands) as processes:
+            run_together(processes)
+            while any(process.poll() is None for process in processes):
+                removed += sum(collect_garbage(CatalogGcConfig(**where))["removed"].values())
+            errors = [process.communicate()[1] for process in processes]
         assert errors == [""] * len(processes)
         assert {process.returncode for process in processes} == {0}
         counted = {row.key for row in catalog.label_shards("labels")}
