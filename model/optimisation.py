@@ -48,7 +48,7 @@ def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]
 def build_optimiser(
     network: nn.Module, recipe: Recipe, *, steps: int, fused: bool = False
 ) -> Optimisation:
-    """AdamW over both groups, with linear decay over ``steps`` (arXiv:2401.10891, §4.1)."""
+    """AdamW over both groups; the learning rates decay over ``steps`` by the recipe's power."""
     optimiser = AdamW(
         parameter_groups(network, recipe),
         betas=(recipe.beta1, recipe.beta2),
@@ -60,7 +60,8 @@ def build_optimiser(
         if step < recipe.warmup_steps:
             return (step + 1) / recipe.warmup_steps
         done = (step - recipe.warmup_steps) / max(steps - recipe.warmup_steps, 1)
-        return 1 - (1 - recipe.final_learning_rate_ratio) * min(done, 1.0)
+        last = recipe.final_learning_rate_ratio
+        return last + (1 - last) * float((1 - min(done, 1.0)) ** recipe.decay_power)
 
     return Optimisation(optimiser, LambdaLR(optimiser, share))
 

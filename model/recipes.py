@@ -23,6 +23,7 @@ _UNIMATCH = (
 _POSITIVE = {
     "size", "batch_size", "passes", "learning_rate",
     "head_learning_rate_ratio", "pseudo_per_labelled", "clip_norm", "minimum_valid_pixels",
+    "decay_power",
 }  # fmt: skip
 _NOT_NEGATIVE = {
     "steps", "warmup_steps", "weight_decay", "beta1", "beta2", "final_learning_rate_ratio",
@@ -76,8 +77,11 @@ class Recipe:
     warmup_steps: int = _value(0, "Steps of linear warm-up.", "choice: unstated")
     final_learning_rate_ratio: float = _value(
         0.0,
-        "Learning rate after the last step over that of the first; linear in between.",
+        "Learning rate after the last step over that of the first.",
         "choice: paper §4.1 says linear, not to where; to zero",
+    )
+    decay_power: float = _value(
+        1.0, "The learning rate falls with (1 - progress) to this power.", "paper (§4.1): linear"
     )
     weight_decay: float = _value(
         0.01,
