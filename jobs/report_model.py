@@ -8,10 +8,11 @@ from jobs.readable import readable_bytes, readable_duration, readable_time
 from jobs.report_charts import Chart, curves
 from jobs.report_lineage import NOT_GIVEN, in_short, lineage_sections, sources_section
 from jobs.report_page import Fact, Page, Section, Table
+from jobs.run_files import RunFiles
 from jobs.workspace import Workspace
 from pipeline.catalog import Catalog, EvaluationRow, ModelRow, RunRow
 from pipeline.lineage import lineage, nodes
-from pipeline.storage import Store, run_prefix
+from pipeline.storage import Store
 
 CURVES = ("loss", "labelled", "pseudo", "feature")
 LARGEST_HEADER_BYTES = 64_000_000
@@ -137,7 +138,7 @@ def _facts(model: ModelRow, architecture: Mapping[str, Any]) -> tuple[Fact, ...]
 
 
 def _training(workspace: Workspace, run: RunRow) -> Section:
-    chart = training_chart(_metrics(workspace.store, run.run_id))
+    chart = training_chart(RunFiles(workspace.store, run.run_id).metrics())
     settings = tuple(
         Fact(key.replace("_", " ").capitalize(), _setting(value))
         for key, value in run.config.items()
@@ -157,14 +158,6 @@ def _training(workspace: Workspace, run: RunRow) -> Section:
 
 def _setting(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def _metrics(store: Store, run_id: str) -> list[dict[str, Any]]:
-    try:
-        text = store.get(f"{run_prefix(run_id)}/metrics.jsonl").decode()
-    except FileNotFoundError:
-        return []
-    return [json.loads(line) for line in text.splitlines()]
 
 
 def training_chart(lines: Sequence[Mapping[str, Any]]) -> Chart | None:

@@ -16,12 +16,12 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.tensorboard import SummaryWriter
 
 from jobs.prefetch import prefetched
 from jobs.run_files import RunFiles
 from jobs.training_batches import TrainingBatch, TrainingBatches
 from jobs.training_job import TrainingJob, Worker, prepare
+from jobs.training_log import Logs, MetricLines, TensorBoardLog, TrainingLog, forget_after
 from model.depth_model import save_depth_model
 from model.optimisation import (
     Optimisation,
@@ -49,9 +49,11 @@ def run_training(job: TrainingJob, worker: Worker | None = None) -> None:
     optimisation = build_optimiser(
         trainable, job.recipe, steps=job.steps, fused=worker.device.startswith("cuda")
     )
-    progress = _Progress(job, worker, RunFiles(job.store, job.run_id), trainable, optimisation)
+    files = RunFiles(job.store, job.run_id)
+    log = Logs((MetricLines(files), TensorBoardLog(files)))
+    progress = _Progress(job, worker, files, trainable, optimisation, log)
     start_step, cursors = progress.restore()
-    with closing(progress), progress.batches(cursors) as batches:
+    with _closed(log), progress.batches(cursors) as batches:
         fit(
             step,
             batches,
@@ -68,6 +70,17 @@ def run_training(job: TrainingJob, worker: Worker | None = None) -> None:
         progress.finish(network)
 
 
+@contextmanager
+def _closed(log: TrainingLog) -> Iterator[None]:
+    """Whatever ends the training, the log has all until then."""
+    try:
+        yield
+    except BaseException:
+        log.close(failed=True)
+        raise
+    log.close()
+
+
 @dataclass(slots=True)
 class _Progress:
     """What one worker writes while it trains; only rank 0 writes."""
@@ -77,15 +90,16 @@ class _Progress:
     files: RunFiles
     network: nn.Module
     optimisation: Optimisation
+    log: TrainingLog
     skipped: Counter[str] = field(default_factory=Counter)
-    _events: tempfile.TemporaryDirectory[str] | None = None
-    _board: SummaryWriter | None = None
+    _last: dict[str, Any] = field(default_factory=dict)
     _shown: float = 0.0
 
     def restore(self) -> tuple[int, Mapping[str, Cursor]]:
         """Go on from the newest checkpoint; steps done and where this rank's input goes on."""
         state = self.files.newest_checkpoint()
         if state is None:
+            forget_after(self.files, 0)
             return 0, {}
         step = load_training_state(
             state["training"],
@@ -94,7 +108,8 @@ class _Progress:
             schedule=self.optimisation.schedule,
             run=self._identity(),
         )
-        self.files.keep_metrics_until(step)
+        if self.worker.rank == 0:
+            forget_after(self.files, step)
         mine = state["cursors"][self.worker.rank]
         return step, {kind: Cursor(*position) for kind, position in mine.items()}
 
@@ -122,12 +137,9 @@ class _Progress:
         """Keep the metrics, and tell whoever watches how far the run is."""
         if self.worker.rank != 0:
             return
-        self.files.add_metrics({"step": step, "loss": metrics["total"], **metrics})
-        if self._board is None:
-            self._events = tempfile.TemporaryDirectory(prefix="factory-events-")
-            self._board = SummaryWriter(log_dir=self._events.name, purge_step=step)
-        for name, value in metrics.items():
-            self._board.add_scalar(f"training/{name}", value, step)
+        metrics = {"loss": metrics["total"], **metrics}
+        self.log.log(step, metrics)
+        self._last = {"step": step, **metrics}
         if step == self.job.steps or time.monotonic() - self._shown > PROGRESS_INTERVAL_S:
             self.files.write_json("progress.json", {"step": step, "loss": metrics["total"]})
             self._shown = time.monotonic()
@@ -144,24 +156,15 @@ class _Progress:
             step=step,
             run=self._identity(),
         )
+        self.log.flush()
         self.files.write_checkpoint(step, {"training": state, "cursors": cursors})
-        self.files.flush_metrics()
-        if self._board is not None and self._events is not None:
-            self._board.flush()
-            self.job.store.put_folder(Path(self._events.name), self.files.key("tensorboard"))
-
-    def close(self) -> None:
-        """Stop writing TensorBoard events; what was put stays."""
-        if self._board is not None and self._events is not None:
-            self._board.close()
-            self._events.cleanup()
 
     def finish(self, network: nn.Module) -> None:
         """Save the model in Hugging Face format, then say that the run is complete."""
         with tempfile.TemporaryDirectory(prefix="factory-model-") as folder:
             save_depth_model(network, Path(folder), side=self.job.recipe.size)
             self.job.store.put_folder(Path(folder), model_prefix(self.job.name))
-        last = self.files.metrics()[-1]
+        last = self._last or self.files.last_metrics()  # all steps may have been done before
         self.files.write_json("result.json", {**last, "skipped": dict(self.skipped)})
 
     def _identity(self) -> dict[str, int | float | str]:

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from jobs.config import Common
+from jobs.run_files import RunFiles
 from jobs.workspace import Workspace, open_workspace
 from pipeline.depth_codec import encode, quantise
 from pipeline.identity import sample_id, sha256_hex
@@ -23,7 +24,7 @@ from pipeline.records import (
     Truth,
 )
 from pipeline.shards import write_drops, write_image_shard
-from pipeline.storage import label_shard_key, run_prefix
+from pipeline.storage import label_shard_key
 
 HOSTILE = "<script>alert('x')</script>\"&amp;"
 RECIPE = {
@@ -181,8 +182,8 @@ def _models(workspace: Workspace, *, kind: str, name: str, pseudo: list[str]) ->
          "pseudo": 0.4 / (1 + step / 80), "feature": 0.1, "total": 9.0}
         for step in range(400)
     ]  # fmt: skip
-    text = "".join(json.dumps(line) + "\n" for line in lines)
-    store.put(f"{run_prefix(run)}/metrics.jsonl", text.encode())
+    for part in (lines[:250], lines[250:]):
+        RunFiles(store, run).write_metrics(part)
     catalog.finish_run(run, state="done", metrics={"steps": 400})
     backbone = {"model_type": "dinov2", "num_hidden_layers": 2, "hidden_size": 64}
     config = {"model_type": "depth_anything", "backbone_config": backbone}
