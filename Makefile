@@ -37,7 +37,7 @@ integration: $(STAMP) ## tests with real Ray, PostgreSQL, S3 server and browser
 	$(BIN)/python -m pytest tests/integration
 
 docs: $(STAMP) ## remake the pages that come from the code
-	$(BIN)/python -m model.recipes > docs/recipe.md
+	$(BIN)/python -m model.recipe_table > docs/recipe.md
 
 build: $(STAMP) ## build the wheel
 	$(BIN)/python -m build --wheel

@@ -1,201 +1,73 @@
-"""Training recipes: every number of a training run, with where it comes from.
+"""The presets: the recipes of Depth Anything V1 and V2, for their teachers and their students.
 
-The papers leave much unsaid. A reader who compares our student with theirs must see at once which
-values are theirs and which are ours, so each field carries its origin:
-
-- ``paper``: printed in Depth Anything (arXiv:2401.10891), section named;
-- ``author (…)``: said by its first author in the thread named, V1 being LiheYoung/Depth-Anything;
-- ``choice: …``: unstated anywhere; ours, with the reason.
-
-Documentation reads ``rows``; nothing repeats these values by hand.
+A preset says where each value it changes comes from, as `model.recipe_values` does for ``v1``.
+``docs/recipe.md`` is made from both, by ``make docs``; nothing repeats these values by hand.
 """
 
 import dataclasses
-from collections.abc import Iterator
-from dataclasses import dataclass
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-_UNIMATCH = (
-    "choice: unstated; the value of the author's UniMatch (semi.py, transform.py), "
-    "to which he points for CutMix"
-)
+from model.recipe_values import Recipe, Split
 
-_POSITIVE = {
-    "size", "batch_size", "passes", "learning_rate",
-    "head_learning_rate_ratio", "pseudo_per_labelled", "clip_norm", "minimum_valid_pixels",
-    "decay_power",
-}  # fmt: skip
-_NOT_NEGATIVE = {
-    "steps", "warmup_steps", "weight_decay", "beta1", "beta2", "final_learning_rate_ratio",
-    "jitter_brightness", "jitter_contrast", "jitter_saturation", "jitter_hue",
-}  # fmt: skip
-
-
-def _value(default: Any, help: str, origin: str) -> Any:
-    """A field with its value in the ``v1`` preset, one line of help and its origin."""
-    return dataclasses.field(default=default, metadata={"help": help, "origin": origin})
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Recipe:
-    """Every number of a training run; the defaults are the ``v1`` preset.
-
-    Raises:
-        ValueError: Naming every field whose value makes no sense.
-    """
-
-    name: str = _value("v1", "Preset these values started from.", "choice: our name for it")
-
-    size: int = _value(518, "Side of the square training crop, pixels.", "paper (§6)")
-    flip_probability: float = _value(
-        0.5,
-        "Chance of a horizontal flip.",
-        "choice: paper §4.1 flips labelled images without saying how often; "
-        "pseudo-labelled ones are flipped alike",
-    )
-    pseudo_per_labelled: float = _value(
-        2.0, "Pseudo-labelled images per labelled image in a batch.", "paper (§4.1)"
-    )
-    batch_size: int = _value(
-        192,
-        "Images per optimiser step, on all workers together.",
-        "choice: unstated; that of the v2 student",
-    )
-    passes: float = _value(
-        1.0,
-        "Passes of a teacher over its labelled images, of a student over its pseudo-labelled ones.",
-        "paper (§4.1)",
-    )
-    steps: int = _value(
-        0, "Optimiser steps; 0: as many as the passes take.", "paper (§4.1) counts passes"
-    )
-
-    learning_rate: float = _value(5e-6, "Of the encoder, at the first step.", "paper (§4.1)")
-    head_learning_rate_ratio: float = _value(
-        10.0, "Learning rate of the head over that of the encoder.", "paper (§4.1)"
-    )
-    warmup_steps: int = _value(0, "Steps of linear warm-up.", "choice: unstated")
-    final_learning_rate_ratio: float = _value(
-        0.0,
-        "Learning rate after the last step over that of the first.",
-        "choice: paper §4.1 says linear, not to where; to zero",
-    )
-    decay_power: float = _value(
-        1.0, "The learning rate falls with (1 - progress) to this power.", "paper (§4.1): linear"
-    )
-    weight_decay: float = _value(
-        0.01,
-        "Of AdamW, on every parameter.",
-        "choice: unstated; AdamW's own default",
-    )
-    beta1: float = _value(
-        0.9, "Decay of AdamW's first moment.", "choice: unstated; AdamW's own default"
-    )
-    beta2: float = _value(
-        0.999, "Decay of AdamW's second moment.", "choice: unstated; AdamW's own default"
-    )
-    clip_norm: float = _value(
-        1.0,
-        "Largest norm of the gradient of all parameters.",
-        "choice: unstated; guards an encoder whose learning rate is tiny against one bad batch",
-    )
-
-    minimum_valid_pixels: int = _value(
-        10,
-        "A map, or a CutMix region, with fewer valid pixels is left out of the loss.",
-        "choice: unstated; with a pixel or two, median and spread say nothing",
-    )
-    feature_margin: float = _value(
-        0.85,
-        "Tokens whose cosine to the frozen encoder is above it are left out of the feature loss.",
-        "paper (§3.3); author (V1#80) corrects the 0.15 of its first version",
-    )
-
-    cutmix_probability: float = _value(0.5, "Chance of a CutMix box in an image.", "paper (§3.2)")
-    cutmix_area_minimum: float = _value(
-        0.02, "Smallest box, as a share of the crop's area.", "author (V1#240)"
-    )
-    cutmix_area_maximum: float = _value(
-        0.4, "Largest box, as a share of the crop's area.", "author (V1#240)"
-    )
-    cutmix_aspect_minimum: float = _value(
-        0.3, "Flattest box, height over width.", "author (V1#240)"
-    )
-    cutmix_aspect_maximum: float = _value(
-        1 / 0.3, "Tallest box, height over width.", "author (V1#240)"
-    )
-
-    jitter_probability: float = _value(0.8, "Chance of colour jitter.", _UNIMATCH)
-    jitter_brightness: float = _value(0.5, "Brightness is scaled by 1 ± this.", _UNIMATCH)
-    jitter_contrast: float = _value(0.5, "Contrast is scaled by 1 ± this.", _UNIMATCH)
-    jitter_saturation: float = _value(0.5, "Saturation is scaled by 1 ± this.", _UNIMATCH)
-    jitter_hue: float = _value(0.25, "Hue is turned by ± this share of the circle.", _UNIMATCH)
-    grayscale_probability: float = _value(
-        0.2, "Chance that the colours are taken away.", _UNIMATCH + "; not named in the paper"
-    )
-    blur_probability: float = _value(0.5, "Chance of Gaussian blur.", _UNIMATCH)
-    blur_sigma_minimum: float = _value(0.1, "Weakest blur, its sigma in pixels.", _UNIMATCH)
-    blur_sigma_maximum: float = _value(2.0, "Strongest blur, its sigma in pixels.", _UNIMATCH)
-
-    def __post_init__(self) -> None:
-        """Refuse values that make no sense, all of them in one message."""
-        problems = list(_problems(self))
-        if problems:
-            raise ValueError("recipe: " + "; ".join(problems))
-
-    def split(self, images: int) -> "Split":
-        """How many of a student's images are of which kind, where it has both; one at least.
-
-        Raises:
-            ValueError: Fewer than two images cannot be of two kinds.
-        """
-        if images < 2:
-            raise ValueError(f"a labelled and a pseudo-labelled image are two, not {images}")
-        labelled = round(images / (1 + self.pseudo_per_labelled))
-        labelled = min(max(labelled, 1), images - 1)
-        return Split(labelled, images - labelled)
-
-
-class Split(NamedTuple):
-    """Images of each kind in a student's batch."""
-
-    labelled: int
-    pseudo: int
-
-
-def _problems(recipe: Recipe) -> Iterator[str]:
-    values = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
-    for name, value in values.items():
-        if name.endswith("_probability") and not 0 <= value <= 1:
-            yield f"{name} must lie in 0..1, not {value}"
-        if name in _POSITIVE and not value > 0:
-            yield f"{name} must be above 0, not {value}"
-        if name in _NOT_NEGATIVE and not value >= 0:
-            yield f"{name} must not be negative, not {value}"
-        if name.endswith("_minimum"):
-            top = name.removesuffix("_minimum") + "_maximum"
-            if not 0 < value <= values[top]:
-                yield f"{name} must lie above 0 and not above {top}, not {value}"
-    if not recipe.cutmix_area_maximum < 1:
-        yield f"cutmix_area_maximum must be below 1, not {recipe.cutmix_area_maximum}"
-    if not -1 <= recipe.feature_margin <= 1:
-        yield f"feature_margin is a cosine, not {recipe.feature_margin}"
-    if not recipe.jitter_hue <= 0.5:
-        yield f"jitter_hue must not exceed half the circle, 0.5, not {recipe.jitter_hue}"
-
-
-class Row(NamedTuple):
-    """One line of the table that documents a recipe."""
-
-    field: str
-    value: Any
-    help: str
-    origin: str
-
+__all__ = [
+    "PRESETS", "UNUSED", "V1", "V1_TEACHER", "V2", "V2_TEACHER",
+    "Recipe", "Row", "Split", "override", "parse_overrides", "preset", "rows",
+]  # fmt: skip
 
 V1 = Recipe()
 V1_TEACHER = Recipe(name="v1-teacher", passes=20.0)
-PRESETS = {("v1", "student"): V1, ("v1", "teacher"): V1_TEACHER}
+
+# What both presets of V2 share. Its paper counts optimiser steps, not passes.
+_V2: dict[str, Any] = {
+    "head_blocks": "v2",
+    "weight_decay": 0.0,
+    "gradient_matching_weight": 2.0,
+}
+V2 = Recipe(
+    name="v2", **_V2, pseudo_only=True, batch_size=192, steps=480_000, trimmed_share=0.1
+)  # fmt: skip
+V2_TEACHER = Recipe(name="v2-teacher", **_V2, batch_size=64, steps=160_000)
+
+PRESETS = {
+    ("v1", "teacher"): V1_TEACHER,
+    ("v1", "student"): V1,
+    ("v2", "teacher"): V2_TEACHER,
+    ("v2", "student"): V2,
+}
+
+# The origin of a value that a preset has no use for.
+UNUSED = "not used"
+_AS_V1 = "author (V2#207): as V1, though not needed by S and B under a G teacher; few have one"
+_V2_ORIGINS = {
+    "name": "choice: our name for it",
+    "head_blocks": "code (V2 dpt.py)",
+    "size": "paper (V2 §7.1)",
+    "batch_size": "paper (V2 §7.1)",
+    "passes": UNUSED,
+    "steps": "paper (V2 §7.1)",
+    "learning_rate": "paper (V2 §7.1)",
+    "head_learning_rate_ratio": "paper (V2 §7.1)",
+    "weight_decay": "paper (V2 §7.1): Adam, which is AdamW without decay",
+    "gradient_matching_weight": "paper (V2 §7.1), 1:2; for students too by author (V1#198)",
+}
+_ORIGINS = {
+    "v1-teacher": {"passes": "paper (§4.1)"},
+    "v2-teacher": _V2_ORIGINS,
+    "v2": _V2_ORIGINS
+    | {
+        "pseudo_only": "paper (V2 §5.1)",
+        "pseudo_per_labelled": UNUSED,
+        "trimmed_share": "paper (V2 §5.2); of pixels by author (V2#108)",
+        "feature_weight": "choice: paper V2 §5.2 has the loss, not its weight; as V1",
+        "feature_margin": "paper (V2 §5.2): as V1",
+        "cutmix_probability": _AS_V1,
+        "jitter_probability": _AS_V1,
+        "grayscale_probability": _AS_V1,
+        "blur_probability": _AS_V1,
+    },
+}
 
 
 def preset(name: str, kind: str) -> Recipe:
@@ -210,14 +82,37 @@ def preset(name: str, kind: str) -> Recipe:
     return PRESETS[name, kind]
 
 
+class Row(NamedTuple):
+    """One value of a recipe, for the documentation."""
+
+    field: str
+    value: Any
+    help: str
+    origin: str
+
+
+def rows(recipe: Recipe) -> Iterator[Row]:
+    """Each value with its help and origin; a changed value says so in place of its origin.
+
+    A value that V2's paper leaves open is V1's, and so is its origin.
+    """
+    (original,) = (each for each in PRESETS.values() if each.name == recipe.name)
+    origins = _ORIGINS.get(recipe.name, {})
+    for field in dataclasses.fields(recipe):
+        value, default = getattr(recipe, field.name), getattr(original, field.name)
+        origin = origins.get(field.name, field.metadata["origin"])
+        origin = origin if value == default else f"override of {default}"
+        yield Row(field.name, value, field.metadata["help"], origin)
+
+
 def override(recipe: Recipe, **changes: Any) -> Recipe:
     """The recipe with some values changed; ``None`` leaves a value, as an unset flag does.
 
     Raises:
         ValueError: With every field that does not exist or whose value makes no sense.
     """
-    known = {field.name for field in dataclasses.fields(recipe)} - {"name"}
-    unknown = sorted(set(changes) - known)
+    known = _changeable(recipe)
+    unknown = sorted(set(changes) - set(known))
     if unknown:
         raise ValueError(
             f"a recipe has no {', '.join(unknown)}; it has: {', '.join(sorted(known))}"
@@ -227,32 +122,53 @@ def override(recipe: Recipe, **changes: Any) -> Recipe:
     )
 
 
-def rows(recipe: Recipe) -> Iterator[Row]:
-    """Each value with its help and origin; a changed value says so in place of its origin."""
-    (original,) = (each for each in PRESETS.values() if each.name == recipe.name)
-    for field in dataclasses.fields(recipe):
-        value, default = getattr(recipe, field.name), getattr(original, field.name)
-        origin = field.metadata["origin"] if value == default else f"override of {default}"
-        yield Row(field.name, value, field.metadata["help"], origin)
+def parse_overrides(recipe: Recipe, texts: Iterable[str], **flags: Any) -> Recipe:
+    """The recipe with values changed by texts ``NAME=VALUE``, and by flags as `override` has them.
+
+    Raises:
+        ValueError: With everything that is wrong: no such name, no such value, a name that comes
+            twice, a value out of its range.
+    """
+    given = {name for name, value in flags.items() if value is not None}
+    changes, problems, known = dict(flags), [], _changeable(recipe)
+    for text in texts:
+        name, separator, value = text.partition("=")
+        name = name.strip().replace("-", "_")
+        try:
+            if not separator:
+                raise ValueError(f"{text!r} is not NAME=VALUE")
+            changes[name] = _parsed(name, value.strip(), known=known)
+            if name in given:
+                raise ValueError(f"{name} is given twice")
+        except ValueError as error:
+            problems.append(str(error))
+        given.add(name)
+    try:
+        changed = override(recipe, **changes)
+    except ValueError as error:
+        problems.append(str(error))
+    if problems:
+        raise ValueError("; ".join(problems))
+    return changed
 
 
-def markdown_table(recipe: Recipe) -> str:
-    """The recipe as a page of the documentation."""
-    lines = [
-        f"# The {recipe.name} recipe",
-        "",
-        "Every number of a training run, and where it comes from: printed in the paper",
-        "(arXiv:2401.10891), said by its author in a thread of his repository (V1), or our choice.",
-        "Made by `make docs` from `model/recipes.py`.",
-        "",
-        "| value | default | what it is | origin |",
-        "|---|---|---|---|",
-    ]
-    for row in rows(recipe):
-        shown = f"{row.value:.4g}" if isinstance(row.value, float) else str(row.value)
-        lines.append(f"| `{row.field}` | {shown} | {row.help} | {row.origin} |")
-    return "\n".join(lines) + "\n"
+def _changeable(recipe: Recipe) -> dict[str, Any]:
+    """The type of every value that may be changed: all but the preset's name."""
+    return {field.name: field.type for field in dataclasses.fields(recipe) if field.name != "name"}
 
 
-if __name__ == "__main__":
-    print(markdown_table(V1), end="")
+def _parsed(name: str, text: str, *, known: Mapping[str, Any]) -> Any:
+    if name not in known:
+        close = difflib.get_close_matches(name, list(known), n=1)
+        hint = f" (did you mean {close[0]!r}?)" if close else "; docs/recipe.md lists what it has"
+        raise ValueError(f"a recipe has no {name!r}{hint}")
+    kind = known[name]
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError(f"{name} must be true or false, not {text!r}")
+        return text.lower() == "true"
+    try:
+        return kind(text)
+    except ValueError:
+        expected = "a whole number" if kind is int else "a number"
+        raise ValueError(f"{name} must be {expected}, not {text!r}") from None
