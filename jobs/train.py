@@ -30,7 +30,7 @@ from jobs.workspace import Workspace, check_store_exists, open_workspace
 from model.depth_model import load_depth_model
 from model.encoders import check_encoder
 from model.errors import NonFiniteLossError
-from model.recipes import Recipe, override, preset
+from model.recipes import Recipe, parse_overrides, preset
 from pipeline.catalog import SnapshotRow
 from pipeline.label_filter import EVERY_LABEL, LabelFilter
 from pipeline.ledger import record_model, record_run
@@ -90,18 +90,24 @@ def _recipe(config: TrainingOptions, kind: Kind, pseudo: Sequence[str]) -> Recip
         problems.append("a teacher needs at least one --labelled source")
     if kind == "student" and not pseudo:
         problems.append("a student needs at least one --pseudo label set")
-    if config.size is not None and config.size % 14:
-        problems.append(f"--size must be a multiple of 14, not {config.size}")
     recipe = preset(config.preset, kind)
     try:
-        recipe = override(
+        recipe = parse_overrides(
             recipe,
+            config.override,
             batch_size=config.batch_size,
             size=config.size,
             learning_rate=config.learning_rate,
         )
     except ValueError as error:
         problems.append(str(error))
+    if recipe.size % 14:
+        problems.append(f"the size of the crop must be a multiple of 14, not {recipe.size}")
+    if recipe.pseudo_only and config.labelled:
+        problems.append(
+            f"a {config.preset} student learns from pseudo-labels alone: leave out --labelled, "
+            "or give --override pseudo_only=false"
+        )
     passes = config.workers * config.accumulate
     if recipe.batch_size % passes:
         problems.append(
