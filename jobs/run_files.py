@@ -1,29 +1,44 @@
 """What a training run leaves in the store: configuration, metrics, progress, checkpoints, result.
 
-Every file is one object, put whole: an interrupted upload never looks finished. Metrics are one
-JSON-lines object that is rewritten at each checkpoint, because objects cannot be appended to.
+Every file is one object, put whole: an interrupted upload never looks finished. Metrics are
+JSON lines in parts, one per checkpoint, because objects cannot be appended to; a part is put before
+its checkpoint, and parts after the checkpoint from which a run goes on are written again.
+
+Two files say who may write. ``owner.json`` names the attempt of the driver that took the run last,
+``writer.json`` the worker that began last. A writer looks at both before each checkpoint and stops
+where they are not its own any more. What remains is the time from that look to the end of the
+upload: a checkpoint that lands in it is a whole one of the same run.
 """
 
-import io
 import json
-from collections.abc import Iterator
+import os
+import secrets
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-import torch
-
+from jobs.run_checkpoints import CheckpointEntry, Checkpoints
+from pipeline.errors import LeaseLostError
 from pipeline.storage import Store, run_prefix
-
-KEPT_CHECKPOINTS = 2
 
 
 @dataclass(slots=True)
 class RunFiles:
-    """The files of one run."""
+    """The files of one run.
+
+    Attributes:
+        attempt: For writers: of the driver that started them, as in ``owner.json``; without it
+            nothing is fenced.
+        keep_checkpoints: Newest checkpoints kept, beside the best.
+    """
 
     store: Store
     run_id: str
-    _metrics: list[dict[str, Any]] = field(default_factory=list)
+    attempt: str = ""
+    keep_checkpoints: int = 2
+    _writer: str = field(default_factory=lambda: secrets.token_hex(4))
 
     def key(self, name: str) -> str:
         """Path of one of the run's files inside the store."""
@@ -46,46 +61,94 @@ class RunFiles:
         if self.store.exists(self.key(name)):
             self.store.delete(self.key(name))
 
-    def add_metrics(self, row: dict[str, Any]) -> None:
-        """Remember one line of metrics until the next `flush_metrics`."""
-        self._metrics.append(row)
+    def write_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Put some lines of metrics as a part of its own, named after the step of the last."""
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        self.store.put(self.key(f"metrics/{rows[-1]['step']:09d}.jsonl"), lines.encode())
 
-    def flush_metrics(self) -> None:
-        """Put all lines so far."""
-        lines = "".join(json.dumps(row) + "\n" for row in self._metrics)
-        self.store.put(self.key("metrics.jsonl"), lines.encode())
-
-    def keep_metrics_until(self, step: int) -> None:
-        """Read the lines of an earlier attempt and forget those after ``step``."""
-        self._metrics = [row for row in self.metrics() if row["step"] <= step]
+    def forget_metrics_after(self, step: int) -> None:
+        """Delete the parts that end after a step: whoever goes on from there writes them again."""
+        for key in list(self._metric_parts()):
+            if int(Path(key).stem) > step:
+                self.store.delete(key)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All lines that were put."""
-        try:
-            text = self.store.get(self.key("metrics.jsonl")).decode()
-        except FileNotFoundError:
-            return []
-        return [json.loads(line) for line in text.splitlines()]
+        """All lines that were put, in the order of their steps."""
+        return [row for key in self._metric_parts() for row in self._lines(key)]
 
-    def write_checkpoint(self, step: int, state: dict[str, Any]) -> str:
-        """Put a checkpoint and delete all but the newest two; returns its key."""
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        key = self.key(f"checkpoints/{step:09d}.pt")
-        self.store.put(key, buffer.getvalue())
-        for old in list(self._checkpoints())[:-KEPT_CHECKPOINTS]:
-            self.store.delete(old)
-        return key
+    def last_metrics(self) -> dict[str, Any]:
+        """The last line that was put; empty where there is none."""
+        keys = list(self._metric_parts())
+        return self._lines(keys[-1])[-1] if keys else {}
 
-    def newest_checkpoint(self) -> dict[str, Any] | None:
-        """Tensors and plain values only: nothing in it is unpickled as code."""
-        keys = list(self._checkpoints())
-        if not keys:
-            return None
-        buffer = io.BytesIO(self.store.get(keys[-1]))
-        state: dict[str, Any] = torch.load(buffer, map_location="cpu", weights_only=True)
-        return state
+    def _metric_parts(self) -> Iterator[str]:
+        """Keys of the parts; their names sort by step."""
+        return (key for key in self.store.list(self.key("metrics")) if key.endswith(".jsonl"))
 
-    def _checkpoints(self) -> Iterator[str]:
-        """Keys from the oldest to the newest: their names sort by step."""
-        return (key for key in self.store.list(self.key("checkpoints")) if key.endswith(".pt"))
+    def _lines(self, key: str) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.store.get(key).decode().splitlines()]
+
+    def claim(self) -> None:
+        """Become the writer of the run; whoever was it before writes no more checkpoints.
+
+        Raises:
+            LeaseLostError: Another driver has taken the run.
+        """
+        self.check_owner()
+        where = {"host": socket.gethostname(), "pid": os.getpid()}
+        from_step = {"step": self.newest_step()}
+        mine = {"attempt": self.attempt, "writer": self._writer}
+        self.write_json("writer.json", mine | from_step | where)
+
+    def check_owner(self) -> None:
+        """Look whether the run still belongs to the driver of this attempt.
+
+        Raises:
+            LeaseLostError: Another has taken it.
+        """
+        if not self.attempt:
+            return
+        owner = self.read_json("owner.json") or {}
+        if owner.get("attempt") != self.attempt:
+            raise LeaseLostError(f"run {self.run_id}: {owner.get('owner')} has taken it over")
+
+    def check_mine(self) -> None:
+        """Look whether this is still who may write.
+
+        Raises:
+            LeaseLostError: Another driver has taken the run, or another worker has begun.
+        """
+        self.check_owner()
+        writer = self.read_json("writer.json") if self.attempt else None
+        if writer is not None and writer["writer"] != self._writer:
+            raise LeaseLostError(f"run {self.run_id}: another worker has begun to write it")
+
+    def write_checkpoint(
+        self, step: int, state: dict[str, Any], *, score: float | None = None
+    ) -> CheckpointEntry:
+        """Put a checkpoint and delete all but the newest ones and the best (the lowest score).
+
+        Raises:
+            LeaseLostError: See `check_mine`; nothing is put.
+            StoreFullError: There is no room; the checkpoints before are as they were.
+        """
+        self.check_mine()
+        entry = self.checkpoints.write(step, state, score=score)
+        self.checkpoints.keep(self.keep_checkpoints, step=step)
+        return entry
+
+    def newest_checkpoint(
+        self, note: Callable[[str], None] = lambda _: None
+    ) -> dict[str, Any] | None:
+        """The state of the newest checkpoint that is whole; broken ones are noted, passed over."""
+        return self.checkpoints.newest(note)
+
+    def newest_step(self) -> int:
+        """Steps done at the newest checkpoint, 0 without any; it may yet prove broken."""
+        entries = self.checkpoints.entries()
+        return entries[-1].step if entries else 0
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """All that there are."""
+        return Checkpoints(self.store, self.key("checkpoints"))

@@ -29,6 +29,8 @@ class TrainingJob:
         accumulate: Forward passes per optimiser step.
         threads: Decoding threads per worker and kind of input.
         label_filter: Which pseudo-labels are good enough.
+        attempt: Of the driver that runs this; its workers write only while the run is its own.
+        keep_checkpoints: Newest checkpoints kept, beside the best.
     """
 
     run_id: str
@@ -46,6 +48,8 @@ class TrainingJob:
     threads: int
     accumulate: int = 1
     label_filter: LabelFilter = EVERY_LABEL
+    attempt: str = ""
+    keep_checkpoints: int = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,7 @@ def prepare(job: TrainingJob, worker: Worker) -> Prepared:
 
 def _frozen_encoder(job: TrainingJob, encoder: str, worker: Worker) -> nn.Module | None:
     """What the student's features are held to; None for a teacher and for encoders from scratch."""
-    if not job.pseudo:
+    if not job.pseudo or not job.recipe.feature_weight:
         return None
     frozen = FrozenEncoder.load(encoder)
     return None if frozen is None else frozen.to(worker.device)

@@ -49,7 +49,11 @@ def run_training(job: TrainingJob, worker: Worker | None = None) -> None:
     optimisation = build_optimiser(
         trainable, job.recipe, steps=job.steps, fused=worker.device.startswith("cuda")
     )
-    files = RunFiles(job.store, job.run_id)
+    files = RunFiles(
+        job.store, job.run_id, attempt=job.attempt, keep_checkpoints=job.keep_checkpoints
+    )
+    if worker.rank == 0:
+        files.claim()
     log = Logs((MetricLines(files), TensorBoardLog(files)))
     progress = _Progress(job, worker, files, trainable, optimisation, log)
     start_step, cursors = progress.restore()
@@ -161,6 +165,7 @@ class _Progress:
 
     def finish(self, network: nn.Module) -> None:
         """Save the model in Hugging Face format, then say that the run is complete."""
+        self.files.check_mine()
         with tempfile.TemporaryDirectory(prefix="factory-model-") as folder:
             save_depth_model(network, Path(folder), side=self.job.recipe.size)
             self.job.store.put_folder(Path(folder), model_prefix(self.job.name))
