@@ -75,20 +75,12 @@ def check_fits(config: LabelConfig, resources: Resources) -> None:
 def waiting_for_room(plan: ActorPlan, *, has: Resources, free: dict[str, float]) -> str:
     """Why no actor has answered yet, as far as that can be seen: for a person to judge."""
     said = f"no actor has answered yet: each asks for {plan.asks_for()} on one machine"
-    said = f"{said}; the cluster has {_in_words(has)}"
+    said = f"{said}; the cluster has {has.in_words()}"
     if not has.fits(cpus=plan.cpus, gpus=plan.gpus):
         return f"{said}, none of them large enough: waiting for one to join (Ctrl-C to stop)"
     if free.get("GPU", 0.0) < plan.gpus or free.get("CPU", 0.0) < plan.cpus:
         return f"{said}, but others use them: waiting for them to end (Ctrl-C to stop)"
     return f"{said}: it is being started, or still loads the teacher"
-
-
-def _in_words(resources: Resources) -> str:
-    if not resources.nodes:
-        return "no machine"
-    machines = [f"{node.cpus} CPUs, {node.gpus} GPUs" for node in resources.nodes]
-    counted = [f"{machines.count(each)} x ({each})" for each in dict.fromkeys(machines)]
-    return " + ".join(counted[:5]) + (" + …" if len(counted) > 5 else "")
 
 
 def _gpus(config: LabelConfig, resources: Resources) -> float:

@@ -43,7 +43,19 @@ class Resources:
 
     def fits(self, *, cpus: int, gpus: float) -> bool:
         """Whether one of them is large enough for a process that asks for that much."""
-        return any(_room(node, cpus=cpus, gpus=gpus) for node in self.nodes)
+        return self.room(cpus=cpus, gpus=gpus) > 0
+
+    def room(self, *, cpus: int, gpus: float) -> int:
+        """How many processes that ask for that much there is room for, with nobody else there."""
+        return sum(_room(node, cpus=cpus, gpus=gpus) for node in self.nodes)
+
+    def in_words(self) -> str:
+        """For people: ``2 x (8 CPUs, 1 GPUs) + 1 x (4 CPUs, 0 GPUs)``."""
+        if not self.nodes:
+            return "no machine"
+        machines = [f"{node.cpus} CPUs, {node.gpus} GPUs" for node in self.nodes]
+        counted = [f"{machines.count(each)} x ({each})" for each in dict.fromkeys(machines)]
+        return " + ".join(counted[:5]) + (" + …" if len(counted) > 5 else "")
 
     def cpus_each(self, count: int, *, gpus: float = 0.0) -> int:
         """The most CPUs that each of ``count`` processes can have, with ``gpus`` for each.
@@ -54,7 +66,7 @@ class Resources:
         """
         largest = max((node.cpus for node in self.nodes), default=1)
         for cpus in range(largest, 1, -1):
-            if sum(_room(node, cpus=cpus, gpus=gpus) for node in self.nodes) >= count:
+            if self.room(cpus=cpus, gpus=gpus) >= count:
                 return cpus
         return 1
 
