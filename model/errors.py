@@ -11,3 +11,7 @@ class CheckpointError(ModelError):
 
 class NonFiniteLossError(ModelError):
     """A training loss is not a number: resume from the last checkpoint with other settings."""
+
+
+class ScaleDriftError(ModelError):
+    """Predictions drifted where the loss cannot see it: go on from an earlier checkpoint."""

@@ -7,11 +7,13 @@ network to be compiled is compiled in place (``Module.compile``), which leaves i
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+from model.averaging import WeightAverage
+from model.monitors import ScaleMonitor
 from model.recipes import Recipe
 
 
@@ -73,6 +75,8 @@ def training_state(
     schedule: LRScheduler,
     step: int,
     run: Mapping[str, int | float | str] | None = None,
+    average: WeightAverage | None = None,
+    monitor: ScaleMonitor | None = None,
 ) -> dict[str, Any]:
     """What a run needs to go on: tensors, numbers, strings and containers of them.
 
@@ -80,12 +84,14 @@ def training_state(
     next step. ``step`` counts the steps done; ``run`` holds what must be the same when the run goes
     on, for example seed and recipe hash.
     """
+    parts = {"average": average, "monitor": monitor}
     return {
         "network": _unwrapped(network).state_dict(),
         "optimiser": optimiser.state_dict(),
         "schedule": schedule.state_dict(),
         "step": step,
         "run": dict(run or {}),
+        **{name: part.state_dict() for name, part in parts.items() if part is not None},
     }
 
 
@@ -96,12 +102,17 @@ def load_training_state(
     optimiser: Optimizer,
     schedule: LRScheduler,
     run: Mapping[str, int | float | str] | None = None,
+    average: WeightAverage | None = None,
+    monitor: ScaleMonitor | None = None,
 ) -> int:
-    """Bring a fresh network, optimiser and schedule to a saved state; returns the steps done.
+    """Bring a fresh network, optimiser and so on to a saved state; returns the steps done.
+
+    A monitor that is new to the run, or was left out, changes no weight and is no other run.
 
     Raises:
-        ValueError: Where the state is of a run with other values in ``run``, naming them; nothing
-            is loaded then.
+        ValueError: Where the state is of a run with other values in ``run``, of another network,
+            or with an average where there is none now, or the reverse; naming them. Nothing is
+            loaded then.
     """
     saved, wanted = state["run"], dict(run or {})
     changed = sorted(
@@ -111,10 +122,32 @@ def load_training_state(
     )
     if changed:
         raise ValueError(f"cannot go on, this is another run: {'; '.join(changed)}")
-    _unwrapped(network).load_state_dict(state["network"])
+    if ("average" in state) != (average is not None):
+        was, now = ("an", "no") if "average" in state else ("no", "an")
+        raise ValueError(f"cannot go on: the run had {was} average of its weights, now {now} one")
+    inner = _unwrapped(network)
+    _check_tensors(state["network"], inner.state_dict())
+    if average is not None:
+        average.load_state_dict(state["average"])
+    inner.load_state_dict(state["network"])
     optimiser.load_state_dict(state["optimiser"])
     schedule.load_state_dict(state["schedule"])
+    if monitor is not None:
+        monitor.load_state_dict(state.get("monitor", {}))
     return int(state["step"])
+
+
+def _check_tensors(saved: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """Refuse tensors of another network by name, before any of them is loaded."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in saved.items()}
+    expected = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
+    other = [
+        f"{name} is {shapes.get(name, 'missing')}, not {expected.get(name, 'there')}"
+        for name in sorted(shapes.keys() | expected.keys())
+        if shapes.get(name) != expected.get(name)
+    ]
+    if other:
+        raise ValueError(f"cannot go on, this is another network: {'; '.join(other[:5])}")
 
 
 def _unwrapped(network: nn.Module) -> nn.Module:

@@ -9,11 +9,13 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from transformers import DepthAnythingForDepthEstimation, Dinov2Backbone
 
 from model.architectures import Blocks, depth_anything_config, head_blocks, head_size
 from model.depth_model import save_depth_model
 from model.encoders import SCRATCH, Encoder, load_encoder
+from model.encoding import call, compiled_call, encode
 from model.loading import is_unused
 from model.precision import keep_output_float32_
 
@@ -67,9 +69,17 @@ class TrainableDepth(nn.Module):
 
     Parameters that no forward pass reads are frozen: gradients that never come would stop
     distributed training, and an optimiser would let them decay.
+
+    Args:
+        network: Trained in place; called directly it is what it was.
+        recompute: Compute the encoder's activations again in the backward pass instead of keeping
+            them: a third more work in the encoder, and memory for one block instead of all. The
+            gradients are the same.
     """
 
-    def __init__(self, network: DepthAnythingForDepthEstimation) -> None:
+    def __init__(
+        self, network: DepthAnythingForDepthEstimation, *, recompute: bool = False
+    ) -> None:
         super().__init__()
         last = network.config.backbone_config.num_hidden_layers
         if max(network.config.backbone_config.out_indices) != last:
@@ -77,15 +87,23 @@ class TrainableDepth(nn.Module):
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(not is_unused(name))
         self.network = network
+        self.recompute = recompute
+        self.run = call
 
     def forward(self, pixels_B3HW: Tensor) -> DepthOutput:
         """Normalised images, sides multiples of the patch, to disparity and features."""
-        network = self.network
-        features = network.backbone(pixels_B3HW).feature_maps
+        network, run = self.network, self.run
+        features = encode(
+            network.backbone,
+            pixels_B3HW,
+            network.config.backbone_config.out_indices,
+            run=run,
+            recompute=self.recompute,
+        )
         patch = network.config.patch_size
         rows, columns = pixels_B3HW.shape[2] // patch, pixels_B3HW.shape[3] // patch
-        maps = network.neck(features, rows, columns)
-        return DepthOutput(network.head(maps, rows, columns), features[-1][:, 1:])
+        maps = run(network.neck, features, rows, columns)
+        return DepthOutput(run(network.head, maps, rows, columns), features[-1][:, 1:])
 
     def save(self, folder: Path, *, side: int) -> None:
         """Write the network in Hugging Face format; see `save_depth_model`."""
@@ -98,6 +116,7 @@ class FrozenEncoder(nn.Module):
     def __init__(self, network: Dinov2Backbone) -> None:
         super().__init__()
         self.network = network.requires_grad_(False)
+        self.run = call
         self.train(False)
 
     @classmethod
@@ -115,12 +134,28 @@ class FrozenEncoder(nn.Module):
     @torch.no_grad()
     def forward(self, pixels_B3HW: Tensor) -> Tensor:
         """Features B x N x C of normalised images, as `TrainableDepth` gives them."""
-        features_BNC: Tensor = self.network(pixels_B3HW).feature_maps[-1][:, 1:]
-        return features_BNC
+        last = self.network.config.num_hidden_layers
+        (tokens,) = encode(self.network, pixels_B3HW, [last], run=self.run)
+        return tokens[:, 1:]
 
     def train(self, mode: bool = True) -> "FrozenEncoder":
         """Stay in evaluation mode."""
         return super().train(False)
+
+
+def compile_(module: nn.Module, *, backend: str = "inductor") -> None:
+    """Let every part of a `TrainableDepth` or `FrozenEncoder` run compiled, from its next pass on.
+
+    Nothing is compiled until then; each shape of images costs a compilation, which training, with
+    its one shape, pays once. The module may be wrapped for distributed training already.
+
+    Raises:
+        ValueError: For any other module.
+    """
+    inner = module.module if isinstance(module, DistributedDataParallel) else module
+    if not isinstance(inner, TrainableDepth | FrozenEncoder):
+        raise ValueError(f"{type(inner).__name__} has no parts to compile")
+    inner.run = compiled_call(backend)
 
 
 def _initialise_head_(network: DepthAnythingForDepthEstimation) -> None:

@@ -13,7 +13,7 @@ from model.losses import affine_invariant_loss, cutmix_loss, feature_alignment_l
 from model.optimisation import build_optimiser, load_training_state, training_state
 from model.perturbations import cutmix, generator_for, perturb_colours
 from model.recipes import V1, override
-from model.training import fit
+from model.training import TIMINGS, fit
 from model.training_step import StepLosses, TrainingStep
 
 SIZE = 16
@@ -226,6 +226,10 @@ class TestStep:
         assert all((p.grad == 0).all() for p in network.parameters())
 
 
+def untimed(metrics):
+    return {name: value for name, value in metrics.items() if name not in TIMINGS}
+
+
 def run(network, *, steps, recipe=FAST, start_step=0, total=None, state=None, **options):
     """Losses of some steps, and everything that has to be saved to go on."""
     optimiser, schedule = build_optimiser(network, recipe, steps=total or steps)
@@ -240,7 +244,7 @@ def run(network, *, steps, recipe=FAST, start_step=0, total=None, state=None, **
         steps=steps,
         start_step=start_step,
         clip_norm=recipe.clip_norm,
-        on_step=lambda done, metrics: found.append((done, metrics)),
+        on_step=lambda done, metrics: found.append((done, untimed(metrics))),
         **options,
     )
     return found, training_state(network, optimiser=optimiser, schedule=schedule, step=steps)
