@@ -18,7 +18,7 @@ import math
 import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 _COMPARISONS = {
     "at_least": operator.ge,
@@ -34,7 +34,7 @@ def _value(default: Any, help: str, origin: str, **limits: Any) -> Any:
     """A field with its ``v1`` value, one line of help and its origin.
 
     ``student`` marks what a teacher, who has no pseudo-labels, does not use. Limits are
-    ``at_least``, ``above``, ``at_most``, ``below``, and ``choices`` for text.
+    ``at_least``, ``above``, ``at_most`` and ``below``.
     """
     return dataclasses.field(default=default, metadata={"help": help, "origin": origin, **limits})
 
@@ -53,11 +53,10 @@ class Recipe:
 
     name: str = _value("v1", "Preset these values started from.", "choice: our name for it")
 
-    head_blocks: str = _value(
+    head_blocks: Literal["v1", "v2"] = _value(
         "v1",
         "Encoder blocks that feed the head: v1 the last four, v2 four spread over all.",
         "code (V1 dpt.py)",
-        choices=("v1", "v2"),
     )
     size: int = _value(518, "Side of the square training crop, pixels.", "paper (§6)", at_least=1)
     flip_probability: float = _chance(
@@ -255,11 +254,12 @@ def _problems(recipe: Recipe) -> Iterator[str]:
 def _problem(value: object, field: dataclasses.Field[Any]) -> str | None:
     """What a value must be and is not."""
     limits = field.metadata
-    if field.type in (str, bool):
-        choices = limits.get("choices", (value,))
-        if not isinstance(value, field.type) or value not in choices:
-            return "be true or false" if field.type is bool else f"be one of {', '.join(choices)}"
-        return None
+    if field.type is bool:
+        return None if isinstance(value, bool) else "be true or false"
+    if field.type is str:
+        return None if isinstance(value, str) else "be text"
+    if choices := get_args(field.type):
+        return None if value in choices else f"be one of {', '.join(choices)}"
     whole = field.type is int
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
         return "be a whole number" if whole else "be a number"

@@ -167,6 +167,8 @@ def _parsed(name: str, text: str, *, known: Mapping[str, Any]) -> Any:
         if text.lower() not in ("true", "false"):
             raise ValueError(f"{name} must be true or false, not {text!r}")
         return text.lower() == "true"
+    if kind not in (int, float):
+        return text
     try:
         return kind(text)
     except ValueError:
