@@ -3,6 +3,7 @@
 import queue
 import threading
 from collections.abc import Generator, Iterator
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -20,7 +21,7 @@ def prefetched(items: Iterator[Item], *, depth: int) -> Generator[Item]:
     """Yield the same items in the same order; at most ``depth`` wait.
 
     An exception of ``items`` is raised where its item would have come. Closing this generator stops
-    the thread.
+    the thread, and closes ``items`` in it where they are a generator.
     """
     ready: queue.Queue[Item | _End] = queue.Queue(depth)
     stopped = threading.Event()
@@ -35,10 +36,11 @@ def prefetched(items: Iterator[Item], *, depth: int) -> Generator[Item]:
 
     def produce() -> None:
         try:
-            for item in items:
-                put(item)
-                if stopped.is_set():
-                    return
+            with closing(items) if isinstance(items, Generator) else nullcontext():
+                for item in items:
+                    put(item)
+                    if stopped.is_set():
+                        return
             put(_End())
         except BaseException as error:  # handed to the consumer, whatever it is
             put(_End(error))

@@ -1,15 +1,18 @@
 """Batches for training: ground truth and pseudo-labels from the store, mixed as the recipe says."""
 
-from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
+import torch
 
 from model.batches import Batch, Interpolation, Sample, collate, prepare_sample, to_target
 from model.recipes import Recipe
+from pipeline.damage import Tally
 from pipeline.label_filter import EVERY_LABEL, LabelFilter
+from pipeline.shards import ROW_GROUP_ROWS
 from pipeline.storage import Store
 from pipeline.training_input import (
     Cursor,
@@ -20,21 +23,49 @@ from pipeline.training_input import (
     blocks_of,
 )
 
+# Packed rows in memory, of one kind of input: what a pool may take, so that it is wide for small
+# images and not a gigabyte for large ones.
+POOL_BYTES = 512 << 20
+POOL_BLOCKS = (4, 32)  # at least, at most
+_MEASURED_SHARDS = 8
 START = Cursor()
 
 
 @dataclass(frozen=True, slots=True)
+class Position:
+    """Where one kind of input is.
+
+    Attributes:
+        cursor: From where to go on.
+        tally: State of the `Tally` of the rows before that.
+    """
+
+    cursor: Cursor = START
+    tally: Mapping[str, Any] = field(default_factory=lambda: Tally().state())
+
+    def state(self) -> dict[str, Any]:
+        """As plain values, for a checkpoint."""
+        return {"epoch": self.cursor.epoch, "row": self.cursor.row, "tally": dict(self.tally)}
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> "Position":
+        """From what `state` gave."""
+        return cls(Cursor(state["epoch"], state["row"]), state["tally"])
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingBatch:
-    """One step's input, and the cursors from which to go on after it.
+    """One forward pass's input, and where to go on after it.
 
     Attributes:
         labelled: None where nothing is labelled.
         pseudo: None for a teacher.
+        positions: By kind of input; for `TrainingBatches.batches_from`.
     """
 
     labelled: Batch | None
     pseudo: Batch | None
-    cursors: Mapping[str, Cursor]
+    positions: Mapping[str, Position]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +77,10 @@ class TrainingBatches:
         labelled: Shards with ground truth; may be empty.
         pseudo: Shards with label shards; empty for a teacher.
         seed: Of order, crops and flips.
+        threads: Rows decoded at once, of each kind.
         label_filter: Which pseudo-labels are good enough.
+        max_damaged: Largest share of damaged rows, 0 to 1, of each kind.
+        device: Where batches will go; for a GPU they lie in page-locked memory.
     """
 
     store: Store
@@ -58,23 +92,43 @@ class TrainingBatches:
     rank: int
     world_size: int
     threads: int
-    skipped: Counter[str]
     label_filter: LabelFilter = EVERY_LABEL
+    max_damaged: float = 0.01
+    device: str = "cpu"
 
-    def batches_from(self, cursors: Mapping[str, Cursor]) -> Generator[TrainingBatch]:
-        """Batches after some cursors, by kind; a kind that is missing starts at its beginning."""
-        counts = self._counts()
-        streams = {kind: self._stream(kind).rows_from(cursors.get(kind, START)) for kind in counts}
-        now = dict(cursors)
+    def batches_from(self, positions: Mapping[str, Position]) -> Generator[TrainingBatch]:
+        """Batches after some positions; a kind that is missing starts at its beginning.
+
+        Raises:
+            ShardCorruptError: Too much is damaged.
+            SourceError: A whole epoch gave nothing to learn from.
+            FileNotFoundError: A shard is not in the store.
+            StorageError: The store does not answer.
+        """
+        now = {kind: positions.get(kind, Position()) for kind in self._counts()}
+        streams = {kind: self._stream(kind, now[kind]) for kind in now}
+        rows = {kind: streams[kind].rows_from(now[kind].cursor) for kind in now}
+        pin = self._pins_memory()
         try:
             while True:
                 ready: dict[str, Batch] = {}
-                for kind, rows in streams.items():
-                    ready[kind], now[kind] = _take(rows, counts[kind])
+                for kind, count in self._counts().items():
+                    batch, cursor = _take(rows[kind], count)
+                    ready[kind] = batch.pin_memory() if pin else batch
+                    now[kind] = Position(cursor, streams[kind].tally.state())
                 yield TrainingBatch(ready.get("labelled"), ready.get("pseudo"), dict(now))
         finally:
-            for rows in streams.values():
-                rows.close()
+            for each in rows.values():
+                each.close()
+
+    def _pins_memory(self) -> bool:
+        """Whether to; and if so, this thread has to be told which GPU is this worker's."""
+        device = torch.device(self.device)
+        if device.type != "cuda":
+            return False
+        if device.index is not None:
+            torch.cuda.set_device(device)
+        return True
 
     def _counts(self) -> dict[str, int]:
         """Images of each kind in a batch."""
@@ -84,12 +138,13 @@ class TrainingBatches:
             return {"pseudo": self.images}
         return self.recipe.split(self.images)._asdict()
 
-    def _stream(self, kind: str) -> TrainingStream[Sample]:
+    def _stream(self, kind: str, start: Position) -> TrainingStream[Sample]:
         # Ground truth has holes, which must not bleed into their neighbours; a label is dense.
         labelled = kind == "labelled"
+        shards = self.labelled if labelled else self.pseudo
         return TrainingStream(
             store=self.store,
-            blocks=blocks_of(self.labelled if labelled else self.pseudo),
+            blocks=blocks_of(shards),
             prepare=partial(
                 _prepare,
                 size=self.recipe.size,
@@ -99,10 +154,33 @@ class TrainingBatches:
             seed=self.seed if labelled else self.seed + 1,
             rank=self.rank,
             world_size=self.world_size,
+            pool_blocks=pool_blocks(self.store, shards),
             threads=self.threads,
             label_filter=self.label_filter,
-            skipped=self.skipped,
+            max_damaged=self.max_damaged,
+            tally=Tally.of(start.tally),
         )
+
+
+def pool_blocks(store: Store, shards: Sequence[TrainingShard]) -> int:
+    """How many row groups are shuffled together: what fits into `POOL_BYTES`, within limits.
+
+    The order of rows depends on it, so it follows from the shards alone: from the sizes of a few
+    of them, evenly spaced. Images that are only referred to are not in memory until their turn.
+
+    Raises:
+        FileNotFoundError: A shard is not in the store.
+    """
+    fewest, most = POOL_BLOCKS
+    measured = shards[:: max(1, len(shards) // _MEASURED_SHARDS)][:_MEASURED_SHARDS]
+    size = sum(
+        store.size(key)
+        for shard in measured
+        for key in (shard.image_key, shard.label_key)
+        if key is not None
+    )
+    rows = sum(shard.rows for shard in measured)
+    return min(max(POOL_BYTES * rows // max(1, size * ROW_GROUP_ROWS), fewest), most)
 
 
 def _prepare(

@@ -29,6 +29,7 @@ class TrainingJob:
         accumulate: Forward passes per optimiser step.
         threads: Decoding threads per worker and kind of input.
         label_filter: Which pseudo-labels are good enough.
+        max_damaged: Largest share of damaged rows, 0 to 1, of each kind of input.
         attempt: Of the driver that runs this; its workers write only while the run is its own.
         keep_checkpoints: Newest checkpoints kept, beside the best.
     """
@@ -48,6 +49,7 @@ class TrainingJob:
     threads: int
     accumulate: int = 1
     label_filter: LabelFilter = EVERY_LABEL
+    max_damaged: float = 0.01
     attempt: str = ""
     keep_checkpoints: int = 2
 

@@ -7,7 +7,6 @@ worker that was killed goes on with the same images in the same order.
 
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -19,7 +18,7 @@ from torch import nn
 
 from jobs.prefetch import prefetched
 from jobs.run_files import RunFiles
-from jobs.training_batches import TrainingBatch, TrainingBatches
+from jobs.training_batches import Position, TrainingBatch, TrainingBatches
 from jobs.training_job import TrainingJob, Worker, prepare
 from jobs.training_log import Logs, MetricLines, TensorBoardLog, TrainingLog, forget_after
 from model.depth_model import save_depth_model
@@ -30,8 +29,8 @@ from model.optimisation import (
     training_state,
 )
 from model.training import fit
+from pipeline.damage import merged
 from pipeline.storage import model_prefix
-from pipeline.training_input import Cursor
 
 PREFETCHED_BATCHES = 3
 PROGRESS_INTERVAL_S = 2.0
@@ -45,19 +44,19 @@ def run_training(job: TrainingJob, worker: Worker | None = None) -> None:
         ValueError: The checkpoint belongs to another job, or there is too little to read.
     """
     worker = worker or Worker()
-    network, trainable, step = prepare(job, worker)
-    optimisation = build_optimiser(
-        trainable, job.recipe, steps=job.steps, fused=worker.device.startswith("cuda")
-    )
     files = RunFiles(
         job.store, job.run_id, attempt=job.attempt, keep_checkpoints=job.keep_checkpoints
     )
     if worker.rank == 0:
         files.claim()
+    network, trainable, step = prepare(job, worker)
+    optimisation = build_optimiser(
+        trainable, job.recipe, steps=job.steps, fused=worker.device.startswith("cuda")
+    )
     log = Logs((MetricLines(files), TensorBoardLog(files)))
     progress = _Progress(job, worker, files, trainable, optimisation, log)
-    start_step, cursors = progress.restore()
-    with _closed(log), progress.batches(cursors) as batches:
+    start_step, positions = progress.restore()
+    with _closed(log), progress.batches(positions) as batches:
         fit(
             step,
             batches,
@@ -95,11 +94,11 @@ class _Progress:
     network: nn.Module
     optimisation: Optimisation
     log: TrainingLog
-    skipped: Counter[str] = field(default_factory=Counter)
+    _positions: list[dict[str, Any]] = field(default_factory=list)
     _last: dict[str, Any] = field(default_factory=dict)
     _shown: float = 0.0
 
-    def restore(self) -> tuple[int, Mapping[str, Cursor]]:
+    def restore(self) -> tuple[int, Mapping[str, Position]]:
         """Go on from the newest checkpoint; steps done and where this rank's input goes on."""
         state = self.files.newest_checkpoint()
         if state is None:
@@ -114,12 +113,13 @@ class _Progress:
         )
         if self.worker.rank == 0:
             forget_after(self.files, step)
-        mine = state["cursors"][self.worker.rank]
-        return step, {kind: Cursor(*position) for kind, position in mine.items()}
+        self._positions = state["positions"]
+        mine = self._positions[self.worker.rank]
+        return step, {kind: Position.of(position) for kind, position in mine.items()}
 
     @contextmanager
-    def batches(self, cursors: Mapping[str, Cursor]) -> Iterator[Iterator[TrainingBatch]]:
-        """This rank's input from some cursors on, read ahead in a thread."""
+    def batches(self, positions: Mapping[str, Position]) -> Iterator[Iterator[TrainingBatch]]:
+        """This rank's input from some positions on, read ahead in a thread."""
         supply = TrainingBatches(
             store=self.job.store,
             recipe=self.job.recipe,
@@ -131,9 +131,10 @@ class _Progress:
             world_size=self.worker.world_size,
             threads=self.job.threads,
             label_filter=self.job.label_filter,
-            skipped=self.skipped,
+            max_damaged=self.job.max_damaged,
+            device=self.worker.device,
         )
-        items = prefetched(supply.batches_from(cursors), depth=PREFETCHED_BATCHES)
+        items = prefetched(supply.batches_from(positions), depth=PREFETCHED_BATCHES)
         with closing(items):
             yield items
 
@@ -150,7 +151,8 @@ class _Progress:
 
     def on_checkpoint(self, step: int, batch: TrainingBatch) -> None:
         """Put everything needed to go on from here."""
-        cursors = self._gather({kind: (c.epoch, c.row) for kind, c in batch.cursors.items()})
+        mine = {kind: position.state() for kind, position in batch.positions.items()}
+        self._positions = self._gather(mine)
         if self.worker.rank != 0:
             return
         state = training_state(
@@ -161,7 +163,8 @@ class _Progress:
             run=self._identity(),
         )
         self.log.flush()
-        self.files.write_checkpoint(step, {"training": state, "cursors": cursors})
+        self.files.write_checkpoint(step, {"training": state, "positions": self._positions})
+        self.files.write_json("input.json", self._input())
 
     def finish(self, network: nn.Module) -> None:
         """Save the model in Hugging Face format, then say that the run is complete."""
@@ -170,7 +173,13 @@ class _Progress:
             save_depth_model(network, Path(folder), side=self.job.recipe.size)
             self.job.store.put_folder(Path(folder), model_prefix(self.job.name))
         last = self._last or self.files.last_metrics()  # all steps may have been done before
-        self.files.write_json("result.json", {**last, "skipped": dict(self.skipped)})
+        read = self._input()
+        counts = {"skipped": read["skipped"], "damaged": read["damaged"]}
+        self.files.write_json("result.json", {**last, **counts})
+
+    def _input(self) -> dict[str, Any]:
+        """What became of the rows that all workers read; names some of the damaged."""
+        return merged(p["tally"] for mine in self._positions for p in mine.values())
 
     def _identity(self) -> dict[str, int | float | str]:
         """What must be the same for a checkpoint to be this run's."""

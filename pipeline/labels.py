@@ -7,8 +7,8 @@ recipe and image shard the labels come from.
 
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import ShardCorruptError
 from pipeline.identity import sha256_hex
 from pipeline.records import LabelRecord
+from pipeline.row_groups import opened_shard, read_columns
 from pipeline.shards import ROW_GROUP_ROWS
 from pipeline.storage import Store
 
@@ -40,6 +41,7 @@ LABEL_SCHEMA = pa.schema(
 )
 COLUMNS = LABEL_SCHEMA.names
 PLAIN_COLUMNS = [name for name in COLUMNS if name != "disparity"]
+QUALITY_COLUMNS = ("saturated", "flat", "flip_correlation")  # older shards lack them
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,28 @@ def read_label_rows(
         for group in groups:
             for row in parquet.read_row_group(group, columns=columns).to_pylist():
                 yield LabelRecord(**row)
+
+
+def read_label_group(
+    store: Store, key: str, group: int, *, wanted: Callable[[LabelRecord], bool]
+) -> list[LabelRecord]:
+    """The rows of one row group, with the maps of those alone that are ``wanted`` without them.
+
+    Where none is, no map is read from the store.
+
+    Raises:
+        FileNotFoundError: There is no such object.
+        ShardCorruptError: It cannot be read as a label shard.
+    """
+    with opened_shard(store, key) as parquet:
+        there = parquet.schema_arrow.names
+        columns = [n for n in PLAIN_COLUMNS if n in there or n not in QUALITY_COLUMNS]
+        rows = [LabelRecord(**row) for row in read_columns(parquet, group, columns)]
+        chosen = [place for place, row in enumerate(rows) if wanted(row)]
+        maps = read_columns(parquet, group, ["disparity"], rows=chosen)
+        for place, found in zip(chosen, maps, strict=True):
+            rows[place] = replace(rows[place], disparity=found["disparity"])
+    return rows
 
 
 def label_footer(store: Store, key: str) -> dict[str, str]:

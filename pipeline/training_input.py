@@ -1,78 +1,48 @@
-"""Training rows in an order that is a pure function of (seed, epoch, rank, world size).
+"""A stream of prepared training rows for one rank, without end.
 
-Images and labels lie in row groups of the same size, so a row group is the unit of reading: an
-epoch is a permutation of all row groups, dealt to the ranks; a rank reads a *pool* of them at a
-time and permutes the rows inside. Every row appears once per epoch, nothing needs the rows in
-memory at once, and going on from a cursor skips whole pools unread.
+Its order is a pure function of (seed, epoch, rank, world size): see `pipeline.training_order`. Row
+groups are read ahead in threads (`training_pools`), other threads decode and prepare single rows a
+bounded number ahead, and rows come out in order. Whatever gives no training row is counted in that
+order too (`damage`), so that the counts are the same however often a run was interrupted.
 
-Threads decode and prepare (both release the GIL) a bounded number of rows ahead, in order.
+In memory are at most the packed rows of `pool_blocks` + `SPARE_BLOCKS` row groups, and besides a
+few decoded rows per thread.
 """
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Generic, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pipeline.depth_codec import decode_disparity
-from pipeline.errors import ShardCorruptError, SourceError
-from pipeline.images import ImageDecodeError, decode_rgb
+from pipeline.damage import Damage, Skip, Tally
+from pipeline.errors import SourceError
 from pipeline.label_filter import EVERY_LABEL, LabelFilter
-from pipeline.labels import read_label_rows
-from pipeline.records import Geometry, ImageRecord, LabelRecord, Truth
-from pipeline.shards import ROW_GROUP_ROWS, load_bytes, read_image_rows
+from pipeline.shards import ROW_GROUP_ROWS
 from pipeline.storage import Store
+from pipeline.training_order import Block, Cursor, Order, TrainingShard, blocks_of
+from pipeline.training_pools import rows_of_pools
+from pipeline.training_rows import StoredRow, TrainingRow, decode_row, load_row, read_block
+
+__all__ = [
+    "Block",
+    "Cursor",
+    "Drawn",
+    "TrainingRow",
+    "TrainingShard",
+    "TrainingStream",
+    "blocks_of",
+]
 
 Prepared = TypeVar("Prepared")
 
-
-@dataclass(frozen=True, slots=True)
-class TrainingShard:
-    """An image shard and what belongs to it.
-
-    Attributes:
-        label_key: Its label shard, where its labels are pseudo-labels.
-        sky_key: Its sky masks (`pipeline.sky_masks`), where somebody looked for sky.
-    """
-
-    image_key: str
-    rows: int
-    label_key: str | None = None
-    sky_key: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """One row group of a shard, and of its label shard."""
-
-    shard: TrainingShard
-    row_group: int
-    rows: int
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Cursor:
-    """How far a rank has read: the next row is row ``row`` of its share of epoch ``epoch``."""
-
-    epoch: int = 0
-    row: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingRow:
-    """A decoded image with its map.
-
-    Attributes:
-        image_HWC: uint8 RGB, upright, at its own size.
-        truth: Ground truth or pseudo-label; the map may have another size than the image.
-    """
-
-    sample_id: str
-    image_HWC: NDArray[np.uint8]
-    truth: Truth
+SPARE_BLOCKS = 4  # of the next pool, while the last row groups of this one are drawn from
+AHEAD_PER_THREAD = 4
+FETCHERS = 16  # of images that are only referred to
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +53,15 @@ class Drawn(Generic[Prepared]):
     cursor: Cursor
 
 
-def blocks_of(shards: Sequence[TrainingShard]) -> list[Block]:
-    """The row groups of some shards, in order; nothing is read."""
-    return [
-        Block(shard, group, min(ROW_GROUP_ROWS, shard.rows - start))
-        for shard in shards
-        for group, start in enumerate(range(0, shard.rows, ROW_GROUP_ROWS))
-    ]
+@dataclass(frozen=True, slots=True)
+class _Ready(Generic[Prepared]):
+    """A prepared row, where None would be ambiguous."""
+
+    value: Prepared
+
+
+_Attempt = _Ready[Prepared] | Damage
+_Outcome = _Ready[Prepared] | Skip | Damage
 
 
 @dataclass(slots=True)
@@ -102,13 +74,15 @@ class TrainingStream(Generic[Prepared]):
         prepare: Pure function of a row and a random generator that is its own; runs in threads.
         seed: Of order and of each row's generator.
         pool_blocks: Row groups whose rows are shuffled together; bounds the memory.
+        threads: Rows decoded and prepared at once.
         label_filter: Which labels are good enough. A row that is skipped keeps its place, so that
             the order of the others does not depend on the filter.
-        skipped: Count per reason of rows that gave no training row (quarantined, undecodable,
-            filtered out).
+        max_damaged: Largest share of damaged rows, 0 to 1.
+        tally: What became of the rows up to where it is taken up; goes on counting in place, row
+            by row as they are drawn.
 
     Raises:
-        ValueError: No block at all for this rank.
+        ValueError: Less than one block for each rank.
     """
 
     store: Store
@@ -120,114 +94,88 @@ class TrainingStream(Generic[Prepared]):
     pool_blocks: int = 16
     threads: int = 2
     label_filter: LabelFilter = EVERY_LABEL
-    skipped: Counter[str] = field(default_factory=Counter)
+    max_damaged: float = 0.01
+    tally: Tally = field(default_factory=Tally)
+    _order: Order = field(init=False)
 
     def __post_init__(self) -> None:
-        """Refuse to start with nothing to read: an endless stream of nothing would hang."""
-        if len(self.blocks) < self.world_size:
-            raise ValueError(
-                f"{len(self.blocks)} row groups cannot feed {self.world_size} workers: "
-                "use fewer workers or smaller shards"
-            )
+        """Fix the order."""
+        self._order = Order(self.blocks, self.seed, self.rank, self.world_size, self.pool_blocks)
 
     def rows_from(self, start: Cursor) -> Generator[Drawn[Prepared]]:
         """Prepared rows from a cursor on, epoch after epoch, without those that cannot be used.
 
         Raises:
             SourceError: A whole epoch without a single usable row.
+            ShardCorruptError: More is damaged than may be.
+            FileNotFoundError: A shard is not in the store.
+            StorageError: The store does not answer.
         """
-        useful_epoch = start.epoch
-        for drawn, cursor in self._drawn(start):
-            if drawn is not None:
-                useful_epoch = cursor.epoch
-                yield Drawn(drawn, cursor)
-            elif cursor.epoch > useful_epoch + 1:
-                raise SourceError(f"no usable training row in a whole epoch: {dict(self.skipped)}")
+        epoch, useful = start.epoch, start.row > 0
+        for outcome, cursor in self._outcomes(start):
+            if cursor.epoch > epoch:
+                self._check_epoch(useful)
+                epoch, useful = cursor.epoch, False
+            if isinstance(outcome, _Ready):
+                useful = True
+                self.tally.add(None)
+            else:
+                self.tally.add(outcome)
+            self.tally.check(self.max_damaged)
+            if isinstance(outcome, _Ready):
+                yield Drawn(outcome.value, cursor)
 
-    def _drawn(self, start: Cursor) -> Iterator[tuple[Prepared | None, Cursor]]:
-        ahead: deque[tuple[Future[Prepared | None], Cursor]] = deque()
-        with ThreadPoolExecutor(self.threads, thread_name_prefix="training-input") as executor:
+    def _check_epoch(self, useful: bool) -> None:
+        self.tally.check(self.max_damaged, epoch_ends=True)
+        if not useful:
+            reasons = dict(self.tally.skipped + self.tally.damaged)
+            raise SourceError(f"no usable training row in a whole epoch: {reasons}")
+
+    def _outcomes(self, start: Cursor) -> Generator[tuple[_Outcome[Prepared], Cursor]]:
+        """What became of each row, in order; rows are prepared some way ahead."""
+        placed = rows_of_pools(
+            self._order.pools_from(start),
+            partial(read_block, self.store, label_filter=self.label_filter),
+            max_rows=(self.pool_blocks + SPARE_BLOCKS) * ROW_GROUP_ROWS,
+        )
+        with closing(placed), self._workers() as begin:
+            ahead = deque[tuple[Future[_Attempt[Prepared]] | Skip | Damage, Cursor]]()
             try:
-                for row, cursor in self._raw_rows(start):
-                    generator = np.random.default_rng(
-                        [self.seed, cursor.epoch, cursor.row, self.rank]
+                for each in placed:
+                    row, cursor = each.row, each.cursor
+                    ahead.append(
+                        (begin(row, cursor) if isinstance(row, StoredRow) else row, cursor)
                     )
-                    ahead.append((executor.submit(self._prepared, row, generator), cursor))
-                    if len(ahead) > 8 * self.threads:
-                        future, position = ahead.popleft()
-                        yield future.result(), position
+                    if len(ahead) > AHEAD_PER_THREAD * self.threads + FETCHERS:
+                        first, position = ahead.popleft()
+                        yield first.result() if isinstance(first, Future) else first, position
             finally:
-                for future, _ in ahead:
-                    future.cancel()
+                for waiting, _ in ahead:
+                    if isinstance(waiting, Future):
+                        waiting.cancel()
 
-    def _raw_rows(
-        self, start: Cursor
-    ) -> Iterator[tuple[tuple[ImageRecord, LabelRecord | None], Cursor]]:
-        epoch, done = start.epoch, start.row
-        while True:
-            position = 0
-            for pool in self._pools(epoch):
-                size = sum(block.rows for block in pool)
-                if position + size <= done:  # read before: skip it without touching the store
-                    position += size
-                    continue
-                rows = [row for block in pool for row in self._read(block)]
-                order = self._generator(epoch, position).permutation(size)
-                for place in range(max(0, done - position), size):
-                    yield rows[order[place]], Cursor(epoch, position + place + 1)
-                position += size
-            epoch, done = epoch + 1, 0
+    @contextmanager
+    def _workers(
+        self,
+    ) -> Iterator[Callable[[StoredRow, Cursor], Future[_Attempt[Prepared]]]]:
+        """Begins to fetch, decode and prepare a row in threads."""
+        with (
+            ThreadPoolExecutor(FETCHERS, thread_name_prefix="training-fetch") as fetchers,
+            ThreadPoolExecutor(self.threads, thread_name_prefix="training-decode") as decoders,
+        ):
 
-    def _pools(self, epoch: int) -> Iterator[list[Block]]:
-        """This rank's share of an epoch, in pools."""
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.blocks))
-        mine = order[self.rank :: self.world_size]
-        for start in range(0, len(mine), self.pool_blocks):
-            yield [self.blocks[index] for index in mine[start : start + self.pool_blocks]]
+            def begin(row: StoredRow, cursor: Cursor) -> Future[_Attempt[Prepared]]:
+                # A decoder that waited for a file itself would decode nothing meanwhile.
+                fetched = None if row.has_bytes else fetchers.submit(load_row, row)
+                return decoders.submit(self._prepared, row, fetched, cursor)
 
-    def _generator(self, epoch: int, position: int) -> np.random.Generator:
-        return np.random.default_rng([self.seed, epoch, self.rank, position])
-
-    def _read(self, block: Block) -> Iterator[tuple[ImageRecord, LabelRecord | None]]:
-        groups = [block.row_group]
-        images = list(read_image_rows(self.store, block.shard.image_key, row_groups=groups))
-        if block.shard.label_key is None:
-            yield from ((image, None) for image in images)
-            return
-        labels = list(read_label_rows(self.store, block.shard.label_key, row_groups=groups))
-        for image, label in zip(images, labels, strict=True):
-            if image.sample_id != label.sample_id or image.sha256 != label.sha256:
-                raise ShardCorruptError(
-                    f"{block.shard.label_key}: row of sample {label.sample_id} lies where "
-                    f"{block.shard.image_key} has sample {image.sample_id}"
-                )
-            yield image, label
+            yield begin
 
     def _prepared(
-        self, row: tuple[ImageRecord, LabelRecord | None], generator: np.random.Generator
-    ) -> Prepared | None:
-        image, label = row
-        reason = self._reason_against(image, label)
-        if reason is not None:
-            self.skipped[reason] += 1
-            return None
-        truth = image.truth if label is None else _pseudo_truth(label)
-        assert truth is not None
-        data = load_bytes(image)
-        try:
-            pixels = decode_rgb(data)
-        except ImageDecodeError as error:
-            self.skipped[error.reason] += 1
-            return None
-        return self.prepare(TrainingRow(image.sample_id, pixels, truth), generator)
-
-    def _reason_against(self, image: ImageRecord, label: LabelRecord | None) -> str | None:
-        if label is None:
-            return "no_truth" if image.truth is None else None
-        if label.status != "labelled":
-            return str(label.reason)
-        return self.label_filter.reason_against(label)
-
-
-def _pseudo_truth(label: LabelRecord) -> Truth:
-    return Truth(decode_disparity(label), Geometry(str(label.geometry)))
+        self, row: StoredRow, fetched: Future[bytes | Damage] | None, cursor: Cursor
+    ) -> _Attempt[Prepared]:
+        data = load_row(row) if fetched is None else fetched.result()
+        decoded = data if isinstance(data, Damage) else decode_row(row, data)
+        if isinstance(decoded, Damage):
+            return decoded
+        return _Ready(self.prepare(decoded, self._order.generator(cursor)))
