@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
@@ -64,3 +65,10 @@ def write_processor(folder: Path, **changes: object) -> None:
         "size": {"height": SIDE, "width": SIDE},
     }
     (folder / "preprocessor_config.json").write_text(json.dumps(content | changes))
+
+
+def picture_with_sky(height: int, width: int, *, share: float = 0.5) -> np.ndarray:
+    """Grey below, and blue above to that share of the height: uint8 H x W x 3."""
+    pixels = np.full((height, width, 3), 90, np.uint8)
+    pixels[: round(share * height)] = (60, 80, 240)
+    return pixels
