@@ -1,4 +1,4 @@
-"""The losses of Depth Anything (arXiv:2401.10891, §3), as pure functions.
+"""The losses of Depth Anything V1 and V2 (arXiv:2401.10891, arXiv:2406.09414), as pure functions.
 
 Shapes: B samples, H rows, W columns, P pixels, N tokens, C channels. Everything is computed in
 float32, whatever comes in: a median over half-precision values is one over a few hundred codes. A
@@ -6,10 +6,15 @@ value is worked out per sample and then averaged over the samples that count, so
 gives the mean of its two singles. Invalid pixels may hold anything, NaN and infinity too: they
 reach neither the loss nor the gradient.
 
+Two maps are compared by the residual of their normalised values: its mean size is the
+affine-invariant loss, its steps between neighbours are the gradient matching loss of V2. Both see
+the shape of a map alone, never its scale and shift.
+
 The authors' repository has a ``ScaleAndShiftInvariantLoss``; it is ZoeDepth's least-squares L1, not
 the loss of the paper, which is the one below.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -26,16 +31,26 @@ class SampleLoss(NamedTuple):
     """A loss per sample, and which samples count.
 
     Attributes:
-        value_B: float32; 0, without gradient, where the sample does not count.
+        value_B: The affine-invariant loss, float32; 0, without gradient, where the sample does not
+            count.
         counted_B: bool.
+        gradient_B: The gradient matching loss, likewise and before its weight; None where it was
+            not asked for.
     """
 
     value_B: Tensor
     counted_B: Tensor
+    gradient_B: Tensor | None = None
 
     def mean(self) -> Tensor:
         """Mean over the samples that count; 0, still differentiable, where none does."""
         return self.value_B.sum() / self.counted_B.sum().clamp(min=1)
+
+    def gradient_mean(self) -> Tensor | None:
+        """The same of the gradient matching loss; None where it was not asked for."""
+        if self.gradient_B is None:
+            return None
+        return self.gradient_B.sum() / self.counted_B.sum().clamp(min=1)
 
 
 class FeatureLoss(NamedTuple):
@@ -69,7 +84,8 @@ def affine_normalise(disparity_BHW: Tensor, mask_BHW: Tensor) -> Tensor:
     """d̂ = (d − t) / s with t the median and s the mean of |d − t|: arXiv:2401.10891, eq. (2)–(3).
 
     Median and spread are taken over valid pixels. Float32, 0 where invalid. Differentiable through
-    t and s as well. s is at least ``FLAT``, so that a constant map becomes 0.
+    t and s as well. s is at least ``FLAT``, so that a constant map becomes 0; the gradient there is
+    up to 1 / ``FLAT`` over the number of pixels, finite in float32 and bfloat16.
     """
     disparity_BHW = torch.where(mask_BHW, disparity_BHW.float(), 0.0)
     median_B11 = masked_median(disparity_BHW, mask_BHW)[:, None, None]
@@ -78,22 +94,74 @@ def affine_normalise(disparity_BHW: Tensor, mask_BHW: Tensor) -> Tensor:
     return centred_BHW / spread_B.clamp(min=FLAT)[:, None, None]
 
 
+def trimmed_mean(values_BHW: Tensor, mask_BHW: Tensor, *, share: float) -> Tensor:
+    """Mean over the valid values of each sample but its largest ones: shape B.
+
+    Of n valid values the ``floor(share * n)`` largest are left out (arXiv:2406.09414, §5.2; per
+    pixel: its author, V2#108). Values equal to the largest
+    that is kept are kept too, so equal pixels fare alike. NaN is kept: it must show. 0 where no
+    value is valid.
+    """
+    sorted_BP = values_BHW.detach().masked_fill(~mask_BHW, torch.inf).flatten(1).sort(dim=1).values
+    count_B1 = mask_BHW.flatten(1).sum(dim=1, keepdim=True)
+    kept_B1 = count_B1 - (count_B1 * share).long()
+    limit_B1 = sorted_BP.gather(1, (kept_B1 - 1).clamp(min=0))
+    return _masked_mean(values_BHW, mask_BHW & ~(values_BHW.detach() > limit_B1[..., None]))
+
+
+def gradient_matching(residual_BHW: Tensor, mask_BHW: Tensor, *, scales: int) -> Tensor:
+    """Mean size of a map's steps between neighbours, added up over scales: shape B.
+
+    Σ_k 1/M_k Σ_i |∇_x R_i| + |∇_y R_i|, the regularisation term of MiDaS (arXiv:1907.01341, §5)
+    with R the residual of two normalised maps. Scale k has every 2^k-th pixel of every 2^k-th row;
+    M_k counts the valid ones among them, and a step counts where both its ends are valid. A scale
+    without a valid pixel adds nothing.
+    """
+    total_B = residual_BHW.new_zeros(len(residual_BHW))
+    for scale in range(scales):
+        step = 2**scale
+        values, mask = residual_BHW[:, ::step, ::step], mask_BHW[:, ::step, ::step]
+        down = torch.where(mask[:, 1:] & mask[:, :-1], values[:, 1:] - values[:, :-1], 0.0)
+        right = torch.where(mask[..., 1:] & mask[..., :-1], values[..., 1:] - values[..., :-1], 0.0)
+        steps_B = down.abs().flatten(1).sum(dim=1) + right.abs().flatten(1).sum(dim=1)
+        total_B = total_B + steps_B / mask.flatten(1).sum(dim=1).clamp(min=1)
+    return total_B
+
+
 def affine_invariant_loss(
     prediction_BHW: Tensor,
     target_BHW: Tensor,
     mask_BHW: Tensor,
     *,
     minimum_valid: int = MINIMUM_VALID,
+    trimmed_share: float = 0.0,
+    gradient_scales: int = 0,
 ) -> SampleLoss:
     """Mean over valid pixels of |d̂* − d̂|, per sample: arXiv:2401.10891, eq. (1)–(3).
 
     Unchanged by any positive scale and any shift of either map. The paper has no mask; ours counts
     valid pixels in place of HW. A sample with fewer than ``minimum_valid`` does not count. A flat
     target has no gradient to give: its loss is 1 wherever the prediction is not flat too.
+
+    ``trimmed_share`` of the pixels, those that differ most, are left out of the mean, though not of
+    median and spread. ``gradient_scales`` above 0 gives the gradient matching loss over that many
+    scales as well; nothing is trimmed there, for the steps it is after are the largest.
     """
-    error_BHW = _pixel_error(prediction_BHW, target_BHW, mask_BHW)
+    residual_BHW = affine_normalise(target_BHW, mask_BHW) - affine_normalise(
+        prediction_BHW, mask_BHW
+    )
+    error_BHW = residual_BHW.abs()
     counted_B = mask_BHW.flatten(1).sum(dim=1) >= minimum_valid
-    return SampleLoss(torch.where(counted_B, _masked_mean(error_BHW, mask_BHW), 0.0), counted_B)
+    value_B = (
+        trimmed_mean(error_BHW, mask_BHW, share=trimmed_share)
+        if trimmed_share
+        else _masked_mean(error_BHW, mask_BHW)
+    )
+    gradient_B = None
+    if gradient_scales:
+        gradient_B = gradient_matching(residual_BHW, mask_BHW, scales=gradient_scales)
+        gradient_B = torch.where(counted_B, gradient_B, 0.0)
+    return SampleLoss(torch.where(counted_B, value_B, 0.0), counted_B, gradient_B)
 
 
 def cutmix_loss(
@@ -105,29 +173,43 @@ def cutmix_loss(
     valid_b_BHW: Tensor,
     *,
     minimum_valid: int = MINIMUM_VALID,
+    trimmed_share: float = 0.0,
+    gradient_scales: int = 0,
 ) -> SampleLoss:
     """The affine-invariant loss in M and 1 − M apart, by area: arXiv:2401.10891, eq. (6)–(8).
 
     Where ``mix_BHW`` (M) is True the pixels come from image a and are held against ``target_a``,
     elsewhere from b. Two images pasted together share no scale and shift, so both the prediction
-    and the target are normalised in each region by themselves. The area of a region is its number
-    of valid pixels, which is the paper's for the dense maps of a teacher; a region with fewer than
-    ``minimum_valid`` is left out and the other one takes all the weight. Without a box (M empty)
-    this is ``affine_invariant_loss`` against b.
+    and the target are normalised in each region by themselves; each region is trimmed by itself,
+    and no step across its border counts. The area of a region is its number of valid pixels, which
+    is the paper's for the dense maps of a teacher; a region with fewer than ``minimum_valid`` is
+    left out and the other one takes all the weight. Without a box (M empty) this is
+    ``affine_invariant_loss`` against b, whose other arguments are meant here too.
     """
     total_B = prediction_BHW.new_zeros(len(prediction_BHW), dtype=torch.float32)
+    gradient_B = torch.zeros_like(total_B)
     weight_B = torch.zeros_like(total_B)
     for target_BHW, region_BHW in (
         (target_a_BHW, mix_BHW & valid_a_BHW),
         (target_b_BHW, ~mix_BHW & valid_b_BHW),
     ):
         loss = affine_invariant_loss(
-            prediction_BHW, target_BHW, region_BHW, minimum_valid=minimum_valid
+            prediction_BHW,
+            target_BHW,
+            region_BHW,
+            minimum_valid=minimum_valid,
+            trimmed_share=trimmed_share,
+            gradient_scales=gradient_scales,
         )
         area_B = region_BHW.flatten(1).sum(dim=1) * loss.counted_B
         total_B = total_B + area_B * loss.value_B
+        if loss.gradient_B is not None:
+            gradient_B = gradient_B + area_B * loss.gradient_B
         weight_B = weight_B + area_B
-    return SampleLoss(total_B / weight_B.clamp(min=1), weight_B > 0)
+    divisor_B = weight_B.clamp(min=1)
+    return SampleLoss(
+        total_B / divisor_B, weight_B > 0, gradient_B / divisor_B if gradient_scales else None
+    )
 
 
 def feature_alignment_loss(
@@ -150,21 +232,22 @@ def feature_alignment_loss(
     return FeatureLoss(_masked_mean(1 - cosine_BN, kept_BN), kept_BN.float().mean(dim=1))
 
 
-def average(*losses: Tensor | None) -> Tensor:
+def average(*losses: Tensor | None, weights: Sequence[float] | None = None) -> Tensor:
     """Plain average of the losses that are there: arXiv:2401.10891, end of §3.3.
 
+    With ``weights``, one for each argument, their weighted average: one whose weight is 0 is as
+    good as not there.
+
     Raises:
-        ValueError: Where none is.
+        ValueError: Where none is, or none has a weight.
     """
-    present = [loss for loss in losses if loss is not None]
+    every = [1.0] * len(losses) if weights is None else weights
+    present = [(a, w) for a, w in zip(losses, every, strict=True) if a is not None and w]
     if not present:
         raise ValueError("no loss to average: a step needs labelled or pseudo-labelled images")
-    return torch.stack(present).mean()
-
-
-def _pixel_error(prediction_BHW: Tensor, target_BHW: Tensor, mask_BHW: Tensor) -> Tensor:
-    prediction_BHW = affine_normalise(prediction_BHW, mask_BHW)
-    return (affine_normalise(target_BHW, mask_BHW) - prediction_BHW).abs()
+    total = torch.stack([loss * weight for loss, weight in present]).mean()
+    # Exact where all weights are 1: the plain average must not change by a rounding.
+    return total * (len(present) / sum(weight for _, weight in present))
 
 
 def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:

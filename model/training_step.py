@@ -5,7 +5,8 @@ rank), so a run that stopped and went on sees what a run without a pause would h
 network runs once per step, over labelled and perturbed images together, which is what
 ``DistributedDataParallel`` expects and keeps batches full.
 
-A teacher's step has labelled images only; a student's has both (arXiv:2401.10891, §3).
+A teacher's step has labelled images only; a student's has both (arXiv:2401.10891, §3), or in V2
+pseudo-labelled ones alone (arXiv:2406.09414, §5.1).
 """
 
 from collections.abc import Callable
@@ -16,7 +17,13 @@ from torch import Tensor, nn
 
 from model.batches import Batch, normalise, to_unit
 from model.devices import PRECISIONS
-from model.losses import affine_invariant_loss, average, cutmix_loss, feature_alignment_loss
+from model.losses import (
+    SampleLoss,
+    affine_invariant_loss,
+    average,
+    cutmix_loss,
+    feature_alignment_loss,
+)
 from model.perturbations import CutMix, cutmix, generator_for, perturb_colours
 from model.recipes import Recipe
 
@@ -26,11 +33,15 @@ class StepLosses:
     """The losses of one step on this worker, scalars on its device.
 
     Attributes:
-        total: Plain average of the losses that are there; the one with a gradient.
+        total: Average of the labelled, the pseudo-labelled and the feature loss, those that are
+            there, the first two with their share of gradient matching; the one with a gradient.
         labelled: Affine-invariant loss on labelled images; None without any.
-        pseudo: The same on perturbed images, per CutMix region; None without any.
+        pseudo: The same on perturbed images, per CutMix region and trimmed; None without any.
         feature: Feature alignment on the perturbed images; None without a frozen encoder.
         kept_share: Share of tokens the feature loss looked at, 0 to 1.
+        labelled_gradient: Gradient matching on labelled images, before its weight; None where the
+            recipe has none.
+        pseudo_gradient: The same on perturbed images.
         prediction_mean: Of all predicted disparities. The loss cannot see their scale, so it may
             drift until half precision overflows: these three show it while there is time.
         prediction_std: Their standard deviation.
@@ -45,6 +56,8 @@ class StepLosses:
     prediction_mean: Tensor
     prediction_std: Tensor
     prediction_maximum: Tensor
+    labelled_gradient: Tensor | None = None
+    pseudo_gradient: Tensor | None = None
 
 
 class TrainingStep:
@@ -105,12 +118,13 @@ class TrainingStep:
                 "the map must be as large as the image"
             )
         first = 0 if labelled is None else len(labelled)  # of the pseudo-labelled images
-        labelled_loss = pseudo_loss = feature_loss = kept_share = None
+        on_labels = on_pseudo = None
+        feature_loss = kept_share = None
         if labelled is not None:
-            labelled_loss = self._labelled_loss(disparity[:first], labelled)
+            on_labels = self._labelled_loss(disparity[:first], labelled)
         if pseudo is not None and mixed is not None:
-            pseudo_loss = self._pseudo_loss(disparity[first:], pseudo, mixed)
-            if self.frozen_encoder is not None:
+            on_pseudo = self._pseudo_loss(disparity[first:], pseudo, mixed)
+            if self.frozen_encoder is not None and self.recipe.feature_weight:
                 with torch.no_grad(), self._autocast():
                     frozen = self.frozen_encoder(pixels[first:])
                 feature = feature_alignment_loss(
@@ -118,15 +132,31 @@ class TrainingStep:
                 )
                 feature_loss, kept_share = feature.value_B.mean(), feature.kept_share_B.mean()
         return StepLosses(
-            total=average(labelled_loss, pseudo_loss, feature_loss),
-            labelled=labelled_loss,
-            pseudo=pseudo_loss,
+            total=average(
+                self._weighted(on_labels),
+                self._weighted(on_pseudo),
+                feature_loss,
+                weights=(1.0, 1.0, self.recipe.feature_weight),
+            ),
+            labelled=None if on_labels is None else on_labels.mean(),
+            pseudo=None if on_pseudo is None else on_pseudo.mean(),
             feature=feature_loss,
             kept_share=kept_share,
             prediction_mean=seen.mean(),
             prediction_std=seen.std(correction=0),
             prediction_maximum=seen.max(),
+            labelled_gradient=None if on_labels is None else on_labels.gradient_mean(),
+            pseudo_gradient=None if on_pseudo is None else on_pseudo.gradient_mean(),
         )
+
+    def _weighted(self, loss: SampleLoss | None) -> Tensor | None:
+        """Affine-invariant loss and gradient matching as the recipe weighs them."""
+        if loss is None:
+            return None
+        gradient = loss.gradient_mean()
+        if gradient is None:
+            return loss.mean()
+        return loss.mean() + self.recipe.gradient_matching_weight * gradient
 
     def _perturbed(self, pseudo: Batch, *, step: int) -> CutMix:
         """Colours first, then CutMix of images whose colours are changed already (§3.2)."""
@@ -143,15 +173,16 @@ class TrainingStep:
             raise ValueError("a step needs labelled or pseudo-labelled images")
         return torch.cat(parts)
 
-    def _labelled_loss(self, disparity_BHW: Tensor, labelled: Batch) -> Tensor:
+    def _labelled_loss(self, disparity_BHW: Tensor, labelled: Batch) -> SampleLoss:
         return affine_invariant_loss(
             disparity_BHW,
             labelled.target_BHW,
             labelled.valid_BHW,
             minimum_valid=self.recipe.minimum_valid_pixels,
-        ).mean()
+            gradient_scales=self._gradient_scales,
+        )
 
-    def _pseudo_loss(self, disparity_BHW: Tensor, pseudo: Batch, mixed: CutMix) -> Tensor:
+    def _pseudo_loss(self, disparity_BHW: Tensor, pseudo: Batch, mixed: CutMix) -> SampleLoss:
         return cutmix_loss(
             disparity_BHW,
             pseudo.target_BHW[mixed.partner_B],
@@ -160,7 +191,13 @@ class TrainingStep:
             pseudo.valid_BHW[mixed.partner_B],
             pseudo.valid_BHW,
             minimum_valid=self.recipe.minimum_valid_pixels,
-        ).mean()
+            trimmed_share=self.recipe.trimmed_share,
+            gradient_scales=self._gradient_scales,
+        )
+
+    @property
+    def _gradient_scales(self) -> int:
+        return self.recipe.gradient_matching_scales if self.recipe.gradient_matching_weight else 0
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(

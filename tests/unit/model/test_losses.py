@@ -320,5 +320,15 @@ def test_the_total_is_the_plain_average_of_what_is_there():
         average(None, None)
 
 
+def test_a_weighted_total_counts_each_loss_as_often_as_its_weight():
+    one, six = torch.tensor(1.0), torch.tensor(6.0)
+    assert average(one, None, six, weights=(1, 1, 0.25)).item() == pytest.approx(2.0)
+    assert average(one, six, weights=(1, 0)).item() == 1
+    third = torch.tensor(0.1)
+    assert torch.equal(average(one, third, six, weights=(1, 1, 1)), average(one, third, six))
+    with pytest.raises(ValueError, match="labelled"):
+        average(six, weights=(0,))
+
+
 def test_the_mean_of_no_sample_is_zero():
     assert SampleLoss(torch.zeros(2), torch.zeros(2, dtype=torch.bool)).mean().item() == 0
