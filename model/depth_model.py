@@ -7,6 +7,7 @@ the meaning of the output, is settled in `model.families`; what is left is the s
 import dataclasses
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -62,6 +63,31 @@ def load_depth_model(
             of another shape, or of a family that has no sizes in buckets.
     """
     chosen = pick_device(device)
+    loaded = load_network(reference)
+    family = loaded.family if side is None else _with_side(loaded.family, side, reference)
+    return DepthModel(
+        loaded.network,
+        _with_resize(family, resize, reference),
+        reference=reference,
+        sha256=loaded.sha256,
+        device=chosen,
+        precision=pick_precision(precision, chosen),
+    )
+
+
+class LoadedNetwork(NamedTuple):
+    """A network as its file has it, float32 on the CPU; ``sha256`` is that of the file."""
+
+    network: PreTrainedModel
+    family: Family
+    sha256: str
+
+
+def load_network(reference: str) -> LoadedNetwork:
+    """The network of a reference, to be trained on; takes and raises what `load_depth_model` does.
+
+    `load_depth_model` is what makes predictions of it.
+    """
     files = find_checkpoint(reference, variants=DEPTH_VARIANTS)
     if isinstance(files, OriginalFile):
         variant = depth_variant(files.variant)
@@ -70,15 +96,7 @@ def load_depth_model(
     else:
         network = _load_folder(files)
         family = family_of(network.config, files.processor, name=reference)
-    family = family if side is None else _with_side(family, side, reference)
-    return DepthModel(
-        network,
-        _with_resize(family, resize, reference),
-        reference=reference,
-        sha256=files.sha256(),
-        device=chosen,
-        precision=pick_precision(precision, chosen),
-    )
+    return LoadedNetwork(network, family, files.sha256())
 
 
 class DepthModel:

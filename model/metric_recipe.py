@@ -1,0 +1,92 @@
+"""The recipe of metric fine-tuning: what it adds to the other recipes, its values, their origins.
+
+The original is ``metric_depth`` of DepthAnything/Depth-Anything-V2 @2cbc36a: ``train.py``, and
+``dist_train.sh``, which starts it as its authors did. Of the other recipes' values only those in
+`ORIGINS` play a part: no perturbations, no normalised disparity.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from model.recipe_values import Recipe
+
+TakenOver = Literal["encoder", "decoder"]
+TAKEN_OVER: tuple[str, ...] = get_args(TakenOver)
+
+_TRAIN = "author (V2 metric_depth/train.py)"
+_LAUNCH = "author (V2 metric_depth/dist_train.sh)"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MetricRecipe(Recipe):
+    """Every number of a metric fine-tuning.
+
+    Raises:
+        ValueError: Naming every field whose value makes no sense.
+    """
+
+    taken_over: TakenOver = dataclasses.field(
+        default="decoder",
+        metadata={
+            "help": "What is kept of the relative model: its encoder, or its decoder too, all but "
+            "the last layer.",
+            "origin": "choice: train.py keeps the encoder alone; a decoder learnt from millions "
+            "of labels should not have to be learnt again from a few thousand images",
+        },
+    )
+    minimum_depth: float = dataclasses.field(
+        default=0.001,
+        metadata={
+            "help": "Nearer truth is left out of the loss, metres.",
+            "origin": _TRAIN,
+            "above": 0,
+        },
+    )
+    silog_mean_weight: float = dataclasses.field(
+        default=0.5,
+        metadata={
+            "help": "Share of the squared mean error that the loss forgives.",
+            "origin": "author (V2 metric_depth/util/loss.py)",
+            "at_least": 0,
+            "at_most": 1,
+        },
+    )
+
+
+V2_METRIC = MetricRecipe(
+    name="v2-metric", batch_size=32, passes=120.0, decay_power=0.9, weight_decay=0.01
+)
+
+ORIGINS = {
+    "size": _TRAIN,
+    "flip_probability": f"{_TRAIN}, where it flips whole batches",
+    "batch_size": f"{_LAUNCH}: 4 on each of 8 GPUs",
+    "passes": f"{_LAUNCH}; 40 by default in train.py",
+    "steps": f"{_TRAIN} counts passes",
+    "learning_rate": _TRAIN,
+    "head_learning_rate_ratio": _TRAIN,
+    "warmup_steps": f"{_TRAIN} has none",
+    "final_learning_rate_ratio": _TRAIN,
+    "decay_power": _TRAIN,
+    "weight_decay": _TRAIN,
+    "beta1": _TRAIN,
+    "beta2": _TRAIN,
+    "clip_norm": "choice: train.py does not clip; one bad batch must not undo an encoder",
+    **{
+        field.name: field.metadata["origin"]
+        for field in dataclasses.fields(MetricRecipe)
+        if field.name in ("taken_over", "minimum_depth", "silog_mean_weight")
+    },
+}
+
+
+def metric_table() -> str:
+    """The recipe as a table of the documentation."""
+    fields = {field.name: field for field in dataclasses.fields(MetricRecipe)}
+    lines = ["| name | value | what it is | origin |", "|---|--:|---|---|"]
+    for name, origin in ORIGINS.items():
+        value = getattr(V2_METRIC, name)
+        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+        lines.append(f"| `{name}` | {shown} | {fields[name].metadata['help']} | {origin} |")
+    return "\n".join(lines) + "\n"
