@@ -33,7 +33,7 @@ from pipeline.store_layout import StoredObject, describe
 
 AT_ONCE = 100  # nobody can begin to ingest, or pin, while so many objects are removed
 THREADS = 8
-KINDS = ("image_shards", "drops", "label_shards", "scratch_files")
+KINDS = ("image_shards", "drops", "label_shards", "sky_masks", "scratch_files")
 
 
 @dataclass(slots=True)
@@ -123,7 +123,7 @@ def _sweep_folder(catalog: Catalog, items: Sequence[StoredObject], sweep: Sweep)
     for item in items:
         if item.kind == "other":
             sweep.keep(item, FOREIGN)
-    if top == "sources":
+    if top in ("sources", "sky"):  # masks are garbage where the images are that they belong to
         _sweep_source(catalog, name, items, sweep)
     elif top == "labels":
         _sweep_label_set(catalog, name, items, sweep)
@@ -145,7 +145,7 @@ def _is_known(catalog: Catalog, top: str, name: str) -> bool:
 def _sweep_source(
     catalog: Catalog, source: str, items: Sequence[StoredObject], sweep: Sweep
 ) -> None:
-    objects = [item for item in items if item.kind in ("image_shards", "drops")]
+    objects = [item for item in items if item.kind in ("image_shards", "drops", "sky_masks")]
     try:
         committed = {shard.shard_id for shard in catalog.image_shards(source)}
         batches = committed | set(catalog.drop_batches(source))

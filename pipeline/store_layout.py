@@ -17,6 +17,7 @@ _PATTERNS = {
     "label_shards": re.compile(
         rf"labels/(?P<of>{_NAME})/(?P<shard>{_NAME})/(?:(?P<epoch>\d+)-)?{_NAME}\.parquet"
     ),
+    "sky_masks": re.compile(rf"sky/(?P<of>{_NAME})/[0-9a-f]+/(?P<shard>{_SHARD})\.parquet"),
     "models": re.compile(rf"models/(?P<of>{_NAME})/.+"),
     "runs": re.compile(rf"runs/(?P<of>{_NAME})/.+"),
     "evaluations": re.compile(r"evaluations/(?P<of>[^/]+)\.json"),
@@ -28,10 +29,10 @@ class StoredObject:
     """What a key says.
 
     Attributes:
-        kind: ``image_shards, drops, label_shards, models, runs, evaluations, ledger``, or
-            ``other`` for what the factory did not write there.
+        kind: ``image_shards, drops, label_shards, sky_masks, models, runs, evaluations, ledger``,
+            or ``other`` for what the factory did not write there.
         of: Name of the source, label set, model or run.
-        shard: Id of the image shard; of drops, of their batch.
+        shard: Id of the image shard that it is or belongs to; of drops, of their batch.
         epoch: Of the lease under which labels were made; None where the key does not say.
     """
 

@@ -3,6 +3,7 @@
 import pytest
 
 from pipeline import ledger
+from pipeline.sky_masks import sky_key
 from pipeline.storage import dropped_key, image_shard_key, label_shard_key, model_prefix, run_prefix
 from pipeline.store_layout import describe
 
@@ -18,6 +19,7 @@ def test_what_the_store_writes_is_known_again():
     assert facts(dropped_key("a", "d1")) == ("drops", "a", "d1", None)
     assert facts(label_shard_key("v1", "s1", "0012-ab")) == ("label_shards", "v1", "s1", 12)
     assert facts(label_shard_key("v1", "s1", "whole")) == ("label_shards", "v1", "s1", None)
+    assert facts(sky_key("a", "c0" * 32, "s1")) == ("sky_masks", "a", "s1", None)
     assert facts(f"{model_prefix('m')}/config.json") == ("models", "m", "", None)
     assert facts(f"{run_prefix('r')}/checkpoints/1.pt") == ("runs", "r", "", None)
     assert facts("evaluations/1-ab.json")[0] == "evaluations"
@@ -50,6 +52,8 @@ def test_models_and_runs_keep_their_ledger_among_their_files():
         "sources/a/dropped/mine.parquet",
         "sources/a/b/s1.parquet",
         "labels/v1/s1.parquet",
+        "sky/a/s1.parquet",
+        "sky/a/my-masks/s1.parquet",
         "other/x/y.parquet",
     ],
 )
