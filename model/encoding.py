@@ -9,6 +9,7 @@ wanted are not computed, and outputs that nobody wants are not kept.
 """
 
 from collections.abc import Callable, Sequence
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -26,13 +27,15 @@ def call(module: nn.Module, *arguments: Any) -> Any:
     return module(*arguments)
 
 
-def compiled_call(backend: str = "inductor") -> Call:
+def compiled_call(backend: str | Callable[..., Any] = "inductor") -> Call:
     """`call`, compiled for each kind of module and each shape it is given.
 
     Modules stay as they are: names, hooks and state dicts do not change, and who calls them
     directly gets them uncompiled, at any size.
     """
-    return torch.compile(call, backend=backend, dynamic=False)
+    # torch keeps at most 8 compiled variants for a code object: so each has its own.
+    own = FunctionType(call.__code__.replace(), call.__globals__, call.__name__)
+    return torch.compile(own, backend=backend, dynamic=False)
 
 
 def encode(
@@ -58,7 +61,7 @@ def encode(
         else:
             tokens = run(block, tokens)
         if number in blocks:
-            found.append(run(backbone.layernorm, tokens))
+            found.append(backbone.layernorm(tokens))
     return found
 
 

@@ -4,8 +4,9 @@ The final encoder features come out of the same forward pass as the map, for the
 loss (arXiv:2401.10891, §3.3). B images, N patch tokens in row-major order, C channels.
 """
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -143,7 +144,7 @@ class FrozenEncoder(nn.Module):
         return super().train(False)
 
 
-def compile_(module: nn.Module, *, backend: str = "inductor") -> None:
+def compile_(module: nn.Module, *, backend: str | Callable[..., Any] = "inductor") -> None:
     """Let every part of a `TrainableDepth` or `FrozenEncoder` run compiled, from its next pass on.
 
     Nothing is compiled until then; each shape of images costs a compilation, which training, with

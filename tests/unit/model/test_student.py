@@ -1,11 +1,13 @@
 import pytest
 import torch
 import transformers
+from torch._dynamo.testing import CompileCounter
+from torch.nn.parallel import DistributedDataParallel
 
 from model.depth_model import load_depth_model
 from model.encoders import load_encoder
 from model.loading import quiet_transformers
-from model.student import FrozenEncoder, TrainableDepth, build_network
+from model.student import FrozenEncoder, TrainableDepth, build_network, compile_
 
 torch.set_num_threads(1)
 
@@ -137,3 +139,112 @@ def test_saved_student_is_loaded_as_a_teacher(tmp_path):
 def test_sizes_that_are_no_multiple_of_the_patch_are_refused():
     with pytest.raises(ValueError, match="multiple of 14, not 100"):
         build_network("scratch:tiny", size=100)
+
+
+def gradients(trainable, pixels):
+    """Of a loss that sees the map and the features, by name."""
+    trainable.zero_grad()
+    output = trainable(pixels)
+    (output.disparity_BHW.square().mean() + output.features_BNC.cos().mean()).backward()
+    return {n: p.grad.clone() for n, p in trainable.named_parameters() if p.grad is not None}
+
+
+@pytest.fixture
+def wrapped(tmp_path):
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1
+    )
+    yield DistributedDataParallel
+    torch.distributed.destroy_process_group()
+
+
+class TestRecomputing:
+    def test_gradients_are_those_without(self, pixels):
+        network = build_network("scratch:tiny", size=70)
+        kept = gradients(TrainableDepth(network), pixels)
+        again = gradients(TrainableDepth(network, recompute=True), pixels)
+        assert kept.keys() == again.keys()
+        assert all(torch.equal(kept[name], again[name]) for name in kept)
+
+    def test_blocks_run_twice_and_nothing_inside_them_is_kept(self, pixels):
+        def numbers_kept(recompute):
+            trainable = TrainableDepth(network, recompute=recompute)
+            calls, sizes = [], []
+            hook = network.backbone.encoder.layer[2].mlp.register_forward_hook(
+                lambda *_: calls.append(1)
+            )
+            with torch.autograd.graph.saved_tensors_hooks(
+                lambda tensor: (sizes.append(tensor.numel()), tensor)[1], lambda tensor: tensor
+            ):
+                output = trainable(pixels)
+            output.disparity_BHW.sum().backward()
+            hook.remove()
+            return len(calls), sum(sizes)
+
+        network = build_network("scratch:tiny", size=70, variant="v2")
+        once, all_kept = numbers_kept(recompute=False)
+        twice, few_kept = numbers_kept(recompute=True)
+        assert (once, twice) == (1, 2)
+        inside = 6 * 2 * 31 * 128 * 10  # six blocks: more than ten maps as wide as the tokens
+        assert few_kept < all_kept - inside
+
+    @torch.inference_mode()
+    def test_without_gradients_nothing_is_recomputed(self, pixels):
+        network = build_network("scratch:tiny", size=70)
+        expected = TrainableDepth(network)(pixels).disparity_BHW
+        found = TrainableDepth(network, recompute=True)(pixels).disparity_BHW
+        assert torch.equal(found, expected)
+
+
+# torch's compiler looks at the gradient of what a region is given, and torch warns about that.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+class TestCompiling:
+    @pytest.mark.parametrize("recompute", [False, True])
+    def test_the_same_results_from_one_graph_for_all_blocks(self, pixels, recompute):
+        trainable = TrainableDepth(build_network("scratch:tiny", size=70), recompute=recompute)
+        names = list(trainable.state_dict())
+        expected = gradients(trainable, pixels)
+        graphs = CompileCounter()
+        compile_(trainable, backend=graphs)
+        found = gradients(trainable, pixels)
+        assert graphs.frame_count == 4  # embeddings, a block, neck and head
+        for name, gradient in expected.items():
+            torch.testing.assert_close(found[name], gradient, msg=name)
+        gradients(trainable, pixels)
+        assert graphs.frame_count == 4
+        assert list(trainable.state_dict()) == names
+
+    def test_a_call_through_transformers_in_between_changes_nothing(self, pixels):
+        trainable = TrainableDepth(build_network("scratch:tiny", size=70))
+        graphs = CompileCounter()
+        compile_(trainable, backend=graphs)
+        with torch.no_grad():
+            shown = trainable.network(pixels).predicted_depth  # leaves hooks behind
+        assert graphs.frame_count == 0
+        torch._dynamo.utils.counters.clear()
+        torch.testing.assert_close(trainable(pixels).disparity_BHW, shown)
+        assert graphs.frame_count == 4
+        assert not torch._dynamo.utils.counters["graph_break"]
+        with torch.no_grad():
+            torch.testing.assert_close(trainable.network(pixels).predicted_depth, shown)
+
+    def test_a_frozen_encoder_is_compiled_too(self, pretrained, pixels):
+        frozen = FrozenEncoder.load(pretrained)
+        expected = frozen(pixels)
+        graphs = CompileCounter()
+        compile_(frozen, backend=graphs)
+        torch.testing.assert_close(frozen(pixels), expected)
+        assert graphs.frame_count == 2
+
+    def test_a_wrapped_network_trains_compiled_and_recomputing(self, wrapped, pixels):
+        plain = TrainableDepth(build_network("scratch:tiny", size=70), recompute=True)
+        expected = gradients(plain, pixels)
+        distributed = wrapped(plain)
+        compile_(distributed, backend="eager")
+        found = gradients(distributed, pixels)
+        for name, gradient in expected.items():
+            torch.testing.assert_close(found[f"module.{name}"], gradient, msg=name)
+
+    def test_what_has_no_parts_is_refused(self):
+        with pytest.raises(ValueError, match="Linear has no parts"):
+            compile_(torch.nn.Linear(2, 2))
