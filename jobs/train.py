@@ -21,6 +21,7 @@ from jobs.pseudo_labels import check_filter
 from jobs.ray_runtime import Resources, local_resources, ray_cluster
 from jobs.run_files import RunFiles
 from jobs.settings import resolved, value_problems
+from jobs.sky import find_sky, locate_segmenter
 from jobs.training_config import TrainingOptions
 from jobs.training_job import TrainingJob, Worker
 from jobs.training_runs import Kind, TrainingRun, open_run, recorded
@@ -58,16 +59,20 @@ def train(
         encoder = locate_encoder(config.encoder)
         check_encoder(fetch_model(encoder, workspace.store))
         check_filter(label_filter, pseudo, workspace, reporter)
+        segmenter = locate_segmenter(config.sky_segmenter, workspace)
         run = open_run(config, kind, pseudo, workspace)
         with recorded(run, workspace):
             with ray_cluster(config.ray) as resources:
+                sky = find_sky(
+                    segmenter, run.snapshot, run.files, resources=resources, reporter=reporter
+                )
                 job = TrainingJob(
                     run_id=run.run_id,
                     name=config.name,
                     store=workspace.store,
                     encoder=encoder,
                     recipe=recipe,
-                    labelled=run.shards("labelled"),
+                    labelled=sky.added_to(run.shards("labelled")),
                     pseudo=run.shards("pseudo"),
                     steps=_steps(config, recipe, kind, run.snapshot),
                     images_per_pass=recipe.batch_size // (config.workers * config.accumulate),
@@ -81,7 +86,7 @@ def train(
                 _describe(job, config, run, reporter)
                 with _watched(run.files, job, reporter):
                     _fit_on_ray(job, config, resources)
-            return _register(job, kind, run, workspace)
+            return {**_register(job, kind, run, workspace), "sky": sky.summary()}
 
 
 def _recipe(config: TrainingOptions, kind: Kind, pseudo: Sequence[str]) -> Recipe:
