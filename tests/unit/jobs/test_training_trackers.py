@@ -1,0 +1,169 @@
+"""W&B offline and MLflow on a local database, the real libraries, read back."""
+
+import importlib.util
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from jobs.errors import ConfigError
+from jobs.training_trackers import (
+    EXPERIMENT,
+    MlflowLog,
+    WandbLog,
+    absolute_mlflow,
+    artefact_folder,
+    check_trackers,
+)
+
+PICTURE = np.full((4, 6, 3), 100, np.uint8)
+BLOCK = 32768
+
+# MLflow's own use of SQLAlchemy, and of its own modules
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+
+def wandb_records(path: Path) -> Iterator[Any]:
+    """The records of W&B's own file: 7 bytes of header, then a LevelDB log in blocks of 32 KiB."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    data, at, whole = path.read_bytes(), 7, b""
+    while at + 7 <= len(data):
+        if BLOCK - at % BLOCK < 7:
+            at += BLOCK - at % BLOCK
+            continue
+        _, length, kind = struct.unpack("<IHB", data[at : at + 7])
+        whole += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # all of it, or the last piece
+            record = Record()
+            record.ParseFromString(whole)
+            yield record
+            whole = b""
+
+
+def test_wandb_keeps_numbers_and_pictures_under_our_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    log = WandbLog(
+        "depth", run_id="run-1", name="student", config={"size": 42}, folder=tmp_path / "w"
+    )
+    for step in (1, 2):
+        log.log(step, {"loss": 1.0 / step})
+    log.log(2, {"validation/loss": 0.25})
+    log.image(2, "previews", PICTURE)
+    log.close()
+
+    (folder,) = (tmp_path / "w" / "wandb").glob("offline-run-*-run-1")
+    records = list(wandb_records(folder / "run-run-1.wandb"))
+    run = next(record.run for record in records if record.HasField("run"))
+    assert (run.project, run.run_id, run.display_name) == ("depth", "run-1", "student")
+    rows = [
+        {(item.key or ".".join(item.nested_key)): item.value_json for item in record.history.item}
+        for record in records
+        if record.HasField("history")
+    ]
+    assert [row["training/loss"] for row in rows] == ["1", "0.5"]
+    assert rows[1]["validation/loss"] == "0.25"
+    assert rows[1]["previews._type"] == '"image-file"'
+    assert len(list((folder / "files/media/images").glob("*.png"))) == 1
+
+
+@pytest.fixture(scope="module")
+def mlflow_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For a database, which takes MLflow seconds to make."""
+    pytest.importorskip("mlflow")
+    return tmp_path_factory.mktemp("mlflow")
+
+
+def mlflow_run(uri: str) -> tuple[Any, Any]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    (run,) = client.search_runs([experiment.experiment_id], "tags.`factory.run_id` = 'run-1'")
+    return client, run
+
+
+def test_mlflow_takes_a_run_up_again_and_no_step_twice(mlflow_folder: Path) -> None:
+    uri = f"sqlite:///{mlflow_folder}/mlflow.db"
+
+    def attempt(steps: range, *, failed: bool) -> None:
+        log = MlflowLog(
+            uri, run_id="run-1", name="student", config={"size": 42}, folder=artefact_folder(uri)
+        )
+        for step in steps:
+            log.log(step, {"loss": 1.0 / step})
+        log.image(steps[-1], "previews", PICTURE)
+        log.close(failed=failed)
+
+    attempt(range(1, 4), failed=True)
+    _, run = mlflow_run(uri)
+    assert run.info.status == "FAILED"
+    attempt(range(2, 6), failed=False)  # from the checkpoint of step 1
+    client, run = mlflow_run(uri)
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {"size": "42"}
+    history = client.get_metric_history(run.info.run_id, "training/loss")
+    assert sorted((each.step, each.value) for each in history) == [
+        (step, 1.0 / step) for step in range(1, 6)
+    ]
+    assert len(list((mlflow_folder / "mlartifacts").rglob("*.png"))) == 2
+
+
+def test_a_server_that_breaks_costs_a_warning(
+    mlflow_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from mlflow.exceptions import MlflowException
+
+    log = MlflowLog(
+        f"sqlite:///{mlflow_folder}/mlflow.db", run_id="run-2", name="n", config={}, folder=None
+    )
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise MlflowException("https://me:secret@host is off")
+
+    monkeypatch.setattr(log._client, "log_batch", refuse)
+    log.log(1, {"loss": 1.0})
+    log.close()
+    assert "MLflow took no metrics: https://me:***@host is off" in caplog.text
+
+
+def test_what_cannot_work_is_said_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_trackers(wandb=None, mlflow=None)
+    with monkeypatch.context() as patch:
+        patch.setattr(importlib.util, "find_spec", lambda name: None)
+        with pytest.raises(ConfigError) as refused:
+            check_trackers(wandb="depth", mlflow="sqlite:///x.db")
+    assert [problem.partition(" ")[0] for problem in refused.value.problems] == [
+        "--wandb",
+        "--mlflow",
+    ]
+    assert "pip install 'pseudo-label-factory[wandb]'" in refused.value.problems[0]
+    pytest.importorskip("mlflow")
+    with pytest.raises(ConfigError, match="--mlflow nonsense://me:\\*\\*\\*@x"):
+        check_trackers(wandb=None, mlflow="nonsense://me:secret@x")
+
+
+def test_a_local_database_is_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert absolute_mlflow("sqlite:///runs/m.db") == f"sqlite:///{tmp_path}/runs/m.db"
+    assert absolute_mlflow("sqlite:////srv/m.db") == "sqlite:////srv/m.db"
+    assert absolute_mlflow("https://host") == "https://host"
+    assert absolute_mlflow(None) is None
+    assert artefact_folder("sqlite:////srv/m.db") == Path("/srv/mlartifacts")
+    assert artefact_folder("https://host") is None
