@@ -9,6 +9,8 @@ import numpy as np
 import torch
 
 from model.batches import Batch, Interpolation, Sample, collate, prepare_sample, to_target
+from model.metric_depth import to_metres
+from model.metric_recipe import MetricRecipe
 from model.recipes import Recipe
 from pipeline.damage import Tally
 from pipeline.label_filter import EVERY_LABEL, LabelFilter
@@ -150,6 +152,7 @@ class TrainingBatches:
                 size=self.recipe.size,
                 flip_probability=self.recipe.flip_probability,
                 interpolation="nearest" if labelled else "linear",
+                in_metres=isinstance(self.recipe, MetricRecipe),
             ),
             seed=self.seed if labelled else self.seed + 1,
             rank=self.rank,
@@ -190,8 +193,13 @@ def _prepare(
     size: int,
     flip_probability: float,
     interpolation: Interpolation,
+    in_metres: bool,
 ) -> Sample:
-    target_HW = to_target(row.truth.values_HW, row.truth.geometry, sky_HW=row.truth.sky_HW)
+    truth = row.truth
+    if in_metres:
+        target_HW = to_metres(truth.values_HW, truth.geometry)
+    else:
+        target_HW = to_target(truth.values_HW, truth.geometry, sky_HW=truth.sky_HW)
     return prepare_sample(
         row.image_HWC,
         target_HW,

@@ -118,4 +118,6 @@ class FinetuneMetricConfig(LoopOptions):
     """Turn a relative model into one that predicts metres."""
 
     init: str = required("Relative model to start from, as for label --teacher.")
-    max_depth: float = required("Largest depth the model can say, metres: 20 indoors, 80 outdoors.")
+    max_depth: int = required(
+        "Largest depth the model can say, whole metres: 20 indoors, 80 outdoors."
+    )

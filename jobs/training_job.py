@@ -8,8 +8,11 @@ from torch import nn
 from transformers import DepthAnythingForDepthEstimation
 
 from jobs.models import ModelLocation, fetch_model
+from model.metric_network import build_metric_network
+from model.metric_recipe import MetricRecipe
+from model.metric_step import MetricStep
 from model.recipes import Recipe
-from model.student import FrozenEncoder, TrainableDepth, build_network
+from model.student import FrozenEncoder, TrainableDepth, build_network, compile_
 from model.training import StepFunction
 from model.training_step import TrainingStep
 from pipeline.label_filter import EVERY_LABEL, LabelFilter
@@ -22,11 +25,14 @@ class TrainingJob:
     """What all workers of a run share; picklable, and enough to start again from.
 
     Attributes:
+        encoder: Where the network starts: an encoder or, under a `MetricRecipe`, a whole network.
         labelled: Shards with ground truth.
         pseudo: Shards with their label shards; empty for a teacher.
         steps: Optimiser steps of the whole run.
         images_per_pass: Images of one forward pass on one worker.
         accumulate: Forward passes per optimiser step.
+        compile: Whether networks run compiled.
+        checkpoint_activations: Whether they are computed again in the backward pass.
         threads: Decoding threads per worker and kind of input.
         label_filter: Which pseudo-labels are good enough.
         max_damaged: Largest share of damaged rows, 0 to 1, of each kind of input.
@@ -48,6 +54,8 @@ class TrainingJob:
     checkpoint_steps: int
     threads: int
     accumulate: int = 1
+    compile: bool = False
+    checkpoint_activations: bool = False
     label_filter: LabelFilter = EVERY_LABEL
     max_damaged: float = 0.01
     attempt: str = ""
@@ -84,24 +92,51 @@ class Prepared(NamedTuple):
 
 def prepare(job: TrainingJob, worker: Worker) -> Prepared:
     """Build the network of a job on this worker's device, and its step."""
-    encoder = fetch_model(job.encoder, job.store)
-    network = build_network(encoder, size=job.recipe.size, seed=job.seed)
-    trainable = worker.wrap(TrainableDepth(network))
-    step = TrainingStep(
+    start = fetch_model(job.encoder, job.store)
+    network = _network(job, start)
+    trainable = worker.wrap(TrainableDepth(network, recompute=job.checkpoint_activations))
+    frozen = _frozen_encoder(job, start, worker)
+    if job.compile:
+        compile_(trainable)
+        if frozen is not None:
+            compile_(frozen)
+    return Prepared(network, trainable, _step(job, worker, trainable, frozen))
+
+
+def _network(job: TrainingJob, start: str) -> DepthAnythingForDepthEstimation:
+    recipe = job.recipe
+    if isinstance(recipe, MetricRecipe):
+        return build_metric_network(
+            start,
+            max_depth=recipe.max_depth,
+            size=recipe.size,
+            taken_over=recipe.taken_over,
+            seed=job.seed,
+        )
+    return build_network(start, size=recipe.size, seed=job.seed, variant=recipe.head_blocks)
+
+
+def _step(
+    job: TrainingJob, worker: Worker, trainable: nn.Module, frozen: FrozenEncoder | None
+) -> StepFunction:
+    if isinstance(job.recipe, MetricRecipe):
+        return MetricStep(
+            trainable, recipe=job.recipe, device=worker.device, precision=job.precision
+        )
+    return TrainingStep(
         trainable,
         recipe=job.recipe,
-        frozen_encoder=_frozen_encoder(job, encoder, worker),
+        frozen_encoder=frozen,
         device=worker.device,
         precision=job.precision,
         seed=job.seed,
         rank=worker.rank,
     )
-    return Prepared(network, trainable, step)
 
 
-def _frozen_encoder(job: TrainingJob, encoder: str, worker: Worker) -> nn.Module | None:
+def _frozen_encoder(job: TrainingJob, start: str, worker: Worker) -> FrozenEncoder | None:
     """What the student's features are held to; None for a teacher and for encoders from scratch."""
     if not job.pseudo or not job.recipe.feature_weight:
         return None
-    frozen = FrozenEncoder.load(encoder)
+    frozen = FrozenEncoder.load(start)
     return None if frozen is None else frozen.to(worker.device)

@@ -26,6 +26,15 @@ class MetricRecipe(Recipe):
         ValueError: Naming every field whose value makes no sense.
     """
 
+    max_depth: int = dataclasses.field(
+        default=20,
+        metadata={
+            "help": "What the sigmoid is multiplied by; farther truth is left out of the loss, "
+            "metres. transformers takes a whole number.",
+            "origin": f"{_LAUNCH}: 20 for Hypersim, indoors; 80 for Virtual KITTI, outdoors",
+            "at_least": 1,
+        },
+    )
     taken_over: TakenOver = dataclasses.field(
         default="decoder",
         metadata={
@@ -76,7 +85,7 @@ ORIGINS = {
     **{
         field.name: field.metadata["origin"]
         for field in dataclasses.fields(MetricRecipe)
-        if field.name in ("taken_over", "minimum_depth", "silog_mean_weight")
+        if field.name in ("max_depth", "taken_over", "minimum_depth", "silog_mean_weight")
     },
 }
 

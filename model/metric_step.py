@@ -16,7 +16,6 @@ class MetricStep:
     Args:
         network: A metric one as `TrainableDepth`: what it calls disparity is depth in metres, for
             that is what its last layer says. May be wrapped for distributed training.
-        max_depth: Farther truth is left out, metres: the network cannot say it.
         precision: Of the forward pass, ``fp32`` or ``bf16`` (autocast). The loss is always fp32.
 
     Raises:
@@ -28,7 +27,6 @@ class MetricStep:
         network: nn.Module,
         *,
         recipe: MetricRecipe,
-        max_depth: float,
         device: torch.device | str = "cpu",
         precision: str = "fp32",
     ) -> None:
@@ -36,7 +34,6 @@ class MetricStep:
             raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
         self.network = network
         self.recipe = recipe
-        self.max_depth = max_depth
         self.device = torch.device(device)
         self.precision = precision
 
@@ -57,7 +54,7 @@ class MetricStep:
         loss = silog_loss(
             depth_BHW,
             truth_BHW,
-            mask_BHW & (truth_BHW <= self.max_depth),
+            mask_BHW & (truth_BHW <= self.recipe.max_depth),
             mean_weight=self.recipe.silog_mean_weight,
         )
         seen = depth_BHW.detach().float()

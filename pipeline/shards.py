@@ -201,6 +201,17 @@ def read_sample_keys(store: Store, key: str) -> list[tuple[str, str, str | None]
     return [tuple(row[name] for name in columns) for row in _rows(store, key, columns=columns)]
 
 
+def truth_geometries(store: Store, key: str) -> set[str]:
+    """The geometries of a shard's ground truth; no blob is read, rows without any count for none.
+
+    Raises:
+        FileNotFoundError: There is no such object.
+        ShardCorruptError: It cannot be read as a shard.
+    """
+    rows = _rows(store, key, columns=["truth_geometry"])
+    return {row["truth_geometry"] for row in rows} - {None}
+
+
 def write_drops(
     store: Store, drops: Sequence[Drop], *, source: str, shard_id: str, code_version: str
 ) -> str:

@@ -20,6 +20,7 @@ READ = {
     "weight_decay": 0.01,
     "beta1": 0.9,
     "beta2": 0.999,
+    "max_depth": 20,
     "minimum_depth": 0.001,
     "silog_mean_weight": 0.5,
 }
@@ -45,6 +46,7 @@ def test_the_table_has_a_row_for_each_value_that_plays_a_part():
     [
         ("taken_over", "head"),
         ("minimum_depth", 0.0),
+        ("max_depth", 0),
         ("silog_mean_weight", 1.5),
         ("learning_rate", -1.0),
     ],
