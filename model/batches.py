@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.devices import placed
 from model.geometry import to_disparity
 from model.preprocessing import IMAGE_MEAN, IMAGE_STD
 
@@ -155,9 +156,8 @@ def normalise(images_B3HW: Tensor) -> Tensor:
     """Uint8 images, or float ones in 0..1, less ImageNet's mean, over its deviation; float32."""
     if images_B3HW.dtype == torch.uint8:
         images_B3HW = to_unit(images_B3HW)
-    mean = images_B3HW.new_tensor(IMAGE_MEAN)[:, None, None]
-    std = images_B3HW.new_tensor(IMAGE_STD)[:, None, None]
-    return (images_B3HW - mean) / std
+    statistics = placed(torch.tensor([IMAGE_MEAN, IMAGE_STD]), images_B3HW.device)[..., None, None]
+    return (images_B3HW - statistics[0]) / statistics[1]
 
 
 def _resized(height: int, width: int, size: int) -> tuple[int, int]:

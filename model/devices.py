@@ -50,6 +50,16 @@ def pick_precision(precision: str, device: torch.device | str) -> str:
     return "bf16" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
 
 
+def placed(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A few numbers from the CPU on a device, without waiting for what a GPU still has to do.
+
+    A plain ``to`` waits for everything queued; from page-locked memory it can go behind it.
+    """
+    if device.type != "cuda":
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether the device, or this machine, had no memory for a computation."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):

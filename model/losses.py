@@ -68,16 +68,15 @@ class FeatureLoss(NamedTuple):
 def masked_median(values_BHW: Tensor, mask_BHW: Tensor) -> Tensor:
     """Exact median of the valid values of each sample, as ``numpy.median``: shape B, float32.
 
-    The mean of the two middle values where their number is even; 0 where there is none. The
-    gradient goes to the middle values.
+    The mean of the two middle values where their number is even; 0 where there is none; NaN is
+    passed over. The gradient goes to the middle values.
     """
-    mask_BP = mask_BHW.flatten(1)
-    values_BP = values_BHW.flatten(1).float()
-    sorted_BP = values_BP.masked_fill(~mask_BP, torch.inf).sort(dim=1).values
-    count_B1 = mask_BP.sum(dim=1, keepdim=True)
-    low_B = sorted_BP.gather(1, (count_B1 - 1).clamp(min=0) // 2).squeeze(1)
-    high_B = sorted_BP.gather(1, (count_B1 // 2).clamp(max=mask_BP.shape[1] - 1)).squeeze(1)
-    return torch.where(count_B1.squeeze(1) > 0, (low_B + high_B) / 2, 0.0)
+    valid_BP = values_BHW.float().masked_fill(~mask_BHW, torch.nan).flatten(1)
+    # torch gives the lower of two middle values; turned round, the upper. Twice a selection is
+    # still a fraction of sorting a quarter of a million pixels.
+    low_B = valid_BP.nanmedian(dim=1).values
+    high_B = -(-valid_BP).nanmedian(dim=1).values
+    return torch.where(mask_BHW.flatten(1).any(dim=1), (low_B + high_B) / 2, 0.0)
 
 
 def affine_normalise(disparity_BHW: Tensor, mask_BHW: Tensor) -> Tensor:

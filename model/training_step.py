@@ -183,6 +183,15 @@ class TrainingStep:
         )
 
     def _pseudo_loss(self, disparity_BHW: Tensor, pseudo: Batch, mixed: CutMix) -> SampleLoss:
+        if not self.recipe.cutmix_probability:  # half the work, the same numbers
+            return affine_invariant_loss(
+                disparity_BHW,
+                pseudo.target_BHW,
+                pseudo.valid_BHW,
+                minimum_valid=self.recipe.minimum_valid_pixels,
+                trimmed_share=self.recipe.trimmed_share,
+                gradient_scales=self._gradient_scales,
+            )
         return cutmix_loss(
             disparity_BHW,
             pseudo.target_BHW[mixed.partner_B],

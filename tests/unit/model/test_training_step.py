@@ -151,3 +151,22 @@ def test_every_part_pulls_on_the_network_and_none_breaks_it(precision):
     for parameter in network.parameters():
         assert torch.isfinite(parameter.grad).all()
     assert network.backbone.weight.grad.abs().sum() > 0
+
+
+def test_without_cutmix_the_loss_is_that_of_boxes_that_are_never_drawn():
+    recipe = override(V2, **CLEAN)
+    network, losses = losses_of(recipe, None, batch(2))
+    pseudo = batch(2)
+    none = torch.zeros_like(pseudo.valid_BHW)
+    expected = cutmix_loss(
+        network(normalise(pseudo.images_B3HW)).disparity_BHW,
+        pseudo.target_BHW,
+        pseudo.target_BHW,
+        none,
+        pseudo.valid_BHW,
+        pseudo.valid_BHW,
+        trimmed_share=0.1,
+        gradient_scales=4,
+    )
+    torch.testing.assert_close(losses.pseudo, expected.mean())
+    torch.testing.assert_close(losses.pseudo_gradient, expected.gradient_mean())
