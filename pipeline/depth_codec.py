@@ -93,7 +93,7 @@ def decode_disparity(record: LabelRecord) -> NDArray[np.float32]:
         raise ShardCorruptError(f"sample {record.sample_id}: unknown codec {record.codec!r}")
     try:
         codes = imagecodecs.jpegxl_decode(record.disparity, numthreads=1)
-    except (imagecodecs.JpegxlError, ValueError) as error:
+    except (imagecodecs.JpegxlError, ValueError, RuntimeError) as error:
         raise ShardCorruptError(f"sample {record.sample_id}: {error}") from error
     height, width = codes.shape[:2]
     if (height, width) != (record.height, record.width) or codes.dtype != np.uint16:

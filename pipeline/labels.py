@@ -159,6 +159,7 @@ def _to_parquet(rows: Sequence[LabelRecord], footer: Mapping[str, str]) -> bytes
         compression={name: "none" if name == "disparity" else "zstd" for name in COLUMNS},
         use_dictionary=["status", "reason", "codec", "geometry"],
         write_statistics=PLAIN_COLUMNS,
+        write_page_checksum=True,  # of a map with flipped bits, JPEG XL makes another map
     ) as writer:
         for start in range(0, len(rows), ROW_GROUP_ROWS):
             group = rows[start : start + ROW_GROUP_ROWS]

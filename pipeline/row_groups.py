@@ -18,11 +18,12 @@ def opened_shard(store: Store, key: str) -> Iterator[pq.ParquetFile]:
     Raises:
         FileNotFoundError: There is no such object.
         StorageError: The store does not answer.
-        ShardCorruptError: It is no readable Parquet file.
+        ShardCorruptError: It is no readable Parquet file, or pages that were written with a
+            checksum have another one.
     """
     with store.open(key) as file:
         try:
-            with pq.ParquetFile(file) as parquet:
+            with pq.ParquetFile(file, page_checksum_verification=True) as parquet:
                 yield parquet
         except FileNotFoundError:  # removed while it was read
             raise

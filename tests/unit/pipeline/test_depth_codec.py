@@ -103,7 +103,13 @@ def test_wrong_bits_and_empty_maps_are_refused() -> None:
 
 def test_bytes_that_are_not_the_map_are_named() -> None:
     good = label(np.eye(5, dtype=np.float32))
-    for change in ({"disparity": b"junk"}, {"height": 6}, {"codec": "png"}):
+    assert good.disparity is not None
+    for change in (
+        {"disparity": b"junk"},
+        {"disparity": good.disparity[:20]},  # another error of the codec's
+        {"height": 6},
+        {"codec": "png"},
+    ):
         with pytest.raises(ShardCorruptError, match="sample s"):
             decode_disparity(dataclasses.replace(good, **change))
     with pytest.raises(ValueError, match="quarantined"):

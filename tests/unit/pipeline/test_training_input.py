@@ -1,6 +1,11 @@
 """The order of training rows: every row once per epoch, whoever reads it, wherever it goes on."""
 
+import collections
+import threading
+import tracemalloc
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -8,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.damage import Tally
 from pipeline.depth_codec import CODECS, encode, quantise
 from pipeline.errors import ShardCorruptError, SourceError
 from pipeline.label_filter import LabelFilter
@@ -17,6 +23,7 @@ from pipeline.shards import ROW_GROUP_ROWS, read_image_rows
 from pipeline.storage import Store
 from pipeline.training_input import (
     Cursor,
+    Drawn,
     TrainingRow,
     TrainingShard,
     TrainingStream,
@@ -87,7 +94,7 @@ def test_ranks_share_an_epoch_without_gap_or_overlap(
     assert set(seen.values()) == {1}
 
 
-def _first_epoch(rows):  # type: ignore[no-untyped-def]
+def _first_epoch(rows: Iterator[Drawn[Any]]) -> Iterator[Drawn[Any]]:
     for drawn in rows:
         if drawn.cursor.epoch > 0:
             return
@@ -138,7 +145,7 @@ def test_labels_come_with_their_images_and_quarantined_rows_are_counted(
 def test_labels_of_another_shard_are_refused(store: Store) -> None:
     one, other = (image_shard(store, range(start, start + 5)) for start in (7000, 8000))
     mismatched = TrainingShard(one.key, 5, label_shard(store, other))
-    with pytest.raises(ShardCorruptError, match="foreign_label.*lies there"):
+    with pytest.raises(ShardCorruptError, match=r"foreign_label.*lies there"):
         take(stream(store, [mismatched]), 1)
 
 
@@ -235,3 +242,120 @@ def test_images_that_are_only_referred_to_are_read_where_they_lie(
     shard = referenced_shard(store, tmp_path, range(5), truth=True)
     drawn = take(stream(store, [TrainingShard(shard.key, 5)]), 5)
     assert len({name for name, _ in drawn}) == 5
+
+
+def damaged_shard(store: Store, start: int, *, rows: int, damaged: int) -> TrainingShard:
+    """Ground truth for all, and the first images are no images."""
+    junk = {index: b"no picture" for index in range(start, start + damaged)}
+    shard = image_shard(store, range(start, start + rows), truth=True, replace=junk)
+    return TrainingShard(shard.key, shard.rows)
+
+
+def test_damaged_rows_are_left_out_and_named(store: Store) -> None:
+    shard = damaged_shard(store, 20_000, rows=80, damaged=3)
+    source = stream(store, [shard], max_damaged=0.05)
+    names = [name for name, _ in take(source, 2 * 77)]
+    broken = {record.sample_id for record in list(read_image_rows(store, shard.image_key))[:3]}
+    assert set(Counter(names).values()) == {2}
+    assert not broken & set(names)
+    assert {(damage.key, damage.sample_id) for damage in source.tally.named} <= {
+        (shard.image_key, name) for name in broken
+    }
+    assert source.tally.damaged["not_an_image"] >= 3
+
+
+def test_too_much_damage_in_a_small_set_ends_its_first_epoch(store: Store) -> None:
+    source = stream(store, [damaged_shard(store, 21_000, rows=60, damaged=3)], max_damaged=0.04)
+    with pytest.raises(ShardCorruptError, match=r"3 of 60 .* 5\.00%.*not_an_image"):
+        take(source, 58)
+    assert source.tally.used == 57
+
+
+def test_too_much_damage_ends_a_large_set_long_before_its_epoch_does(store: Store) -> None:
+    source = stream(store, [damaged_shard(store, 22_000, rows=400, damaged=60)], max_damaged=0.01)
+    with pytest.raises(ShardCorruptError, match="of 200 training rows are damaged"):
+        take(source, 340)
+
+
+@pytest.mark.parametrize("stop", [1, 17, 45, 46, 60, 91])
+def test_counts_go_on_where_a_run_was_interrupted(
+    store: Store, quality_shard: TrainingShard, stop: int
+) -> None:
+    """Whatever was read ahead of the cursor is not counted, and nothing is counted twice."""
+    shards = [quality_shard, damaged_shard(store, 23_000, rows=30, damaged=2)]
+    shards[1] = TrainingShard(shards[1].image_key, 30, label_shard_of(store, shards[1]))
+    options: dict[str, Any] = {
+        "label_filter": LabelFilter(max_saturated=0.6),
+        "max_damaged": 0.1,
+    }
+    whole = stream(store, shards, **options)
+    expected = list(islice(whole.rows_from(Cursor()), 150))
+    first = stream(store, shards, threads=1, **options)
+    drawn = list(islice(first.rows_from(Cursor()), stop))
+    resumed = stream(store, shards, tally=Tally.of(first.tally.state()), **options)
+    drawn += islice(resumed.rows_from(drawn[-1].cursor), 150 - stop)
+    assert drawn == expected
+    assert resumed.tally == whole.tally
+    assert whole.tally.damaged.total() > 0
+    assert whole.tally.used == 150
+
+
+def label_shard_of(store: Store, shard: TrainingShard) -> str:
+    rows = []
+    map_ = quantise(np.eye(14, dtype=np.float32))
+    for image in read_image_rows(store, shard.image_key):
+        rows.append(
+            LabelRecord(
+                sample_id=image.sample_id,
+                sha256=image.sha256,
+                status="labelled",
+                codec=CODECS[16],
+                disparity=encode(map_),
+                minimum=map_.minimum,
+                maximum=map_.maximum,
+                height=14,
+                width=14,
+                geometry="disparity_affine_invariant",
+                saturated=0.0,
+            )
+        )
+    key = f"labels/plain/{shard.image_key.split('/')[-1]}"
+    if store.exists(key):
+        return key
+    return write_label_shard(store, rows, key=key, footer={}).key
+
+
+def test_a_shard_that_is_gone_ends_the_run_by_its_name(
+    store: Store, shards: list[TrainingShard]
+) -> None:
+    gone = TrainingShard("sources/pictures/gone.parquet", 5)
+    with pytest.raises(FileNotFoundError, match=r"sources/pictures/gone\.parquet"):
+        take(stream(store, [*shards, gone]), sum(ROWS))
+
+
+def test_nothing_goes_on_after_the_stream_is_closed(
+    store: Store, shards: list[TrainingShard]
+) -> None:
+    rows = stream(store, shards).rows_from(Cursor())
+    next(rows)
+    assert [thread for thread in threading.enumerate() if thread.name.startswith("training-")]
+    rows.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("training-")]
+
+
+def test_memory_is_flat_over_epochs(store: Store, shards: list[TrainingShard]) -> None:
+    tracemalloc.start()
+    try:
+        with closing(stream(store, shards, threads=1).rows_from(Cursor())) as rows:
+            first = _peak_bytes(rows, 2 * sum(ROWS))
+            later = [_peak_bytes(rows, sum(ROWS)) for _ in range(4)]
+    finally:
+        tracemalloc.stop()  # not before the threads have ended: it would tear them down
+    # Packed rows take 10 kB each: of the 820 drawn later, 40 being kept would show.
+    assert max(later) < first + 400_000
+
+
+def _peak_bytes(rows: Iterator[Any], count: int) -> int:
+    tracemalloc.reset_peak()
+    collections.deque(islice(rows, count), maxlen=0)
+    return tracemalloc.get_traced_memory()[1]
