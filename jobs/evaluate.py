@@ -13,7 +13,7 @@ from jobs.models import resolve_model
 from jobs.version import code_version
 from jobs.workspace import Workspace, check_store_exists, open_workspace
 from model.depth_model import DepthModel, load_depth_model
-from model.evaluation import ImageScore, evaluate_image, summarise
+from model.evaluation import METRIC_GEOMETRIES, ImageScore, evaluate_image, summarise
 from model.protocols import Protocol, protocol
 from pipeline.images import ImageDecodeError, decode_rgb
 from pipeline.ledger import record_evaluation
@@ -43,6 +43,7 @@ def evaluate(config: EvaluateConfig, *, reporter: Reporter | None = None) -> dic
             resolved.reference, device="auto", precision=config.precision, side=config.size
         )
         resolved.location.check(model.sha256)
+        _check_geometry(model, benchmarks)
         known = workspace.catalog.find_model(model.sha256)
         name = resolved.location.name or (known.name if known else config.model)
         results = [
@@ -71,6 +72,18 @@ def _parse(benchmarks: Sequence[str]) -> list[_Benchmark]:
     if problems:
         raise ConfigError(problems)
     return parsed
+
+
+def _check_geometry(model: DepthModel, benchmarks: Sequence[_Benchmark]) -> None:
+    """Refuse to hold what has no unit against metres."""
+    problems = [
+        f"--benchmark {item.protocol.ref}={item.source}: scores metres as they are, and "
+        f"{model.reference} predicts {model.geometry}"
+        for item in benchmarks
+        if item.protocol.alignment == "none" and model.geometry not in METRIC_GEOMETRIES
+    ]
+    if problems:
+        raise ConfigError(problems)
 
 
 def _benchmark_shards(workspace: Workspace, source: str) -> list[ShardRef]:

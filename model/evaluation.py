@@ -30,6 +30,7 @@ from model.protocols import Protocol
 
 METRIC_GEOMETRIES = ("depth_metric", "disparity_metric")
 AFFINE_INVARIANT = "disparity_affine_invariant"
+AS_IT_IS = Affine(1.0, 0.0)
 
 Scores = Mapping[str, Mapping[str, float | None]]
 
@@ -41,7 +42,8 @@ class ImageScore:
     Attributes:
         valid_pixels: Pixels compared; 0 for a skipped image.
         metrics: Space, then metric; None where the truth cannot tell. Empty for a skipped image.
-        affine: Scale and shift found, in the truth's disparity; None for a skipped image.
+        affine: Scale and shift, in the truth's disparity: found, or 1 and 0 where the protocol
+            aligns nothing; None for a skipped image.
         skipped: Short stable code: ``too_few_valid_pixels``, ``flat_truth`` (affine-invariant truth
             with one value) or ``prediction_not_finite``.
     """
@@ -67,8 +69,11 @@ def evaluate_image(
     valid pixel is not scored: a mean without its worst image would flatter it, so read the counts.
 
     Raises:
-        ValueError: For an unknown geometry, or a protocol in metres for truth that is not metric.
+        ValueError: For an unknown geometry, a protocol in metres for truth that is not metric, or
+            one without alignment for a prediction that is not.
     """
+    if protocol.alignment == "none" and geometry not in METRIC_GEOMETRIES:
+        raise ValueError(f"{protocol.ref} aligns nothing, but the prediction is {geometry}")
     if truth_geometry not in METRIC_GEOMETRIES and _in_metres(protocol):
         raise ValueError(f"{protocol.ref} has limits in metres, but the truth is {truth_geometry}")
     truth = _valid_truth(truth_HW, truth_geometry, protocol)
@@ -84,7 +89,8 @@ def evaluate_image(
     )
     if not np.isfinite(prediction[mask]).all():
         return ImageScore(skipped="prediction_not_finite")
-    affine = align_affine(prediction, truth, mask)
+    aligns = protocol.alignment != "none"
+    affine = align_affine(prediction, truth, mask) if aligns else AS_IT_IS
     metrics = _scores(affine(prediction[mask]), truth[mask], truth_geometry, protocol)
     return ImageScore(valid_pixels=int(mask.sum()), metrics=metrics, affine=affine)
 

@@ -27,7 +27,7 @@ class Protocol:
 
     Attributes:
         alignment: ``affine_disparity``: least-squares scale and shift in disparity, per image, over
-            the valid pixels.
+            the valid pixels. ``none``: metres are held against metres as they are.
         crop: Pixels outside are not valid; None scores the whole image.
         minimum_depth: Truth nearer than this is not valid, and predictions are clipped there,
             metres; None for no limit.
@@ -40,7 +40,7 @@ class Protocol:
     name: str
     version: int
     description: str
-    alignment: Literal["affine_disparity"] = "affine_disparity"
+    alignment: Literal["affine_disparity", "none"] = "affine_disparity"
     crop: Crop | None = None
     minimum_depth: float | None = None
     maximum_depth: float | None = None
@@ -63,6 +63,19 @@ PROTOCOLS = (
             "Zero-shot relative depth on any set: scale and shift by least squares in disparity on "
             "all valid pixels, no crop, no cap, per image, then the mean over images."
         ),
+    ),
+    Protocol(
+        name="metric",
+        version=1,
+        description=(
+            "Metric depth on any set with truth in metres: nothing is aligned, no crop, truth from "
+            "1 mm to 80 m, per image, then the mean over images. The limits are those of Depth "
+            "Anything V2's metric_depth outdoors, where the model can say 80 m."
+        ),
+        alignment="none",
+        minimum_depth=0.001,
+        maximum_depth=80.0,
+        spaces=("depth",),
     ),
 )
 

@@ -70,6 +70,47 @@ def test_an_affine_copy_of_the_truth_is_perfect():
     assert score.affine.scale == pytest.approx(1 / 40, rel=1e-3)
 
 
+class TestMetric:
+    METRIC = protocol("metric@1")
+
+    def test_metres_are_compared_as_they_are(self):
+        depth = scene()
+        depth[0, :3] = (0.0005, 90, 4)  # outside the limits, outside, inside
+        predicted = np.where(np.isfinite(depth), depth, 5) * 1.5
+        score = evaluate(predicted, depth, self.METRIC, geometry="depth_metric")
+        valid = depth[np.isfinite(depth) & (depth >= 0.001) & (depth <= 80)]
+        assert score.valid_pixels == valid.size
+        assert score.metrics["depth"]["abs_rel"] == pytest.approx(0.5, rel=1e-5)
+        expected = np.sqrt(np.mean((0.5 * valid.astype(np.float64)) ** 2))
+        assert score.metrics["depth"]["rmse"] == pytest.approx(expected, rel=1e-5)
+        assert score.affine == (1, 0)
+
+    def test_disparity_in_metres_scores_as_its_depth(self):
+        depth = scene()
+        factors = np.random.default_rng(1).uniform(0.6, 1.5, depth.shape)
+        predicted = np.where(np.isfinite(depth), depth, 5) * factors
+        scores = [
+            evaluate(values, depth, self.METRIC, geometry=geometry)
+            for values, geometry in (
+                (predicted, "depth_metric"), (1 / predicted, "disparity_metric")
+            )
+        ]  # fmt: skip
+        np.testing.assert_allclose(flat(scores[0]), flat(scores[1]), rtol=1e-5)
+
+    def test_what_has_no_unit_is_refused(self):
+        depth = scene()
+        with pytest.raises(ValueError, match="aligns nothing"):
+            evaluate(prediction_for(depth), depth, self.METRIC)
+        with pytest.raises(ValueError, match="limits in metres"):
+            evaluate(
+                depth,
+                depth,
+                self.METRIC,
+                geometry="depth_metric",
+                truth_geometry="depth_scale_invariant",
+            )
+
+
 @pytest.mark.parametrize(("scale", "shift"), [(0.001, 0), (300, 5000), (1, -40)])
 def test_scale_and_shift_of_the_prediction_do_not_matter(scale, shift):
     depth = scene()

@@ -24,6 +24,13 @@ def test_relative_has_no_crop_and_no_cap_and_both_spaces():
     )
 
 
+def test_metric_aligns_nothing_and_scores_depth_within_the_limits_of_v2():
+    metric = protocol("metric@1")
+    assert metric.alignment == "none"
+    assert (metric.crop, metric.minimum_depth, metric.maximum_depth) == (None, 0.001, 80)
+    assert metric.spaces == ("depth",)
+
+
 def test_a_bare_name_is_its_newest_version(monkeypatch):
     newer = dataclasses.replace(protocol("relative@1"), version=2)
     monkeypatch.setattr(protocols, "PROTOCOLS", (newer, *PROTOCOLS))
