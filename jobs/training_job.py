@@ -38,6 +38,12 @@ class TrainingJob:
         max_damaged: Largest share of damaged rows, 0 to 1, of each kind of input.
         attempt: Of the driver that runs this; its workers write only while the run is its own.
         keep_checkpoints: Newest checkpoints kept, beside the best.
+        ema: Decay of the average of the weights; None for no average.
+        validation: Shards to score the model on at each checkpoint; may be empty.
+        validation_images: Images of those that are scored.
+        preview_steps: Steps between two pictures of predictions.
+        wandb: Weights & Biases project that follows the run.
+        mlflow: URI of the MLflow server or database that follows it.
     """
 
     run_id: str
@@ -60,6 +66,12 @@ class TrainingJob:
     max_damaged: float = 0.01
     attempt: str = ""
     keep_checkpoints: int = 2
+    ema: float | None = None
+    validation: tuple[TrainingShard, ...] = ()
+    validation_images: int = 64
+    preview_steps: int = 500
+    wandb: str | None = None
+    mlflow: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,35 +5,36 @@ is. Everything a worker does follows from the job, its rank and the newest check
 worker that was killed goes on with the same images in the same order.
 """
 
+import logging
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from jobs.prefetch import prefetched
 from jobs.run_files import RunFiles
 from jobs.training_batches import Position, TrainingBatch, TrainingBatches
-from jobs.training_job import TrainingJob, Worker, prepare
+from jobs.training_job import Prepared, TrainingJob, Worker, prepare
+from jobs.training_journal import Journal
 from jobs.training_log import Logs, MetricLines, TensorBoardLog, TrainingLog, forget_after
+from jobs.training_state import TrainingState
+from jobs.training_trackers import MlflowLog, WandbLog, artefact_folder
+from jobs.training_validation import predictor
 from model.depth_model import save_depth_model
-from model.optimisation import (
-    Optimisation,
-    build_optimiser,
-    load_training_state,
-    training_state,
-)
+from model.flops import StepWork, peak_flops, training_flops
 from model.training import fit
-from pipeline.damage import merged
+from model.training_step import TrainingStep
+from model.transfer import on_device
+from pipeline.errors import LeaseLostError
 from pipeline.storage import model_prefix
 
 PREFETCHED_BATCHES = 3
-PROGRESS_INTERVAL_S = 2.0
+
+log = logging.getLogger(__name__)
 
 
 def run_training(job: TrainingJob, worker: Worker | None = None) -> None:
@@ -41,6 +42,10 @@ def run_training(job: TrainingJob, worker: Worker | None = None) -> None:
 
     Raises:
         NonFiniteLossError: A loss is not a number; nothing was stepped with it.
+        ScaleDriftError: Predictions drifted where the loss cannot see it; likewise.
+        LeaseLostError: The run is another's by now.
+        ShardCorruptError: Too much of the input is damaged.
+        ConfigError: A tracker does not take the run.
         ValueError: The checkpoint belongs to another job, or there is too little to read.
     """
     worker = worker or Worker()
@@ -49,155 +54,121 @@ def run_training(job: TrainingJob, worker: Worker | None = None) -> None:
     )
     if worker.rank == 0:
         files.claim()
-    network, trainable, step = prepare(job, worker)
-    optimisation = build_optimiser(
-        trainable, job.recipe, steps=job.steps, fused=worker.device.startswith("cuda")
-    )
-    log = Logs((MetricLines(files), TensorBoardLog(files)))
-    progress = _Progress(job, worker, files, trainable, optimisation, log)
-    start_step, positions = progress.restore()
-    with _closed(log), progress.batches(positions) as batches:
-        fit(
-            step,
-            batches,
-            optimiser=optimisation.optimiser,
-            schedule=optimisation.schedule,
-            steps=job.steps,
-            start_step=start_step,
-            clip_norm=job.recipe.clip_norm,
-            on_step=progress.on_step,
-            on_checkpoint=progress.on_checkpoint,
-            checkpoint_steps=job.checkpoint_steps,
-        )
+    prepared = prepare(job, worker)
+    state = TrainingState.of(job, worker, prepared.trainable)
+    start_step, everyone = _restored(state, files)
+    with _opened_log(job, worker, files) as training_log:
+        predict = predictor(prepared.network, device=worker.device, precision=job.precision)
+        journal = Journal(job, worker, files, state, predict, training_log, everyone)
+        mine = everyone[worker.rank] if everyone else {}
+        with _batches(job, worker, mine) as batches:
+            fit(
+                prepared.step,
+                batches,
+                optimiser=state.optimisation.optimiser,
+                schedule=state.optimisation.schedule,
+                steps=job.steps,
+                start_step=start_step,
+                accumulate=job.accumulate,
+                clip_norm=job.recipe.clip_norm,
+                network=prepared.trainable,
+                average=state.average,
+                monitor=state.monitor,
+                work=_work(job, worker, prepared),
+                on_step=journal.on_step,
+                on_checkpoint=journal.on_checkpoint,
+                checkpoint_steps=job.checkpoint_steps,
+            )
     if worker.rank == 0:
-        progress.finish(network)
+        files.check_mine()
+        with state.as_saved():
+            _save(job, prepared.network)
+        files.write_json("result.json", journal.result())
+
+
+def _restored(state: TrainingState, files: RunFiles) -> tuple[int, list[dict[str, Any]]]:
+    """Steps done at the newest checkpoint, and where the input of each rank goes on."""
+    saved = files.newest_checkpoint(log.warning)
+    step = 0 if saved is None else state.load(saved["training"])
+    if state.worker.rank == 0:
+        forget_after(files, step)
+    return step, [] if saved is None else saved["positions"]
 
 
 @contextmanager
-def _closed(log: TrainingLog) -> Iterator[None]:
-    """Whatever ends the training, the log has all until then."""
-    try:
-        yield
-    except BaseException:
-        log.close(failed=True)
-        raise
-    log.close()
+def _opened_log(job: TrainingJob, worker: Worker, files: RunFiles) -> Iterator[TrainingLog]:
+    """All that follow the run; rank 0 alone writes. However it ends, they have all until then."""
+    with tempfile.TemporaryDirectory(prefix="factory-wandb-") as folder:
+        training_log = Logs(tuple(_logs(job, files, Path(folder))) if worker.rank == 0 else ())
+        try:
+            yield training_log
+        except LeaseLostError:  # somebody else writes now
+            raise
+        except BaseException:
+            training_log.close(failed=True)
+            raise
+        training_log.close()
 
 
-@dataclass(slots=True)
-class _Progress:
-    """What one worker writes while it trains; only rank 0 writes."""
-
-    job: TrainingJob
-    worker: Worker
-    files: RunFiles
-    network: nn.Module
-    optimisation: Optimisation
-    log: TrainingLog
-    _positions: list[dict[str, Any]] = field(default_factory=list)
-    _last: dict[str, Any] = field(default_factory=dict)
-    _shown: float = 0.0
-
-    def restore(self) -> tuple[int, Mapping[str, Position]]:
-        """Go on from the newest checkpoint; steps done and where this rank's input goes on."""
-        state = self.files.newest_checkpoint()
-        if state is None:
-            forget_after(self.files, 0)
-            return 0, {}
-        step = load_training_state(
-            state["training"],
-            self.network,
-            optimiser=self.optimisation.optimiser,
-            schedule=self.optimisation.schedule,
-            run=self._identity(),
+def _logs(job: TrainingJob, files: RunFiles, folder: Path) -> Iterator[TrainingLog]:
+    yield MetricLines(files)
+    yield TensorBoardLog(files)
+    what = {"steps": job.steps, "seed": job.seed, "precision": job.precision}
+    config = {**what, **asdict(job.recipe)}
+    if job.wandb is not None:
+        beside = files.store.local_path(files.key("wandb"))
+        yield WandbLog(
+            job.wandb, run_id=job.run_id, name=job.name, config=config, folder=beside or folder
         )
-        if self.worker.rank == 0:
-            forget_after(self.files, step)
-        self._positions = state["positions"]
-        mine = self._positions[self.worker.rank]
-        return step, {kind: Position.of(position) for kind, position in mine.items()}
-
-    @contextmanager
-    def batches(self, positions: Mapping[str, Position]) -> Iterator[Iterator[TrainingBatch]]:
-        """This rank's input from some positions on, read ahead in a thread."""
-        supply = TrainingBatches(
-            store=self.job.store,
-            recipe=self.job.recipe,
-            images=self.job.images_per_pass,
-            labelled=self.job.labelled,
-            pseudo=self.job.pseudo,
-            seed=self.job.seed,
-            rank=self.worker.rank,
-            world_size=self.worker.world_size,
-            threads=self.job.threads,
-            label_filter=self.job.label_filter,
-            max_damaged=self.job.max_damaged,
-            device=self.worker.device,
+    if job.mlflow is not None:
+        pictures = artefact_folder(job.mlflow)
+        yield MlflowLog(
+            job.mlflow, run_id=job.run_id, name=job.name, config=config, folder=pictures
         )
-        items = prefetched(supply.batches_from(positions), depth=PREFETCHED_BATCHES)
-        with closing(items):
-            yield items
 
-    def on_step(self, step: int, metrics: dict[str, float]) -> None:
-        """Keep the metrics, and tell whoever watches how far the run is."""
-        if self.worker.rank != 0:
-            return
-        metrics = {"loss": metrics["total"], **metrics}
-        self.log.log(step, metrics)
-        self._last = {"step": step, **metrics}
-        if step == self.job.steps or time.monotonic() - self._shown > PROGRESS_INTERVAL_S:
-            self.files.write_json("progress.json", {"step": step, "loss": metrics["total"]})
-            self._shown = time.monotonic()
 
-    def on_checkpoint(self, step: int, batch: TrainingBatch) -> None:
-        """Put everything needed to go on from here."""
-        mine = {kind: position.state() for kind, position in batch.positions.items()}
-        self._positions = self._gather(mine)
-        if self.worker.rank != 0:
-            return
-        state = training_state(
-            self.network,
-            optimiser=self.optimisation.optimiser,
-            schedule=self.optimisation.schedule,
-            step=step,
-            run=self._identity(),
-        )
-        self.log.flush()
-        self.files.write_checkpoint(step, {"training": state, "positions": self._positions})
-        self.files.write_json("input.json", self._input())
+@contextmanager
+def _batches(
+    job: TrainingJob, worker: Worker, positions: Mapping[str, Any]
+) -> Iterator[Iterator[TrainingBatch]]:
+    """This rank's input from some positions on, read and moved to the device ahead in a thread."""
+    supply = TrainingBatches(
+        store=job.store,
+        recipe=job.recipe,
+        images=job.images_per_pass,
+        labelled=job.labelled,
+        pseudo=job.pseudo,
+        seed=job.seed,
+        rank=worker.rank,
+        world_size=worker.world_size,
+        threads=job.threads,
+        label_filter=job.label_filter,
+        max_damaged=job.max_damaged,
+        device=worker.device,
+    )
+    start = {kind: Position.of(position) for kind, position in positions.items()}
+    ahead = on_device(supply.batches_from(start), worker.device)
+    with closing(prefetched(ahead, depth=PREFETCHED_BATCHES)) as batches:
+        yield batches
 
-    def finish(self, network: nn.Module) -> None:
-        """Save the model in Hugging Face format, then say that the run is complete."""
-        self.files.check_mine()
-        with tempfile.TemporaryDirectory(prefix="factory-model-") as folder:
-            save_depth_model(network, Path(folder), side=self.job.recipe.size)
-            self.job.store.put_folder(Path(folder), model_prefix(self.job.name))
-        last = self._last or self.files.last_metrics()  # all steps may have been done before
-        read = self._input()
-        counts = {"skipped": read["skipped"], "damaged": read["damaged"]}
-        self.files.write_json("result.json", {**last, **counts})
 
-    def _input(self) -> dict[str, Any]:
-        """What became of the rows that all workers read; names some of the damaged."""
-        return merged(p["tally"] for mine in self._positions for p in mine.values())
+def _work(job: TrainingJob, worker: Worker, prepared: Prepared) -> StepWork:
+    """What one step asks of this worker's device."""
+    frozen = 0
+    if isinstance(prepared.step, TrainingStep) and prepared.step.frozen_encoder is not None:
+        split = job.recipe.split(job.images_per_pass)
+        frozen = split.pseudo if job.labelled else job.images_per_pass
+    flops = training_flops(
+        prepared.network.config,
+        side=job.recipe.size,
+        images=job.images_per_pass * job.accumulate,
+        frozen_images=frozen * job.accumulate,
+    )
+    return StepWork(flops, peak_flops(worker.device, job.precision))
 
-    def _identity(self) -> dict[str, int | float | str]:
-        """What must be the same for a checkpoint to be this run's."""
-        return {
-            "run_id": self.job.run_id,
-            "seed": self.job.seed,
-            "steps": self.job.steps,
-            "workers": self.worker.world_size,
-            "encoder": self.job.encoder.value,
-            "precision": self.job.precision,
-            **asdict(self.job.recipe),
-            **self.job.label_filter.asked,
-        }
 
-    def _gather(self, mine: dict[str, Any]) -> list[dict[str, Any]]:
-        """What each rank has, in rank order."""
-        if self.worker.world_size == 1:
-            return [mine]
-        everyone: list[dict[str, Any]] = [{} for _ in range(self.worker.world_size)]
-        torch.distributed.all_gather_object(everyone, mine)
-        return everyone
+def _save(job: TrainingJob, network: nn.Module) -> None:
+    """Put the model in Hugging Face format."""
+    with tempfile.TemporaryDirectory(prefix="factory-model-") as folder:
+        save_depth_model(network, Path(folder), side=job.recipe.size)
+        job.store.put_folder(Path(folder), model_prefix(job.name))
