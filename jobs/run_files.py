@@ -106,11 +106,14 @@ class RunFiles:
         Raises:
             LeaseLostError: Another has taken it.
         """
-        if not self.attempt:
-            return
-        owner = self.read_json("owner.json") or {}
-        if owner.get("attempt") != self.attempt:
-            raise LeaseLostError(f"run {self.run_id}: {owner.get('owner')} has taken it over")
+        if not self.is_owned():
+            owner = (self.read_json("owner.json") or {}).get("owner")
+            raise LeaseLostError(f"run {self.run_id}: {owner} has taken it over")
+
+    def is_owned(self) -> bool:
+        """Whether the run still belongs to the driver of this attempt."""
+        owner = self.read_json("owner.json") if self.attempt else None
+        return owner is None or owner.get("attempt") == self.attempt
 
     def check_mine(self) -> None:
         """Look whether this is still who may write.

@@ -6,62 +6,58 @@ therefore go on with it.
 """
 
 import math
-import signal
-import threading
-import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from jobs.console import Reporter
 from jobs.errors import ConfigError, JobError
+from jobs.metric_start import locate_metric_start
 from jobs.models import ModelLocation, fetch_model, locate_encoder
 from jobs.pseudo_labels import check_filter
-from jobs.ray_runtime import Resources, local_resources, ray_cluster
+from jobs.ray_runtime import Resources, cluster_resources, local_resources, ray_cluster
 from jobs.run_files import RunFiles
 from jobs.settings import resolved, value_problems
 from jobs.sky import find_sky, locate_segmenter
-from jobs.training_config import TrainingOptions
-from jobs.training_job import TrainingJob, Worker
+from jobs.sky_actors import SkySegmenter
+from jobs.training_config import FinetuneMetricConfig, LoopOptions, TrainingOptions
+from jobs.training_job import TrainingJob
+from jobs.training_owner import heartbeat
+from jobs.training_ray import fit_on_ray, waiting_for_room
 from jobs.training_runs import Kind, TrainingRun, open_run, recorded
-from jobs.training_worker import run_training
+from jobs.training_watch import watched
 from jobs.version import code_version
 from jobs.workspace import Workspace, check_store_exists, open_workspace
 from model.depth_model import load_depth_model
 from model.encoders import check_encoder
-from model.errors import NonFiniteLossError
+from model.metric_recipe import V2_METRIC
 from model.recipes import Recipe, parse_overrides, preset
 from pipeline.catalog import SnapshotRow
 from pipeline.label_filter import EVERY_LABEL, LabelFilter
 from pipeline.ledger import record_model, record_run
 from pipeline.storage import model_prefix
 
-WORKER_RESTARTS = 2
-WATCH_INTERVAL_S = 1.0
-
 
 def train(
-    config: TrainingOptions,
+    config: TrainingOptions | FinetuneMetricConfig,
     kind: Kind,
     *,
     pseudo: Sequence[str] = (),
     label_filter: LabelFilter = EVERY_LABEL,
     reporter: Reporter | None,
 ) -> dict[str, Any]:
-    """Train a model and register it under its name; returns the summary of both training verbs."""
+    """Train a model and register it under its name; returns the summary of the training verbs."""
     reporter = reporter or Reporter.silent()
     recipe = _recipe(config, kind, pseudo)
     if config.ray is None:
         _check_fits(config, local_resources())
     check_store_exists(config)
     with open_workspace(config) as workspace:
-        encoder = locate_encoder(config.encoder)
-        check_encoder(fetch_model(encoder, workspace.store))
+        start = _start(config, workspace)
         check_filter(label_filter, pseudo, workspace, reporter)
-        segmenter = locate_segmenter(config.sky_segmenter, workspace)
-        run = open_run(config, kind, pseudo, workspace)
-        with recorded(run, workspace):
+        segmenter = _segmenter(config, workspace)
+        run = open_run(config, kind, pseudo, workspace, note=reporter.note)
+        with recorded(run, workspace), heartbeat(run.files):
             with ray_cluster(config.ray) as resources:
                 sky = find_sky(
                     segmenter, run.snapshot, run.files, resources=resources, reporter=reporter
@@ -70,32 +66,56 @@ def train(
                     run_id=run.run_id,
                     name=config.name,
                     store=workspace.store,
-                    encoder=encoder,
+                    encoder=start,
                     recipe=recipe,
                     labelled=sky.added_to(run.shards("labelled")),
                     pseudo=run.shards("pseudo"),
                     steps=_steps(config, recipe, kind, run.snapshot),
                     images_per_pass=recipe.batch_size // (config.workers * config.accumulate),
                     accumulate=config.accumulate,
+                    compile=_compiles(config, resources),
+                    checkpoint_activations=config.checkpoint_activations,
                     seed=config.seed,
                     precision=_precision(config, resources),
                     checkpoint_steps=config.checkpoint_steps,
                     threads=_cpus_per_worker(config, resources),
                     label_filter=label_filter,
+                    max_damaged=config.max_damaged,
+                    attempt=run.files.attempt,
+                    keep_checkpoints=config.keep_checkpoints,
                 )
                 _describe(job, config, run, reporter)
-                with _watched(run.files, job, reporter):
-                    _fit_on_ray(job, config, resources)
+                _fit(job, config, reporter, use_gpus=resources.gpus > 0)
             return {**_register(job, kind, run, workspace), "sky": sky.summary()}
 
 
-def _recipe(config: TrainingOptions, kind: Kind, pseudo: Sequence[str]) -> Recipe:
+def _start(config: TrainingOptions | FinetuneMetricConfig, workspace: Workspace) -> ModelLocation:
+    """Where the network starts: an encoder or, for a metric model, a whole relative one."""
+    if isinstance(config, FinetuneMetricConfig):
+        return locate_metric_start(config, workspace)
+    encoder = locate_encoder(config.encoder)
+    check_encoder(fetch_model(encoder, workspace.store))
+    return encoder
+
+
+def _segmenter(
+    config: TrainingOptions | FinetuneMetricConfig, workspace: Workspace
+) -> SkySegmenter | None:
+    """What finds sky; metres have no sky."""
+    if isinstance(config, FinetuneMetricConfig):
+        return None
+    return locate_segmenter(config.sky_segmenter, workspace)
+
+
+def _recipe(
+    config: TrainingOptions | FinetuneMetricConfig, kind: Kind, pseudo: Sequence[str]
+) -> Recipe:
     problems = value_problems(config)
-    if kind == "teacher" and not config.labelled:
-        problems.append("a teacher needs at least one --labelled source")
+    if kind != "student" and not config.labelled:
+        problems.append(f"a {kind} model needs at least one --labelled source")
     if kind == "student" and not pseudo:
         problems.append("a student needs at least one --pseudo label set")
-    recipe = preset(config.preset, kind)
+    recipe, own = _preset(config, kind)
     try:
         recipe = parse_overrides(
             recipe,
@@ -103,6 +123,7 @@ def _recipe(config: TrainingOptions, kind: Kind, pseudo: Sequence[str]) -> Recip
             batch_size=config.batch_size,
             size=config.size,
             learning_rate=config.learning_rate,
+            **own,
         )
     except ValueError as error:
         problems.append(str(error))
@@ -110,10 +131,10 @@ def _recipe(config: TrainingOptions, kind: Kind, pseudo: Sequence[str]) -> Recip
         problems.append(f"the size of the crop must be a multiple of 14, not {recipe.size}")
     if recipe.pseudo_only and config.labelled:
         problems.append(
-            f"a {config.preset} student learns from pseudo-labels alone: leave out --labelled, "
+            f"a {recipe.name} student learns from pseudo-labels alone: leave out --labelled, "
             "or give --override pseudo_only=false"
         )
-    passes = config.workers * config.accumulate
+    passes = max(1, config.workers * config.accumulate)
     if recipe.batch_size % passes:
         problems.append(
             f"--batch-size {recipe.batch_size} cannot be shared out to {config.workers} workers "
@@ -126,18 +147,27 @@ def _recipe(config: TrainingOptions, kind: Kind, pseudo: Sequence[str]) -> Recip
     return recipe
 
 
-def _check_fits(config: TrainingOptions, resources: Resources) -> None:
+def _preset(
+    config: TrainingOptions | FinetuneMetricConfig, kind: Kind
+) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe to begin with, and what flags of this verb alone change in it."""
+    if isinstance(config, FinetuneMetricConfig):
+        return V2_METRIC, {"max_depth": config.max_depth}
+    return preset(config.preset, kind), {}
+
+
+def _check_fits(config: LoopOptions, resources: Resources) -> None:
     """Refuse workers that this machine could never start together; a cluster may still grow."""
     there, what = (resources.gpus, "GPUs") if resources.gpus else (resources.cpus, "CPUs")
     if config.workers > there:
         raise ConfigError([f"--workers {config.workers}: this machine has {there} {what}"])
 
 
-def _steps(config: TrainingOptions, recipe: Recipe, kind: Kind, snapshot: SnapshotRow) -> int:
+def _steps(config: LoopOptions, recipe: Recipe, kind: Kind, snapshot: SnapshotRow) -> int:
     """As asked, as the recipe says, or its passes over what counts for this kind of model."""
     if config.steps or recipe.steps:
         return config.steps or recipe.steps
-    role = "labelled" if kind == "teacher" else "pseudo"
+    role = "pseudo" if kind == "student" else "labelled"
     images = sum(member.rows for member in snapshot.members if member.role == role)
     forward_passes = config.workers * config.accumulate
     per_pass = recipe.batch_size // forward_passes
@@ -146,9 +176,7 @@ def _steps(config: TrainingOptions, recipe: Recipe, kind: Kind, snapshot: Snapsh
     return math.ceil(recipe.passes * images / (per_pass * forward_passes))
 
 
-def _describe(
-    job: TrainingJob, config: TrainingOptions, run: TrainingRun, reporter: Reporter
-) -> None:
+def _describe(job: TrainingJob, config: LoopOptions, run: TrainingRun, reporter: Reporter) -> None:
     """Write what the run is beside what it will make, and say it."""
     run.files.write_json(
         "config.json",
@@ -166,95 +194,15 @@ def _describe(
     )
 
 
-def _fit_on_ray(job: TrainingJob, config: TrainingOptions, resources: Resources) -> None:
-    """Run the workers; a worker that dies is started again from the newest checkpoint.
-
-    Raises:
-        NonFiniteLossError: The loss is not a number; starting again would end the same way.
-        JobError: Workers died more often than they may, or failed for another reason.
-        KeyboardInterrupt: Somebody pressed Ctrl-C, and Ray has stopped the workers.
-    """
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
-
+def _fit(job: TrainingJob, config: LoopOptions, reporter: Reporter, *, use_gpus: bool) -> None:
     files = RunFiles(job.store, job.run_id)
-    files.forget("failure.json")
-    trainer = TorchTrainer(
-        _train_in_worker,
-        train_loop_config={"job": job},
-        scaling_config=ScalingConfig(
-            num_workers=config.workers,
-            use_gpu=resources.gpus > 0,
-            resources_per_worker={"CPU": _cpus_per_worker(config, resources)}
-            | ({"GPU": 1} if resources.gpus else {}),
-        ),
-        run_config=RunConfig(
-            # Ray resumes by itself under a name it knows; our own checkpoints say where to go on.
-            name=f"{job.run_id}-{uuid.uuid4().hex[:6]}",
-            storage_path=f"{job.store.uri}/{files.key('ray')}",
-            failure_config=FailureConfig(max_failures=WORKER_RESTARTS),
-        ),
-    )
-    on_interrupt = signal.getsignal(signal.SIGINT)
-    try:
-        trainer.fit()
-    except SystemExit as error:  # this is how Ray's own handler of Ctrl-C ends
-        raise KeyboardInterrupt from error
-    except Exception as error:  # Ray wraps whatever happened in a worker in errors of its own
-        raise JobError(f"training {job.name}: {error}") from error
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, on_interrupt)
-    failure = files.read_json("failure.json")
-    if failure is not None:
-        raise NonFiniteLossError(f"training {job.name}: {failure['error']}")
 
+    def why_waiting() -> str:
+        has = cluster_resources()
+        return waiting_for_room(job, workers=config.workers, use_gpus=use_gpus, has=has)
 
-def _train_in_worker(loop_config: dict[str, Any]) -> None:
-    """What Ray Train runs in each worker process."""
-    import ray.train
-    import ray.train.torch
-
-    job: TrainingJob = loop_config["job"]
-    context = ray.train.get_context()
-    worker = Worker(
-        rank=context.get_world_rank(),
-        world_size=context.get_world_size(),
-        device=str(ray.train.torch.get_device()),
-        wrap=ray.train.torch.prepare_model,
-    )
-    try:
-        run_training(job, worker)
-    except NonFiniteLossError as error:
-        if worker.rank == 0:
-            RunFiles(job.store, job.run_id).write_json("failure.json", {"error": str(error)})
-
-
-@contextmanager
-def _watched(files: RunFiles, job: TrainingJob, reporter: Reporter) -> Iterator[None]:
-    """Show the progress that rank 0 writes into the store, while Ray blocks this thread."""
-    done = threading.Event()
-
-    def watch() -> None:
-        with reporter.progress(f"train {job.name}", total=job.steps, unit="steps") as bar:
-            shown = 0
-            while True:
-                ended = done.wait(WATCH_INTERVAL_S)
-                progress = files.read_json("progress.json") or {"step": shown}
-                bar.advance(max(0, progress["step"] - shown))
-                shown = max(shown, progress["step"])
-                if "loss" in progress:
-                    bar.describe(f"loss {progress['loss']:.4f}")
-                if ended:
-                    return
-
-    watcher = threading.Thread(target=watch, name="watch-training", daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        done.set()
-        watcher.join()
+    with watched(files, job, reporter, why_waiting=why_waiting):
+        fit_on_ray(job, workers=config.workers, use_gpus=use_gpus, note=reporter.warn)
 
 
 def _register(
@@ -264,6 +212,7 @@ def _register(
     result = run.files.read_json("result.json")
     if result is None:
         raise JobError(f"training {job.name}: the run ended without a result")
+    run.files.check_owner()
     prefix = model_prefix(job.name)
     folder = fetch_model(ModelLocation("store", prefix), workspace.store)
     model = load_depth_model(folder, device="cpu", precision="fp32")
@@ -288,16 +237,21 @@ def _register(
         "final_loss": result["loss"],
         "losses": {name: result.get(name) for name in ("labelled", "pseudo", "feature")},
         "skipped": result["skipped"],
+        "damaged": result["damaged"],
         "checkpoint": prefix,
     }
 
 
-def _precision(config: TrainingOptions, resources: Resources) -> str:
+def _compiles(config: LoopOptions, resources: Resources) -> bool:
+    return config.compile == "on" or (config.compile == "auto" and resources.gpus > 0)
+
+
+def _precision(config: LoopOptions, resources: Resources) -> str:
     if config.precision != "auto":
         return config.precision
     return "bf16" if resources.gpus else "fp32"
 
 
-def _cpus_per_worker(config: TrainingOptions, resources: Resources) -> int:
+def _cpus_per_worker(config: LoopOptions, resources: Resources) -> int:
     # Ray Train's controller takes no CPU of its own, so the workers may have all.
     return resources.cpus_each(config.workers, gpus=1.0 if resources.gpus else 0.0)

@@ -4,26 +4,34 @@ A run taken up again is the run it was: same data, recipe, encoder and seed. Who
 else wants another run, under another name.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from jobs.errors import ConfigError
-from jobs.owner import current_owner, is_alive, is_dead
 from jobs.run_files import RunFiles
 from jobs.settings import resolved
-from jobs.training_config import TrainingOptions
+from jobs.training_config import LoopOptions
+from jobs.training_owner import FRESH_S, is_held, owner_of, take, where
 from jobs.version import code_version
 from jobs.workspace import Workspace
 from pipeline.catalog import RunRow, SnapshotRow
-from pipeline.errors import CatalogConflictError, CatalogMissingError, PipelineError
+from pipeline.errors import (
+    CatalogConflictError,
+    CatalogMissingError,
+    LeaseLostError,
+    PipelineError,
+)
 from pipeline.ledger import record_run, record_snapshot
 from pipeline.shards import ROW_GROUP_ROWS
 from pipeline.training_input import TrainingShard, blocks_of
 
-Kind = Literal["teacher", "student"]
-MAY_CHANGE = {"store", "catalog", "ray", "resume", "checkpoint_steps"}
+Kind = Literal["teacher", "student", "metric"]
+MAY_CHANGE = {
+    *("store", "catalog", "ray", "resume"),
+    *("checkpoint_steps", "keep_checkpoints", "preview_steps", "wandb", "mlflow"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +48,17 @@ class TrainingRun:
 
 
 def open_run(
-    config: TrainingOptions, kind: Kind, pseudo: Sequence[str], workspace: Workspace
+    config: LoopOptions,
+    kind: Kind,
+    pseudo: Sequence[str],
+    workspace: Workspace,
+    *,
+    note: Callable[[str], None] = lambda _: None,
 ) -> TrainingRun:
     """A new run on a snapshot pinned now, or the newest one of that name with what it has.
+
+    It belongs to this process from then on. ``note`` hears that it takes a while to find out
+    whether it is another's.
 
     Raises:
         CatalogConflictError: The name is a model's, or somebody is training under it.
@@ -56,7 +72,7 @@ def open_run(
     if config.resume:
         if earlier is None or earlier.kind != kind or earlier.snapshot_id is None:
             raise CatalogMissingError(f"no {kind} run named {config.name!r} to resume")
-        _check_resumable(config, earlier, workspace)
+        _check_resumable(config, earlier, workspace, note)
         catalog.resume_run(earlier.run_id)
         run = TrainingRun(
             earlier.run_id,
@@ -64,12 +80,11 @@ def open_run(
             RunFiles(workspace.store, earlier.run_id),
         )
     else:
-        _check_nobody_trains(earlier, workspace)
+        _check_nobody_trains(earlier, workspace, note)
         run = _new_run(config, kind, pseudo, workspace)
         record_snapshot(workspace.store, run.snapshot, run.run_id)
     record_run(workspace.store, catalog, run.run_id)
-    run.files.write_json("owner.json", {"owner": current_owner()})
-    return run
+    return replace(run, files=take(run.files))
 
 
 @contextmanager
@@ -77,6 +92,8 @@ def recorded(run: TrainingRun, workspace: Workspace) -> Iterator[None]:
     """Whatever ends the run early is on record: ``stopped`` by a person, or ``failed``."""
     try:
         yield
+    except LeaseLostError:  # it is another driver's, and how it stands is for that one to say
+        raise
     except BaseException as error:
         state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
         workspace.catalog.finish_run(run.run_id, state=state, metrics={})
@@ -86,7 +103,7 @@ def recorded(run: TrainingRun, workspace: Workspace) -> Iterator[None]:
 
 
 def _new_run(
-    config: TrainingOptions, kind: Kind, pseudo: Sequence[str], workspace: Workspace
+    config: LoopOptions, kind: Kind, pseudo: Sequence[str], workspace: Workspace
 ) -> TrainingRun:
     catalog = workspace.catalog
     _check_sources(config.labelled, workspace)
@@ -111,22 +128,29 @@ def _check_name_is_free(name: str, workspace: Workspace) -> None:
     raise CatalogConflictError(f"there is a model {name!r} already: choose another --name")
 
 
-def _check_nobody_trains(earlier: RunRow | None, workspace: Workspace) -> None:
+def _check_nobody_trains(
+    earlier: RunRow | None, workspace: Workspace, note: Callable[[str], None]
+) -> None:
     """Two runs of one name would write one model; a run whose driver is gone is in nobody's way."""
     if earlier is None or earlier.state != "running":
         return
-    owner = _owner(earlier, workspace)
-    if not is_dead(owner):
+    files = RunFiles(workspace.store, earlier.run_id)
+    if is_held(files, note=note):
         raise CatalogConflictError(
-            f"run {earlier.run_id} is training {earlier.name!r} ({_where(owner)}): "
+            f"run {earlier.run_id} is training {earlier.name!r} ({where(owner_of(files))}): "
             "choose another --name, or go on with it by --resume if it has died"
         )
 
 
-def _check_resumable(config: TrainingOptions, earlier: RunRow, workspace: Workspace) -> None:
-    owner = _owner(earlier, workspace)
-    if earlier.state == "running" and is_alive(owner):
-        raise CatalogConflictError(f"run {earlier.run_id} is still going on ({_where(owner)})")
+def _check_resumable(
+    config: LoopOptions, earlier: RunRow, workspace: Workspace, note: Callable[[str], None]
+) -> None:
+    files = RunFiles(workspace.store, earlier.run_id)
+    if earlier.state == "running" and is_held(files, note=note):
+        raise CatalogConflictError(
+            f"run {earlier.run_id} is still going on ({where(owner_of(files))}): its heartbeat is "
+            f"not older than {FRESH_S:.0f} s; if it has just died, try again after that"
+        )
     now = resolved(config)
     changed = [
         f"--{name.replace('_', '-')} was {_shown(earlier.config.get(name))}, is {_shown(value)}"
@@ -136,17 +160,6 @@ def _check_resumable(config: TrainingOptions, earlier: RunRow, workspace: Worksp
     if changed:
         begun = f"--resume goes on with run {earlier.run_id} as it was begun"
         raise ConfigError([f"{begun}: {text}" for text in changed])
-
-
-def _owner(run: RunRow, workspace: Workspace) -> str:
-    """Who trains it, or trained it last; nobody known counts as somebody elsewhere."""
-    content = RunFiles(workspace.store, run.run_id).read_json("owner.json")
-    return str(content["owner"]) if content else ""
-
-
-def _where(owner: str) -> str:
-    parts = owner.rsplit(":", 4)
-    return f"process {parts[2]} on {parts[0]}" if len(parts) == 5 else "nobody knows where"
 
 
 def _plain(value: Any) -> Any:

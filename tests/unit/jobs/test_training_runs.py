@@ -3,15 +3,16 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from jobs import training_runs
 from jobs.errors import ConfigError
+from jobs.owner import current_owner
 from jobs.training_config import TrainStudentConfig
 from jobs.training_runs import open_run, recorded
 from jobs.workspace import Workspace, open_workspace
-from pipeline.errors import CatalogConflictError, CatalogMissingError
+from pipeline.errors import CatalogConflictError, CatalogMissingError, LeaseLostError
 from tests.catalog_factories import fill_source, label_all, open_label_set
 
 
@@ -88,7 +89,7 @@ def test_a_dead_drivers_run_is_in_nobodys_way(
     config: TrainStudentConfig, labelled: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = open_run(config, "student", config.pseudo, labelled)
-    host, namespace, pid, started, nonce = training_runs.current_owner().rsplit(":", 4)
+    host, namespace, pid, started, nonce = current_owner().rsplit(":", 4)
     dead = f"{host}:{namespace}:{pid}:{int(started) + 1}:{nonce}"
     first.files.write_json("owner.json", {"owner": dead})
     resumed = open_run(replace(config, resume=True), "student", config.pseudo, labelled)
@@ -110,3 +111,36 @@ def test_a_resumed_run_is_the_run_it_was(config: TrainStudentConfig, labelled: W
     assert "--encoder was scratch:tiny, is scratch:s" in "".join(refused.value.problems)
     again = open_run(replace(config, resume=True), "student", config.pseudo, labelled)
     assert again.run_id == run.run_id
+
+
+def test_what_only_concerns_watching_may_change(
+    config: TrainStudentConfig, labelled: Workspace
+) -> None:
+    run = open_run(config, "student", config.pseudo, labelled)
+    labelled.catalog.finish_run(run.run_id, state="failed", metrics={})
+    changes: dict[str, Any] = {
+        "checkpoint_steps": 9,
+        "keep_checkpoints": 5,
+        "preview_steps": 7,
+        "wandb": "project",
+    }
+    again = open_run(
+        replace(config, resume=True, mlflow="http://here", **changes),
+        "student",
+        config.pseudo,
+        labelled,
+    )
+    assert again.run_id == run.run_id
+    labelled.catalog.finish_run(run.run_id, state="failed", metrics={})
+    for last_bits in ({"compile": "on"}, {"checkpoint_activations": True}, {"workers": 2}):
+        with pytest.raises(ConfigError, match=f"--{next(iter(last_bits)).replace('_', '-')} was"):
+            open_run(replace(config, resume=True, **last_bits), "student", config.pseudo, labelled)
+
+
+def test_a_run_taken_by_another_driver_is_left_as_it_is(
+    config: TrainStudentConfig, labelled: Workspace
+) -> None:
+    run = open_run(config, "student", config.pseudo, labelled)
+    with pytest.raises(LeaseLostError), recorded(run, labelled):
+        raise LeaseLostError("taken")
+    assert labelled.catalog.run(run.run_id).state == "running"
