@@ -16,7 +16,8 @@ from typing import Any
 # Named here too, because help must not wait for `pipeline.truth`; a test compares.
 TRUTH_NAMES = (
     "png-mm", "png-256", "png-5000", "png-10000", "png-cm", "png-sunrgbd", "png-relative",
-    "png8-disparity", "pgm-mm", "npy-m", "npz-disparity", "pfm-disparity", "pfm-m", "pfm-relative",
+    "png8-disparity", "pgm-mm", "npy-m", "npy-ray-hypersim", "npz-disparity", "pfm-disparity",
+    "pfm-m", "pfm-relative",
 )  # fmt: skip
 
 

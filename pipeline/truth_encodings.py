@@ -10,10 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.records import Geometry, Truth
 from pipeline.truth_files import (
     Numbers,
+    TruthFileError,
     read_npy,
     read_npz,
     read_pfm,
@@ -21,6 +23,43 @@ from pipeline.truth_files import (
     read_png8,
     read_png16,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """A pinhole camera with its centre in the middle of the image.
+
+    Attributes:
+        focal: Focal length in pixels, of an image of ``width`` x ``height``.
+    """
+
+    width: int
+    height: int
+    focal: float
+
+    def depth(self, distance_HW: Numbers) -> NDArray[np.float64]:
+        """Distance along each pixel's ray to depth along the axis, in the same unit.
+
+        depth = distance * f / sqrt(f^2 + x^2 + y^2), x and y the pixel centre's offsets from the
+        middle. An image of another size is taken as the whole view in other pixels.
+
+        Raises:
+            TruthFileError: The shape is not the camera's.
+        """
+        height, width = distance_HW.shape
+        if width * self.height != height * self.width:
+            detail = f"{width} x {height} is not the shape of {self.width} x {self.height}"
+            raise TruthFileError("not_a_depth_map", detail)
+        focal = self.focal * width / self.width
+        x_W = np.arange(width) - (width - 1) / 2
+        y_H1 = np.arange(height)[:, None] - (height - 1) / 2
+        share_HW = focal / np.sqrt(focal**2 + x_W**2 + y_H1**2)
+        return np.asarray(distance_HW * share_HW, np.float64)
+
+
+# apple/ml-hypersim: 60 degrees across 1024 pixels. A few of its scenes are rendered with shifted
+# lenses; its per-scene camera tables say which.
+HYPERSIM = Camera(width=1024, height=768, focal=886.81)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +74,7 @@ class TruthEncoding:
         invalid: Stored numbers that say "unknown"; zero, negative and non-finite ones always do.
         sky: The stored number that says "sky", if any.
         rotated_bits: How far the 16 bits are to be rotated right before use.
+        along_rays: The camera, where the file has distances from it in place of depths.
     """
 
     name: str
@@ -46,6 +86,7 @@ class TruthEncoding:
     invalid: tuple[int, ...] = ()
     sky: int | None = None
     rotated_bits: int = 0
+    along_rays: Camera | None = None
 
 
 def _png(name: str, divisor: float, help: str, invalid: tuple[int, ...] = ()) -> TruthEncoding:
@@ -118,6 +159,14 @@ TRUTH_ENCODINGS: dict[str, TruthEncoding] = {
             read=read_npy,
         ),
         TruthEncoding(
+            name="npy-ray-hypersim",
+            help="numpy file, metres along each pixel's ray: Hypersim, from its HDF5",
+            geometry=Geometry.DEPTH_METRIC,
+            suffix=".npy",
+            read=read_npy,
+            along_rays=HYPERSIM,
+        ),
+        TruthEncoding(
             name="npz-disparity",
             help="numpy archive with one array, disparity in pixels",
             geometry=Geometry.DISPARITY_AFFINE_INVARIANT,
@@ -160,7 +209,10 @@ def decode_truth(data: bytes, encoding: TruthEncoding) -> Truth:
         bits, right = stored.astype(np.uint16), encoding.rotated_bits
         stored = (bits >> right) | (bits << (16 - right))
     with np.errstate(over="ignore", invalid="ignore"):
-        values = (stored / encoding.divisor).astype(np.float32)
+        scaled = stored / encoding.divisor
+        if encoding.along_rays is not None:
+            scaled = encoding.along_rays.depth(scaled)
+        values = scaled.astype(np.float32)
     unknown = ~(np.isfinite(values) & (values > 0))
     for code in (*encoding.invalid, *(() if encoding.sky is None else (encoding.sky,))):
         unknown |= stored == code

@@ -1,3 +1,5 @@
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -5,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.batches import Sample, collate, normalise, prepare_sample, to_target, to_unit
+from pipeline.truth_encodings import TRUTH_ENCODINGS, decode_truth
 
 HOLES = np.array([[1.0, 2.0, np.nan], [4.0, np.nan, np.nan]], np.float32)
 SKY = np.array([[True, False, True], [False, False, True]])
@@ -58,6 +61,51 @@ class TestToTarget:
     def test_an_unknown_geometry_is_refused(self):
         with pytest.raises(ValueError, match="depth_in_feet"):
             to_target(HOLES, "depth_in_feet")
+
+
+class TestMixedGeometry:
+    """One room, measured by sources that keep it in their own ways, is one target."""
+
+    FOCAL, BASELINE = 886.81 * 64 / 1024, 0.12
+
+    def depth(self):
+        rows, columns = np.mgrid[0:48, 0:64]
+        depth = 2.0 + 0.05 * rows + np.sin(columns / 9)
+        depth[30:, 10:20] = 1.25
+        return depth
+
+    def measured(self):
+        """The values of each kind of source, and what they are said to be."""
+        depth = self.depth()
+        x, y = np.arange(64) - 31.5, np.arange(48)[:, None] - 23.5
+        distance = depth * np.sqrt(self.FOCAL**2 + x**2 + y**2) / self.FOCAL
+        buffer = io.BytesIO()
+        np.save(buffer, distance)
+        along_rays = decode_truth(buffer.getvalue(), TRUTH_ENCODINGS["npy-ray-hypersim"])
+        return {
+            "metric depth": (depth, "depth_metric"),
+            "relative depth": (depth * 0.037, "depth_scale_invariant"),
+            "metric disparity": (1 / depth, "disparity_metric"),
+            "disparity in pixels": (
+                self.FOCAL * self.BASELINE / depth - 3.5, "disparity_affine_invariant",
+            ),
+            "relative inverse depth": (412.0 / depth + 17, "disparity_affine_invariant"),
+            "ray distance": (along_rays.values_HW, along_rays.geometry.value),
+        }  # fmt: skip
+
+    def test_every_geometry_gives_the_same_target(self):
+        depth = self.depth()
+        expected = (1 / depth - 1 / depth.max()) / (1 / depth.min() - 1 / depth.max())
+        for name, (values, geometry) in self.measured().items():
+            target = to_target(values.astype(np.float32), geometry)
+            np.testing.assert_allclose(target, expected, atol=2e-6, err_msg=name)
+
+    def test_distances_along_rays_are_no_depths(self):
+        depth = self.depth()
+        x, y = np.arange(64) - 31.5, np.arange(48)[:, None] - 23.5
+        distance = depth * np.sqrt(self.FOCAL**2 + x**2 + y**2) / self.FOCAL
+        wrong = to_target(distance, "depth_metric") - to_target(depth, "depth_metric")
+        assert np.abs(wrong).max() > 0.05
 
 
 def chart(height, width):

@@ -80,6 +80,36 @@ def test_doubles_beyond_float32_are_no_values():
     np.testing.assert_array_equal(truth.values_HW, [[np.nan, 2]])
 
 
+def npy(values) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, values)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("size", [(768, 1024), (192, 256)])
+def test_distances_along_rays_become_depth(size):
+    # A wall three metres away, seen by Hypersim's camera, which spans 60 degrees: the corner's ray
+    # is as long as the diagonal of half the width, half the height and the focal length.
+    height, width = size
+    focal = width / 2 / np.tan(np.radians(30))
+    x = np.arange(width) + 0.5 - width / 2
+    y = np.arange(height)[:, None] + 0.5 - height / 2
+    distance = 3.0 * np.sqrt((x / focal) ** 2 + (y / focal) ** 2 + 1)
+    distance[0, 0] = np.nan
+    data = npy(distance.astype(np.float16 if width == 256 else np.float32))
+    truth = decode_truth(data, TRUTH_ENCODINGS["npy-ray-hypersim"])
+    assert truth.geometry is METRES
+    assert np.isnan(truth.values_HW[0, 0])
+    rounding = 1e-3 if width == 256 else 1e-5
+    assert np.nanmax(np.abs(truth.values_HW - 3)) < 3 * rounding
+    assert distance[-1, -1] / 3 == pytest.approx(1.232, abs=2e-3)
+
+
+def test_rays_of_another_camera_are_refused():
+    with pytest.raises(TruthFileError, match="640 x 360 is not the shape of 1024 x 768"):
+        decode_truth(npy(np.ones((360, 640))), TRUTH_ENCODINGS["npy-ray-hypersim"])
+
+
 def test_names_and_help_are_for_people():
     for name, encoding in TRUTH_ENCODINGS.items():
         assert encoding.name == name
