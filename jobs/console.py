@@ -37,6 +37,9 @@ class Bar(Protocol):
     def advance(self, n: int = 1) -> None:
         """Say that ``n`` more units are done."""
 
+    def start_at(self, n: int) -> None:
+        """Say that ``n`` units were done before: they count as done, and in no rate."""
+
     def describe(self, text: str) -> None:
         """Say what is being done now."""
 
@@ -194,6 +197,9 @@ class _SilentBar:
     def advance(self, n: int = 1) -> None:
         """Count nothing."""
 
+    def start_at(self, n: int) -> None:
+        """Count nothing."""
+
     def describe(self, text: str) -> None:
         """Say nothing."""
 
@@ -257,6 +263,7 @@ class _LineBar:
         self._write, self._clock = write, clock
         self._title, self._total, self._unit = title, total, unit
         self._done = 0
+        self._before = 0
         self._doing = ""
         self._started_s = self._last_line_s = clock()
 
@@ -266,6 +273,10 @@ class _LineBar:
         if now_s - self._last_line_s >= LINE_INTERVAL_S:
             self._last_line_s = now_s
             self._write(self._line())
+
+    def start_at(self, n: int) -> None:
+        self._done = self._before = n
+        self._started_s = self._last_line_s = self._clock()
 
     def describe(self, text: str) -> None:
         self._doing = text
@@ -281,15 +292,16 @@ class _LineBar:
         return readable_duration(self._clock() - self._started_s)
 
     def rate(self) -> str:
-        return readable_rate(self._done, self._clock() - self._started_s, self._unit)
+        done = self._done - self._before
+        return readable_rate(done, self._clock() - self._started_s, self._unit)
 
     def _line(self) -> str:
         parts = [f"{self._title}: {self.amount()}"]
         if self._total:
             parts[0] += f" ({self._done / self._total:.0%})"
         parts.append(self.rate())
-        if self._total and 0 < self._done < self._total:
-            per_unit_s = (self._clock() - self._started_s) / self._done
+        if self._total and self._before < self._done < self._total:
+            per_unit_s = (self._clock() - self._started_s) / (self._done - self._before)
             parts.append(f"{readable_duration((self._total - self._done) * per_unit_s)} left")
         return ", ".join([*parts, *([self._doing] if self._doing else [])])
 
@@ -301,6 +313,9 @@ class _TerminalBar:
 
     def advance(self, n: int = 1) -> None:
         self._live.advance(self._task, n)
+
+    def start_at(self, n: int) -> None:
+        self._live.reset(self._task, completed=n)
 
     def describe(self, text: str) -> None:
         self._live.update(self._task, doing=printable(text))

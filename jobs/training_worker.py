@@ -53,6 +53,7 @@ def run_training(job: TrainingJob, worker: Worker | None = None) -> None:
         job.store, job.run_id, attempt=job.attempt, keep_checkpoints=job.keep_checkpoints
     )
     if worker.rank == 0:
+        files.forget("progress.json")  # an earlier attempt may have been further
         files.claim()
     prepared = prepare(job, worker)
     state = TrainingState.of(job, worker, prepared.trainable)

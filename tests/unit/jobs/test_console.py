@@ -37,6 +37,28 @@ def test_a_log_gets_a_line_every_ten_seconds_and_one_at_the_end(clock, stream):
     ]
 
 
+def test_what_was_done_before_is_in_no_rate(clock, stream):
+    with LineReporter(stream, clock=clock).progress("train", 1000, unit="steps") as bar:
+        clock.now_s += 30
+        bar.start_at(900)
+        clock.now_s += 20
+        bar.advance(40)
+        clock.now_s += 5
+        bar.advance(60)
+    assert stream.getvalue().splitlines() == [
+        "train: 940 of 1,000 steps (94%), 2.0 steps/s, 30 s left",
+        "train: 1,000 steps in 25 s, 4.0 steps/s",
+    ]
+
+
+def test_a_terminal_starts_where_somebody_stopped(stream):
+    console = Console(file=stream, force_terminal=True, width=120)
+    with TerminalReporter(console).progress("train", 1000, unit="steps") as bar:
+        bar.start_at(900)
+        bar.advance(25)
+    assert "925 / 1,000 steps" in stream.getvalue()
+
+
 def test_without_a_total_there_is_no_share_and_no_time_left(clock, stream):
     with LineReporter(stream, clock=clock).progress("ingest", None, unit="files") as bar:
         clock.now_s += 20
