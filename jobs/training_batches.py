@@ -13,6 +13,7 @@ from model.metric_depth import to_metres
 from model.metric_recipe import MetricRecipe
 from model.recipes import Recipe
 from pipeline.damage import Tally
+from pipeline.errors import SourceError
 from pipeline.label_filter import EVERY_LABEL, LabelFilter
 from pipeline.shards import ROW_GROUP_ROWS
 from pipeline.storage import Store
@@ -103,8 +104,7 @@ class TrainingBatches:
 
         Raises:
             ShardCorruptError: Too much is damaged.
-            SourceError: A whole epoch gave nothing to learn from.
-            FileNotFoundError: A shard is not in the store.
+            SourceError: A shard is not in the store, or a whole epoch gave nothing to learn from.
             StorageError: The store does not answer.
         """
         now = {kind: positions.get(kind, Position()) for kind in self._counts()}
@@ -172,16 +172,15 @@ def pool_blocks(store: Store, shards: Sequence[TrainingShard]) -> int:
     of them, evenly spaced. Images that are only referred to are not in memory until their turn.
 
     Raises:
-        FileNotFoundError: A shard is not in the store.
+        SourceError: A shard is not in the store.
     """
     fewest, most = POOL_BLOCKS
     measured = shards[:: max(1, len(shards) // _MEASURED_SHARDS)][:_MEASURED_SHARDS]
-    size = sum(
-        store.size(key)
-        for shard in measured
-        for key in (shard.image_key, shard.label_key)
-        if key is not None
-    )
+    keys = [key for shard in measured for key in (shard.image_key, shard.label_key) if key]
+    try:
+        size = sum(store.size(key) for key in keys)
+    except FileNotFoundError as error:
+        raise SourceError(f"a shard of the training data is gone: {error}") from error
     rows = sum(shard.rows for shard in measured)
     return min(max(POOL_BYTES * rows // max(1, size * ROW_GROUP_ROWS), fewest), most)
 

@@ -106,9 +106,8 @@ class TrainingStream(Generic[Prepared]):
         """Prepared rows from a cursor on, epoch after epoch, without those that cannot be used.
 
         Raises:
-            SourceError: A whole epoch without a single usable row.
+            SourceError: A shard is not in the store, or a whole epoch has no usable row.
             ShardCorruptError: More is damaged than may be.
-            FileNotFoundError: A shard is not in the store.
             StorageError: The store does not answer.
         """
         epoch, useful = start.epoch, start.row > 0
