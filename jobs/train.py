@@ -115,6 +115,8 @@ def _recipe(
         problems.append(f"a {kind} model needs at least one --labelled source")
     if kind == "student" and not pseudo:
         problems.append("a student needs at least one --pseudo label set")
+    if isinstance(config, TrainingOptions) and config.sky_segmenter and not config.labelled:
+        problems.append("--sky-segmenter looks at labelled images: name a --labelled source")
     recipe, own = _preset(config, kind)
     try:
         recipe = parse_overrides(
