@@ -12,7 +12,7 @@ from typing import Any
 
 from jobs.console import Reporter
 from jobs.errors import ConfigError, JobError
-from jobs.metric_start import locate_metric_start
+from jobs.metric_start import check_metric_sources, locate_metric_start
 from jobs.models import ModelLocation, fetch_model, locate_encoder
 from jobs.pseudo_labels import check_filter
 from jobs.ray_runtime import Resources, cluster_resources, local_resources, ray_cluster
@@ -25,6 +25,8 @@ from jobs.training_job import TrainingJob
 from jobs.training_owner import heartbeat
 from jobs.training_ray import fit_on_ray, waiting_for_room
 from jobs.training_runs import Kind, TrainingRun, open_run, recorded
+from jobs.training_trackers import absolute_mlflow, check_trackers
+from jobs.training_validation_input import check_validation, validation_shards
 from jobs.training_watch import watched
 from jobs.version import code_version
 from jobs.workspace import Workspace, check_store_exists, open_workspace
@@ -52,10 +54,14 @@ def train(
     if config.ray is None:
         _check_fits(config, local_resources())
     check_store_exists(config)
+    check_trackers(wandb=config.wandb, mlflow=config.mlflow)
     with open_workspace(config) as workspace:
         start = _start(config, workspace)
         check_filter(label_filter, pseudo, workspace, reporter)
         segmenter = _segmenter(config, workspace)
+        check_validation(config.validation, workspace, labelled=config.labelled, pseudo=pseudo)
+        if kind == "metric":
+            check_metric_sources(config.validation, workspace)
         run = open_run(config, kind, pseudo, workspace, note=reporter.note)
         with recorded(run, workspace), heartbeat(run.files):
             with ray_cluster(config.ray) as resources:
@@ -83,6 +89,12 @@ def train(
                     max_damaged=config.max_damaged,
                     attempt=run.files.attempt,
                     keep_checkpoints=config.keep_checkpoints,
+                    ema=config.ema,
+                    validation=validation_shards(config.validation, workspace, run.files),
+                    validation_images=config.validation_images,
+                    preview_steps=config.preview_steps,
+                    wandb=config.wandb,
+                    mlflow=absolute_mlflow(config.mlflow),
                 )
                 _describe(job, config, run, reporter)
                 _fit(job, config, reporter, use_gpus=resources.gpus > 0)
@@ -240,6 +252,8 @@ def _register(
         "losses": {name: result.get(name) for name in ("labelled", "pseudo", "feature")},
         "skipped": result["skipped"],
         "damaged": result["damaged"],
+        "damaged_first": result["damaged_first"],
+        "best": result["best"],
         "checkpoint": prefix,
     }
 

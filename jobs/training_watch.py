@@ -10,6 +10,7 @@ from typing import Any
 from jobs.console import Bar, Reporter
 from jobs.run_files import RunFiles
 from jobs.training_job import TrainingJob
+from jobs.training_pace import in_words
 from pipeline.errors import StorageError
 
 WATCH_INTERVAL_S = 1.0
@@ -61,10 +62,9 @@ class _Watch:
         if not self._writer:
             return
         progress = self.files.read_json("progress.json") or {"step": 0}
+        self.bar.describe(in_words(progress))
         self.bar.advance(max(0, progress["step"] - self._shown))
         self._shown = max(self._shown, progress["step"])
-        if "loss" in progress:
-            self.bar.describe(f"loss {progress['loss']:.4f}")
 
     def _look_at_workers(self) -> None:
         writer = self.files.read_json("writer.json") or {}
@@ -74,6 +74,9 @@ class _Watch:
             if self._writer:
                 step = writer["step"]
                 self.reporter.warn(f"workers died: started again on {writer['host']}, step {step}")
+            else:
+                self._shown = writer["step"]
+                self.bar.start_at(self._shown)
             self._writer = writer
 
     def _say_what_is_in_the_way(self) -> None:
