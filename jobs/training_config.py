@@ -50,7 +50,7 @@ class LoopOptions(Common):
     )
     seed: int = option("Seed of weights, order and perturbations.", 0, minimum=0)
     validation: tuple[str, ...] = option(
-        "Labelled or benchmark sources to score while training; the best checkpoint is theirs.", ()
+        "Labelled or benchmark sources to score at each checkpoint; the best one is kept too.", ()
     )
     validation_images: int = option("Images scored at each checkpoint.", 64, minimum=1)
     checkpoint_steps: int = option("Write a checkpoint every so many steps.", 500, minimum=1)
@@ -66,7 +66,9 @@ class LoopOptions(Common):
         maximum=1,
     )
     wandb: str | None = option("Also log to this Weights & Biases project.")
-    mlflow: str | None = option("Also log to the MLflow server, or folder, at this URI.")
+    mlflow: str | None = option(
+        "Also log to the MLflow server or database at this URI (https://…, sqlite:///mlflow.db)."
+    )
     resume: bool = option("Go on from the newest checkpoint of the run with this name.", False)
 
 
