@@ -252,7 +252,7 @@ class ActorPool(Generic[Task]):
             return
         self._start_failures += 1
         if self._start_failures >= MAX_START_FAILURES:
-            raise JobError(f"label actors cannot start: {_last_line(error)}") from error
+            raise JobError(f"actors cannot start: {_last_line(error)}") from error
 
     def _lose(self, slot: _Slot[Task], why: str) -> list[Outcome[Task]]:
         """Forget an actor; the old handle is killed too, in case it only became unreachable."""

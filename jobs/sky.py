@@ -29,7 +29,7 @@ from jobs.version import code_version
 from jobs.workspace import Workspace
 from model.segmentation import segmenter_digest
 from pipeline.catalog import SnapshotRow
-from pipeline.errors import StoreFullError
+from pipeline.errors import ShardCorruptError, StoreFullError
 from pipeline.lookahead import map_ahead
 from pipeline.sky_masks import SkyShard, find_sky_shard
 from pipeline.storage import Store
@@ -158,9 +158,15 @@ def _pin(
 def _found(segmenter: SkySegmenter, tasks: Sequence[SkyTask], store: Store) -> dict[str, SkyShard]:
     def look(task: SkyTask) -> SkyShard | None:
         try:
-            return find_sky_shard(store, task.key(segmenter))
+            shard = find_sky_shard(store, task.key(segmenter))
         except FileNotFoundError:
             return None
+        if shard.rows != task.rows:
+            raise ShardCorruptError(
+                f"{shard.key} has masks of {shard.rows} images, {task.image_key} has {task.rows}; "
+                "without them, they are made again"
+            )
+        return shard
 
     shards = map_ahead(look, tasks, threads=READERS, ahead=4 * READERS)
     return {

@@ -29,6 +29,7 @@ from model.checkpoint_files import PROCESSOR, ModelFolder, OriginalFile, find_ch
 from model.devices import pick_device
 from model.errors import CheckpointError
 from model.loading import check_loaded, quiet_transformers
+from model.precision import exact_convolutions
 
 MAX_ASPECT = 20  # longer side over shorter; a strip would be blown up beyond all memory
 _CLASSES_AT_ONCE = 16  # at the image's size, of which the largest have megapixels
@@ -150,7 +151,8 @@ class Segmenter:
             sizes: Height and width of each mask, pixels.
         """
         pixels = torch.from_numpy(np.require(images_BCHW, requirements=["C", "W"]))
-        scores_BKHW = _class_scores(self._network(pixel_values=pixels.to(self.device)))
+        with exact_convolutions():
+            scores_BKHW = _class_scores(self._network(pixel_values=pixels.to(self.device)))
         return [
             _sky_mask(scores_KHW, size, self._sky).cpu().numpy()
             for scores_KHW, size in zip(scores_BKHW, sizes, strict=True)

@@ -8,7 +8,6 @@ A mask has the image's upright size; that of a very large image is smaller, with
 (`mask_size`). Ground truth may have another size again: `at_size` brings a mask to it.
 """
 
-import hashlib
 import io
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.errors import ShardCorruptError
-from pipeline.identity import check_name
+from pipeline.identity import check_name, sha256_hex
 from pipeline.maps import decode_mask, encode_mask
 from pipeline.shards import ROW_GROUP_ROWS, shard_footer
 from pipeline.storage import Store
@@ -145,12 +144,16 @@ def find_sky_shard(store: Store, key: str) -> SkyShard:
         FileNotFoundError: Nothing does.
         ShardCorruptError: It is no shard of masks.
     """
-    footer = sky_footer(store, key)
+    data = store.get(key)
     try:
-        rows, masked, share = int(footer["rows"]), int(footer["masked"]), float(footer["share"])
-    except (KeyError, ValueError) as error:
-        raise ShardCorruptError(f"{key} in {store.uri} is no shard of sky masks: {error}") from None
-    return SkyShard(key, hashlib.sha256(store.get(key)).hexdigest(), rows, masked, share)
+        metadata = pq.read_metadata(io.BytesIO(data)).metadata or {}
+        rows, masked = (int(metadata[f"factory.{name}".encode()]) for name in ("rows", "masked"))
+        share = float(metadata[b"factory.share"])
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        raise ShardCorruptError(
+            f"{key} in {store.uri} is no shard of sky masks: {error}; without it, it is made again"
+        ) from error
+    return SkyShard(key, sha256_hex(data), rows, masked, share)
 
 
 def sky_footer(store: Store, key: str) -> dict[str, str]:

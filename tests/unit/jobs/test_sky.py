@@ -18,7 +18,7 @@ from jobs.run_files import RunFiles
 from jobs.sky import FILE, MAX_ATTEMPTS, Sky, find_sky
 from jobs.sky_actors import SkySegmenter, SkyTask
 from pipeline.catalog import SnapshotRow
-from pipeline.errors import StoreFullError
+from pipeline.errors import ShardCorruptError, StoreFullError
 from pipeline.sky_masks import SkyRow, SkyShard, write_sky_shard
 from pipeline.storage import Store
 from pipeline.training_input import TrainingShard
@@ -176,3 +176,11 @@ def test_a_run_goes_on_with_the_masks_it_was_begun_with(
     other = SkySegmenter(SEGMENTER.reference, SEGMENTER.location, "cd" * 32)
     with pytest.raises(ConfigError, match="another model"):
         look(files, monkeypatch, segmenter=other)
+
+
+def test_masks_of_another_shard_are_named(files: RunFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_sky_shard(
+        files.store, [SkyRow("a", "1", None, "x")], key=TASKS[0].key(SEGMENTER), footer={}
+    )
+    with pytest.raises(ShardCorruptError, match=r"1 images, sources/pairs/s0\.parquet has 3"):
+        look(files, monkeypatch)
