@@ -61,6 +61,9 @@ VERBS = {
     "plan": Verb(configs.PlanConfig, "jobs.plan:plan"),
     "label": Verb(configs.LabelConfig, "jobs.label:label"),
     "train-student": Verb(training_config.TrainStudentConfig, "jobs.train_student:train_student"),
+    "finetune-metric": Verb(
+        training_config.FinetuneMetricConfig, "jobs.finetune_metric:finetune_metric"
+    ),
     "evaluate": Verb(configs.EvaluateConfig, "jobs.evaluate:evaluate"),
     "predict": Verb(configs.PredictConfig, "jobs.predict:predict"),
     "report": Verb(configs.ReportConfig, "jobs.report:report"),

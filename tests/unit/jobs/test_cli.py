@@ -119,8 +119,8 @@ def test_every_verb_of_the_table_has_a_module_of_its_name():
     for name, each in cli.VERBS.items():
         assert each.config_class.__doc__, name
     assert set(cli.VERBS) == {
-        "ingest", "plan", "label", "train-teacher", "train-student", "evaluate", "predict",
-        "report", "demo",
+        "ingest", "plan", "label", "train-teacher", "train-student", "finetune-metric", "evaluate",
+        "predict", "report", "demo",
     }  # fmt: skip
 
 
