@@ -17,6 +17,8 @@ from jobs.ray_runtime import Node, Resources
 from jobs.run_files import RunFiles
 from jobs.sky import FILE, MAX_ATTEMPTS, Sky, find_sky
 from jobs.sky_actors import SkySegmenter, SkyTask
+from jobs.train_student import train_student
+from jobs.training_config import TrainStudentConfig
 from pipeline.catalog import SnapshotRow
 from pipeline.errors import ShardCorruptError, StoreFullError
 from pipeline.sky_masks import SkyRow, SkyShard, write_sky_shard
@@ -184,3 +186,16 @@ def test_masks_of_another_shard_are_named(files: RunFiles, monkeypatch: pytest.M
     )
     with pytest.raises(ShardCorruptError, match=r"1 images, sources/pairs/s0\.parquet has 3"):
         look(files, monkeypatch)
+
+
+def test_a_segmenter_needs_labelled_images(tmp_path: Path) -> None:
+    config = TrainStudentConfig(
+        pseudo=("labels",),
+        name="student",
+        encoder="scratch:tiny",
+        preset="v2",
+        sky_segmenter="owner/segmenter",
+        store=str(tmp_path),
+    )
+    with pytest.raises(ConfigError, match="--sky-segmenter looks at labelled images"):
+        train_student(config)
