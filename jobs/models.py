@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from model.errors import CheckpointError
+from model.errors import NOT_FROM_A_DEPTH_MODEL, CheckpointError
 from pipeline.catalog import Catalog
 from pipeline.errors import CatalogMissingError
 from pipeline.storage import Store, model_prefix
@@ -70,11 +70,18 @@ def locate_model(reference: str, catalog: Catalog) -> ModelLocation:
     return ModelLocation("store", model.key or model_prefix(model.name), model.name, model.sha256)
 
 
-def locate_encoder(reference: str) -> ModelLocation:
-    """Say where an encoder is; encoders are no models of the catalog."""
+def locate_encoder(reference: str, catalog: Catalog) -> ModelLocation:
+    """Say where an encoder is; encoders are no models of the catalog.
+
+    Raises:
+        CheckpointError: It is the name of one, and no path.
+    """
     if "://" in reference:
         return ModelLocation("url", reference)
-    return ModelLocation("plain", _absolute(reference))
+    place = _absolute(reference)
+    if place == reference and locate_model(reference, catalog).name:
+        raise CheckpointError(f"{reference}: {NOT_FROM_A_DEPTH_MODEL}")
+    return ModelLocation("plain", place)
 
 
 def fetch_model(location: ModelLocation, store: Store) -> str:

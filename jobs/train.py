@@ -105,7 +105,7 @@ def _start(config: TrainingOptions | FinetuneMetricConfig, workspace: Workspace)
     """Where the network starts: an encoder or, for a metric model, a whole relative one."""
     if isinstance(config, FinetuneMetricConfig):
         return locate_metric_start(config, workspace)
-    encoder = locate_encoder(config.encoder)
+    encoder = locate_encoder(config.encoder, workspace.catalog)
     check_encoder(fetch_model(encoder, workspace.store))
     return encoder
 
@@ -129,7 +129,10 @@ def _recipe(
         problems.append("a student needs at least one --pseudo label set")
     if isinstance(config, TrainingOptions) and config.sky_segmenter and not config.labelled:
         problems.append("--sky-segmenter looks at labelled images: name a --labelled source")
-    recipe, own = _preset(config, kind)
+    try:
+        recipe, own = _preset(config, kind)
+    except ValueError as error:
+        raise ConfigError(problems or [str(error)]) from error
     try:
         recipe = parse_overrides(
             recipe,

@@ -13,13 +13,15 @@ from transformers import Dinov2Backbone
 
 from model.architectures import ENCODER_SIZES, NATIVE_SIDE, EncoderSize, dinov2_config
 from model.checkpoint_files import ModelFolder, OriginalFile, find_checkpoint
-from model.errors import CheckpointError
+from model.errors import NOT_FROM_A_DEPTH_MODEL, CheckpointError
+from model.families import is_depth_model
 from model.loading import check_loaded, quiet_transformers
 from model.original_weights import (
     ENCODER_VARIANTS,
     WITH_REGISTERS,
     encoder_variant,
     import_dinov2,
+    is_depth_variant,
     read_original,
 )
 
@@ -72,6 +74,8 @@ def load_encoder(reference: str, *, image_size: int | None = None, seed: int = 0
         return Encoder(network, _spec(reference, network, pretrained=False))
     files = find_checkpoint(reference, variants=ENCODER_VARIANTS)
     if isinstance(files, OriginalFile):
+        if is_depth_variant(files.variant):
+            raise CheckpointError(f"{reference}: {NOT_FROM_A_DEPTH_MODEL}")
         size = encoder_variant(files.variant)
         network = import_dinov2(read_original(files.path), size, name=reference)
     else:
@@ -109,6 +113,8 @@ def _scratch(size: EncoderSize, image_side: int, seed: int) -> Dinov2Backbone:
 def _load_folder(files: ModelFolder) -> Dinov2Backbone:
     if files.model_type == "dinov2_with_registers":
         raise CheckpointError(f"{files.name}: {WITH_REGISTERS}")
+    if is_depth_model(files.model_type):
+        raise CheckpointError(f"{files.name}: {NOT_FROM_A_DEPTH_MODEL}")
     if files.model_type != "dinov2":
         raise CheckpointError(
             f"{files.name}: model type {files.model_type!r} is not an encoder that is known here: "

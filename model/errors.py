@@ -1,5 +1,11 @@
 """What can go wrong with a model; each class says what the operator should do."""
 
+# Why something is no encoder.
+NOT_FROM_A_DEPTH_MODEL = (
+    "is a depth model: teachers and students start from DINOv2, a student never from its teacher "
+    "(arXiv:2401.10891, §3.2); name the encoder, such as facebook/dinov2-small"
+)
+
 
 class ModelError(Exception):
     """Base of every error the model room raises on purpose."""

@@ -64,6 +64,11 @@ def check_model_type(model_type: str, name: str) -> None:
         )
 
 
+def is_depth_model(model_type: str) -> bool:
+    """Whether that is a depth model that is known here."""
+    return model_type in _FAMILIES
+
+
 def family_of(config: Any, processor: Mapping[str, Any], *, name: str) -> Family:
     """The family of a network, from its transformers configuration and its processor's JSON.
 

@@ -115,6 +115,15 @@ def depth_variant(text: str) -> DepthVariant:
     return DepthVariant(size, head_size(size.hidden), blocks, int(match[4]) if match[4] else None)
 
 
+def is_depth_variant(text: str) -> bool:
+    """Whether `depth_variant` knows that name."""
+    try:
+        depth_variant(text)
+    except CheckpointError:
+        return False
+    return True
+
+
 def encoder_variant(text: str) -> EncoderSize:
     """The size of the DINOv2 encoder of that name.
 

@@ -1,6 +1,7 @@
 """Where models lie: the same from every folder, fetched once, and again when they change."""
 
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -27,9 +28,9 @@ def test_a_path_means_the_same_from_another_folder(
     with Catalog.open(f"sqlite:///{tmp_path}/catalog.sqlite") as catalog:
         assert locate_model("teacher", catalog).value == str(tmp_path / "teacher")
         assert locate_model("weights.pth#v2-s", catalog).value == f"{tmp_path}/weights.pth#v2-s"
-    assert locate_encoder("./teacher").value == str(tmp_path / "teacher")
-    assert locate_encoder("facebook/dinov2-small").value == "facebook/dinov2-small"
-    assert locate_encoder("scratch:tiny").value == "scratch:tiny"
+        assert locate_encoder("./teacher", catalog).value == str(tmp_path / "teacher")
+        for name in ("facebook/dinov2-small", "scratch:tiny"):
+            assert locate_encoder(name, catalog).value == name
 
 
 def test_a_name_in_the_catalog_leads_to_where_its_model_lies(tmp_path: Path) -> None:
@@ -41,6 +42,17 @@ def test_a_name_in_the_catalog_leads_to_where_its_model_lies(tmp_path: Path) -> 
         found = {name: locate_model(name, catalog) for name in ("trained", "folder", "far")}
     assert [found[name].kind for name in found] == ["store", "plain", "url"]
     assert found["far"] == ModelLocation("url", "s3://bucket/x", "far", "a" * 64)
+
+
+def test_a_model_of_the_catalog_is_no_encoder(tmp_path: Path, monkeypatch: Any) -> None:
+    facts = {"sha256": "a" * 64, "family": "dpt", "geometry": "depth_metric", "kind": "teacher"}
+    with Catalog.open(f"sqlite:///{tmp_path}/catalog.sqlite") as catalog:
+        catalog.register_model("dinov2-mine", key="models/dinov2-mine", **facts)
+        with pytest.raises(CheckpointError, match=r"dinov2-mine: is a depth model.*never from its"):
+            locate_encoder("dinov2-mine", catalog)
+        (tmp_path / "dinov2-mine").mkdir()  # a folder of that name may well be one
+        monkeypatch.chdir(tmp_path)
+        assert locate_encoder("dinov2-mine", catalog).value == f"{tmp_path}/dinov2-mine"
 
 
 def test_other_weights_than_the_registered_ones_are_refused() -> None:

@@ -77,8 +77,11 @@ def test_original_files_are_taken_with_their_size(tmp_path):
         load_encoder(str(path))
     with pytest.raises(CheckpointError, match="registers"):
         load_encoder(f"{path}#dinov2-s")
-    with pytest.raises(CheckpointError, match="no variant 'v1-s' of DINOv2"):
-        load_encoder(f"{path}#v1-s")
+    with pytest.raises(CheckpointError, match="no variant 'dinov2-g' of DINOv2"):
+        load_encoder(f"{path}#dinov2-g")
+    for depth in ("v1-s", "v2-metric-l@80"):
+        with pytest.raises(CheckpointError, match=r"depth model.*student never from its teacher"):
+            load_encoder(f"{path}#{depth}")
 
 
 def test_scratch_is_a_function_of_its_seed_and_disturbs_no_other_numbers():
@@ -115,7 +118,8 @@ def test_unusable_encoders_are_refused(call, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"")
     for model_type, message in (
         ("dinov2_with_registers", "registers is not taken.*worse"),
-        ("depth_anything", "not an encoder"),
+        ("depth_anything", "depth model.*student never from its teacher"),
+        ("bert", "'bert' is not an encoder"),
     ):
         (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
         with pytest.raises(CheckpointError, match=message):
