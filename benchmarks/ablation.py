@@ -168,6 +168,7 @@ def load_sets(setting: Setting) -> Sets:
         unlabelled=draw(WIDE, count=plan.unlabelled, seed=UNLABELLED_SEED),
         scored={
             "wide": draw(WIDE, count=plan.tests, seed=seed),
+            "wide, poor cameras": draw(WIDE, count=plan.tests, seed=seed, poor_cameras=True),
             "narrow": draw(NARROW, count=max(plan.tests // 4, 1), seed=seed),
         },
         real=tuple(real_pairs(setting.pairs)) if setting.pairs and is_test else (),

@@ -1,4 +1,4 @@
-"""The ablation as a picture: AbsRel of each row, a dot per seed and a bar for their mean."""
+"""The ablation as a picture: AbsRel of each row, a dot per seed and a line through their means."""
 
 from pathlib import Path
 
@@ -19,18 +19,17 @@ def plot(results: Results, file: Path) -> None:
     figure, panels = pyplot.subplots(1, len(sets) + 1, figsize=(3.2 * (len(sets) + 1), 3.6))
     for panel, where in zip(panels, sets, strict=False):
         scores = [np.nanmean(collected(results, s, where, "abs_rel"), axis=1) for s in stages]
-        panel.bar(range(len(stages)), [s.mean() for s in scores], color="lightsteelblue")
+        panel.plot([s.mean() for s in scores], "-", color="lightsteelblue")
         for place, means in enumerate(scores):
             panel.plot([place] * len(means), means, "k.", markersize=4)
+            panel.plot([place - 0.15, place + 0.15], [means.mean()] * 2, "-", color="steelblue")
         panel.set_title(f"{where} ({len(seeds)} seeds)")
-        panel.set_ylim(0.9 * min(map(np.min, scores)), 1.05 * max(map(np.max, scores)))
-    panels[-1].bar(range(len(stages)), list(PAPER.values()), color="lightgrey")
+    panels[-1].plot(list(PAPER.values()), "o-", color="grey")
     panels[-1].set_title("paper, ViT-L, six sets")
-    panels[-1].set_ylim(0.15, 0.19)
     for panel in panels:
         names = [TITLES[stage].removesuffix(", no perturbation") for stage in stages]
         panel.set_xticks(range(len(stages)), names, rotation=35, ha="right", fontsize=8)
-    panels[0].set_ylabel("AbsRel, lower is better (axes do not begin at 0)")
+    panels[0].set_ylabel("AbsRel, lower is better")
     figure.tight_layout()
     figure.savefig(file, dpi=130)
     pyplot.close(figure)

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-LOWER_IS_BETTER = {"abs_rel": True, "delta1": False}
 TITLES = {
     "teacher": "teacher",
     "labelled": "labelled only",
@@ -86,20 +85,25 @@ def table(results: Results, where: str, *, stages: Sequence[str]) -> Iterator[st
     seeds = complete_seeds(results, stages)
     results = [result for result in results if result["seed"] in seeds]
     images = collected(results, stages[0], where, "abs_rel").shape[1]
-    yield f"{where}: {images} images, {len(seeds)} seeds"
+    yield f"{where}: {images} images, seeds {", ".join(map(str, seeds))}"
     yield ""
-    yield "| | AbsRel | change | seeds, images better | δ1 | change | paper's AbsRel |"
+    yield "| | AbsRel | change | better in | δ1 | change | paper's AbsRel |"
     yield "|---|--:|--:|--:|--:|--:|--:|"
     above: str | None = None
     for stage in stages:
-        cells = [TITLES[stage]]
-        for metric in ("abs_rel", "delta1"):
-            scores = collected(results, stage, where, metric)
-            cells.append("{:.4f} ± {:.4f}".format(*mean_and_spread(scores)))
-            cells += _change(results, above, stage, where, metric)
-        cells.append(f"{PAPER[stage]:.3f}" if stage in PAPER else "")
+        abs_rel, delta1 = (
+            "{:.4f} ± {:.4f}".format(*mean_and_spread(collected(results, stage, where, metric)))
+            for metric in ("abs_rel", "delta1")
+        )
+        change, better, delta = ("", "", "") if not above else _cells(results, above, stage, where)
+        paper = f"{PAPER[stage]:.3f}" if stage in PAPER else ""
+        cells = (TITLES[stage], abs_rel, change, better, delta1, delta, paper)
         yield f"| {' | '.join(cells)} |"
         above = None if stage == "teacher" else stage
+    if "labelled" in stages[:-1]:
+        absolute, better, delta = _cells(results, "labelled", stages[-1], where)
+        yield ""
+        yield f"Last row less labelled only: AbsRel {absolute}, better in {better}; δ1 {delta}."
 
 
 def complete_seeds(results: Results, stages: Sequence[str]) -> list[int]:
@@ -110,23 +114,20 @@ def complete_seeds(results: Results, stages: Sequence[str]) -> list[int]:
     return sorted(seed for seed, found in have.items() if found.issuperset(stages))
 
 
-def _change(
-    results: Results, above: str | None, stage: str, where: str, metric: str
-) -> Iterator[str]:
-    """The cells that compare a row with the one above it; counts for AbsRel alone."""
-    lower = LOWER_IS_BETTER[metric]
-    if above is None:
-        yield from ("", "") if lower else ("",)
-        return
-    before = collected(results, above, where, metric)
-    after = collected(results, stage, where, metric)
-    change = difference(before, after, lower_is_better=lower)
-    if lower:
-        share = change.mean / mean_and_spread(before)[0]
-        yield f"{change.mean:+.4f} ± {change.error:.4f} ({share:+.1%})"
-        yield f"{change.seeds} of {len(after)}, {change.better:.0%}"
-    else:
-        yield f"{change.mean:+.4f} ± {change.error:.4f}"
+def _cells(results: Results, above: str, below: str, where: str) -> tuple[str, str, str]:
+    """How one row differs from another: AbsRel, how often it is better, δ1."""
+    before, after = (collected(results, stage, where, "abs_rel") for stage in (above, below))
+    abs_rel = difference(before, after, lower_is_better=True)
+    share = abs_rel.mean / mean_and_spread(before)[0]
+    before_delta, after_delta = (
+        collected(results, stage, where, "delta1") for stage in (above, below)
+    )
+    delta1 = difference(before_delta, after_delta, lower_is_better=False)
+    return (
+        f"{abs_rel.mean:+.4f} ± {abs_rel.error:.4f} ({share:+.1%})",
+        f"{abs_rel.seeds} of {len(after)} seeds, {abs_rel.better:.0%} of images",
+        f"{delta1.mean:+.4f} ± {delta1.error:.4f}",
+    )
 
 
 def _standard_error(values: NDArray[np.float64]) -> float:
