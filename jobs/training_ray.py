@@ -116,6 +116,15 @@ def _train_in_worker(loop_config: dict[str, Any]) -> None:
         device=str(ray.train.torch.get_device()),
         wrap=ray.train.torch.prepare_model,
     )
+    train_as(job, worker)
+
+
+def train_as(job: TrainingJob, worker: Worker) -> None:
+    """Train as one of the workers; an error that would come again is written for the driver.
+
+    Raises:
+        Exception: What may pass, and in company all: only a death frees those who wait for it.
+    """
     files = RunFiles(job.store, job.run_id, attempt=job.attempt)
     if _failure(files, job) is not None:  # it ended all workers; Ray has started them again
         return
@@ -125,7 +134,7 @@ def _train_in_worker(loop_config: dict[str, Any]) -> None:
         if not _is_final(error, files):
             raise
         _write_failure(files, job, error)
-        if worker.world_size > 1:  # the others wait for this one: only its end frees them
+        if worker.world_size > 1:
             raise
 
 

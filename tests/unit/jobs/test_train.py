@@ -1,7 +1,11 @@
 """How training processes are sized, and what of a recipe is refused before any of them starts."""
 
+from pathlib import Path
+
 import pytest
 
+from jobs import train
+from jobs.cli import run
 from jobs.errors import ConfigError
 from jobs.ray_runtime import Node, Resources
 from jobs.train import _cpus_per_worker, _recipe
@@ -49,3 +53,48 @@ def test_a_v2_student_takes_no_labelled_images_unless_told() -> None:
     assert _recipe(student(preset="v2"), "student", ("set",)).pseudo_only
     teacher = TrainTeacherConfig(encoder="scratch:s", name="t", labelled=("rooms",), preset="v2")
     assert _recipe(teacher, "teacher", ()).batch_size == 64
+
+
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        (["--override", "trimmed_share=2"], "trimmed_share must be below 1"),
+        (["--override", "sizes=28"], "'size'?"),
+        (["--override", "batch_size"], "is not NAME=VALUE"),
+        (["--batch-size", "7", "--workers", "2"], "cannot be shared out to 2 workers"),
+        (["--batch-size", "6", "--accumulate", "4"], "in 4 forward passes each"),
+        (["--batch-size", "1"], "needs two images"),
+        (["--size", "100"], "multiple of 14, not 100"),
+        (["--preset", "v3"], "'v3' is not one of v1, v2"),
+        (["--learning-rate", "nan"], "expected a number"),
+        (["--checkpoint-steps", "0"], "must be at least 1"),
+        (["--keep-checkpoints", "0"], "must be at least 1"),
+    ],
+)
+def test_wrong_values_end_with_status_2_before_ray_starts(
+    flags: list[str],
+    why: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def started(*_: object, **__: object) -> None:
+        raise AssertionError("Ray must not start")
+
+    monkeypatch.setattr(train, "ray_cluster", started)
+    monkeypatch.setattr(train, "local_resources", started)
+    given = ["--labelled", "rooms", "--encoder", "scratch:tiny", "--name", "n"]
+    verb = ["train-student", "--pseudo", "set", *given, "--store", str(tmp_path / "none")]
+    assert run([*verb, *flags]) == 2
+    assert why in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_preset_that_does_not_exist_is_wrong_usage_in_python_too() -> None:
+    with pytest.raises(ConfigError, match="v3"):
+        _recipe(student(preset="v3"), "student", ("set",))
+
+
+def test_no_worker_at_all_is_a_problem_like_others() -> None:
+    with pytest.raises(ConfigError, match="--workers: must be at least 1"):
+        _recipe(student(workers=0), "student", ("set",))
