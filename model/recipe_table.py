@@ -28,7 +28,7 @@ are checked before any worker starts. Made by `make docs` from `model/recipe_val
   V2 (arXiv:2406.09414).
 - **author**: said by their first author, in the thread named: V1 is LiheYoung/Depth-Anything, V2 is
   DepthAnything/Depth-Anything-V2.
-- **code**: read in the inference code of those repositories. Neither has any training code.
+- **code**: read in the inference code of those repositories, which train no relative model.
 - **choice**: stated nowhere; ours, with the reason. *UniMatch* is LiheYoung/UniMatch (`semi.py`,
   `transform.py`), the earlier work to which the author points for CutMix (V1#240).
 
@@ -87,7 +87,8 @@ _CHOICES = (
     ),
     (
         "Sky",
-        "Disparity 0 where a labelled map has no value; counted in the loss.",
+        "Disparity 0 where a labelled map has no value and the image shows sky (`--sky-segmenter`, "
+        "or the source says so); counted in the loss.",
         "paper (§3.1); author (V1#206)",
     ),
     (

@@ -39,7 +39,7 @@ PRESETS = {
 
 # The origin of a value that a preset has no use for.
 UNUSED = "not used"
-_AS_V1 = "author (V2#207): as V1, though not needed by S and B under a G teacher; few have one"
+_AS_V1 = "author (V2#207): as V1, though not needed by S and B under a G teacher"
 _V2_ORIGINS = {
     "name": "choice: our name for it",
     "head_blocks": "code (V2 dpt.py)",
@@ -64,7 +64,6 @@ _ORIGINS = {
         "feature_margin": "paper (V2 §5.2): as V1",
         "cutmix_probability": _AS_V1,
         "jitter_probability": _AS_V1,
-        "grayscale_probability": _AS_V1,
         "blur_probability": _AS_V1,
     },
 }
@@ -117,9 +116,11 @@ def override(recipe: Recipe, **changes: Any) -> Recipe:
         raise ValueError(
             f"a recipe has no {', '.join(unknown)}; it has: {', '.join(sorted(known))}"
         )
-    return dataclasses.replace(
-        recipe, **{name: value for name, value in changes.items() if value is not None}
-    )
+    given = {name: value for name, value in changes.items() if value is not None}
+    changed = dataclasses.replace(recipe, **given)
+    if "passes" in given and changed.steps:
+        raise ValueError(f"passes are not counted where steps are given: {changed.steps}, not 0")
+    return changed
 
 
 def parse_overrides(recipe: Recipe, texts: Iterable[str], **flags: Any) -> Recipe:

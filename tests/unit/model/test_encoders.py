@@ -68,6 +68,15 @@ def test_classifiers_are_taken_without_their_last_layer(tmp_path, pixels):
     torch.testing.assert_close(features, network.dinov2(pixels).last_hidden_state)
 
 
+@torch.inference_mode()
+def test_the_giant_is_built_with_other_layers_and_taken_too(tmp_path, pixels):
+    network = lively(transformers.Dinov2Model(config(use_swiglu_ffn=True)))  # as dinov2-giant
+    with quiet_transformers():
+        network.save_pretrained(tmp_path)
+    features = load_encoder(str(tmp_path)).network(pixels).feature_maps[-1]
+    torch.testing.assert_close(features, network(pixels).last_hidden_state)
+
+
 def test_original_files_are_taken_with_their_size(tmp_path):
     path = tmp_path / "dinov2_vits14_pretrain.pth"
     torch.save(

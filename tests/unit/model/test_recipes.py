@@ -108,6 +108,12 @@ class TestOverride:
         assert V1.size == 518
         assert dataclasses.replace(changed, size=518, learning_rate=5e-6) == V1
 
+    def test_passes_beside_steps_are_refused_where_they_would_do_nothing(self):
+        with pytest.raises(ValueError, match=r"passes are not counted .* 480000, not 0"):
+            override(V2, passes=2.0)
+        assert override(V2, passes=2.0, steps=0).passes == 2
+        assert override(V1, passes=2.0).passes == 2
+
     def test_shows_as_the_origin_of_the_value(self):
         changed = override(V2, size=28)
         assert origin(changed, "size") == "override of 518"
