@@ -65,11 +65,10 @@ class Journal:
         self._last = {"step": step, **metrics}
         self._losses.append(metrics["loss"])
         self._pace.step(step, metrics)
-        last = step == self.job.steps
-        if last or step % self.job.preview_steps == 0:
+        if step == self.job.steps or step % self.job.preview_steps == 0:
             self._preview(step)
-        if last or time.monotonic() - self._told_s > PROGRESS_INTERVAL_S:
-            self._tell(metrics)
+        if time.monotonic() - self._told_s > PROGRESS_INTERVAL_S:
+            self._tell()
 
     def on_checkpoint(self, step: int, batch: TrainingBatch) -> None:
         """Score the model, and put everything needed to go on from here."""
@@ -90,6 +89,7 @@ class Journal:
         )
         self._losses = []
         self.files.write_json("input.json", self._input())
+        self._tell()
 
     def result(self) -> dict[str, Any]:
         """The numbers of the last step, the best checkpoint, and what became of all rows read."""
@@ -108,8 +108,8 @@ class Journal:
         """What became of the rows that all workers read; names some of the damaged."""
         return merged(p["tally"] for mine in self.positions for p in mine.values())
 
-    def _tell(self, metrics: Mapping[str, float]) -> None:
-        progress = self._pace.progress(metrics)
+    def _tell(self) -> None:
+        progress = self._pace.progress(self._last)
         self.files.write_json("progress.json", {**progress, "validation": self._score})
         self._told_s = time.monotonic()
 

@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any
 
 WINDOW_S = 60.0
@@ -23,6 +24,7 @@ class Pace:
     clock: Callable[[], float] = time.monotonic
     _seen: deque[tuple[int, float]] = field(default_factory=deque)
     _recent: list[tuple[float, float]] = field(default_factory=list)
+    _means: tuple[float, float] = (0.0, 0.0)
 
     def step(self, step: int, metrics: Mapping[str, float]) -> None:
         """One step more is done."""
@@ -33,17 +35,21 @@ class Pace:
         self._recent.append((metrics["loss"], metrics.get("data_wait_share", 0.0)))
 
     def progress(self, metrics: Mapping[str, float]) -> dict[str, Any]:
-        """Where the run is: loss and data wait are means of the steps since this was last asked."""
+        """Where the run is; loss and data wait are means over the steps since this was last asked.
+
+        At least one step must be done.
+        """
         (first, began), (step, now) = self._seen[0], self._seen[-1]
         rate = (step - first) / (now - began) if now > began else None
-        recent, self._recent = self._recent, []
-        loss, wait = ((sum(column) / len(recent)) for column in zip(*recent, strict=True))
+        if self._recent:
+            losses, waits = zip(*self._recent, strict=True)
+            self._means, self._recent = (fmean(losses), fmean(waits)), []
         return {
             "step": step,
             "steps": self.steps,
-            "loss": loss,
+            "loss": self._means[0],
             "learning_rate": metrics.get("learning_rate_encoder"),
-            "data_wait_share": wait,
+            "data_wait_share": self._means[1],
             "images_per_s": None if rate is None else rate * self.images,
             "seconds_left": None if rate is None else (self.steps - step) / rate,
         }

@@ -28,6 +28,7 @@ def test_rates_are_those_of_the_last_minute_and_means_those_since_asked() -> Non
     assert told["data_wait_share"] == pytest.approx(0.1)
     assert told["images_per_s"] == pytest.approx(24.0)
     assert told["seconds_left"] == pytest.approx(180.0)
+    assert pace.progress({})["loss"] == told["loss"], "nothing new since"
     assert in_words({**told, "validation": 0.25}) == (
         "loss 3.0000, validation 0.2500, lr 5e-06, 24.0 images/s, 10% waiting for data"
     )

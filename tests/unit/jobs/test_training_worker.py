@@ -1,19 +1,23 @@
 """One training worker without Ray: what it learns from, what it leaves, and how it goes on."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from transformers import pipeline as hf_pipeline
 
-from jobs import training_worker
+from jobs import training_state, training_worker
 from jobs.models import ModelLocation
 from jobs.run_files import RunFiles
 from jobs.training_job import TrainingJob
 from jobs.training_worker import run_training
-from model.errors import NonFiniteLossError
+from model import monitors
+from model.errors import NonFiniteLossError, ScaleDriftError
 from model.recipes import V1, override
+from model.training import TIMINGS
 from pipeline.errors import ShardCorruptError
 from pipeline.label_filter import LabelFilter
 from pipeline.storage import Store
@@ -63,8 +67,18 @@ def job(store: Store, run_id: str, shards: dict[str, Any], **changes: Any) -> Tr
     return TrainingJob(**settings)
 
 
-def losses(store: Store, run_id: str) -> list[tuple[int, float]]:
-    return [(row["step"], row["loss"]) for row in RunFiles(store, run_id).metrics()]
+def rows(store: Store, run_id: str) -> list[dict[str, float]]:
+    """All that was logged, without what a clock had a part in."""
+    return [
+        {name: value for name, value in row.items() if name not in TIMINGS}
+        for row in RunFiles(store, run_id).metrics()
+    ]
+
+
+def result(store: Store, run_id: str) -> dict[str, Any]:
+    found = RunFiles(store, run_id).read_json("result.json")
+    assert found is not None
+    return found
 
 
 def test_a_student_is_trained_saved_and_read_by_transformers(
@@ -111,19 +125,98 @@ def test_a_teacher_needs_no_pseudo_labels(store: Store, shards: dict[str, Any]) 
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     store: Store, shards: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_training(job(store, "straight", shards))
+    options: dict[str, Any] = {
+        "images_per_pass": 3,
+        "accumulate": 2,
+        "ema": 0.9,
+        "validation": shards["labelled"],
+        "validation_images": 3,
+    }
+    run_training(job(store, "straight", shards, **options))
     with monkeypatch.context() as patch:
         patch.setattr(training_worker, "fit", dies_after(5))
         with pytest.raises(KeyboardInterrupt):
-            run_training(job(store, "killed", shards))
+            run_training(job(store, "killed", shards, **options))
     assert RunFiles(store, "killed").read_json("result.json") is None
-    run_training(job(store, "killed", shards))
-    assert losses(store, "killed") == losses(store, "straight")
-    weights = [
-        (Path(store.uri) / "models" / name / "model.safetensors").read_bytes()
-        for name in ("killed", "straight")
+    assert [row["step"] for row in rows(store, "killed")] == [1, 2, 3, 4, 5], "until it died"
+    run_training(job(store, "killed", shards, **options))
+    assert rows(store, "killed") == rows(store, "straight")
+    assert [row["step"] for row in rows(store, "killed")] == list(range(1, STEPS + 1))
+    assert weights(store, "killed") == weights(store, "straight")
+    assert result(store, "killed")["skipped"] == result(store, "straight")["skipped"]
+
+
+def weights(store: Store, name: str) -> bytes:
+    return (Path(store.uri) / "models" / name / "model.safetensors").read_bytes()
+
+
+def test_scores_and_pictures_are_there_at_checkpoints(store: Store, shards: dict[str, Any]) -> None:
+    watched = shards | {"pseudo": (), "validation": shards["labelled"]}
+    run_training(job(store, "watched", watched, validation_images=3, preview_steps=4))
+    scored = {row["step"]: row for row in rows(store, "watched") if "validation/loss" in row}
+    assert list(scored) == [3, 6]
+    best = min(scored, key=lambda step: scored[step]["validation/loss"])
+    assert result(store, "watched")["best"] == {
+        "step": best,
+        "score": pytest.approx(scored[best]["validation/loss"]),
+    }
+    assert result(store, "watched")["validation/abs_rel"] > 0
+    pictures = list(store.list("runs/watched/previews"))
+    assert [Path(key).stem for key in pictures] == ["000000004", "000000006"]
+    with Image.open(Path(store.uri) / pictures[0]) as picture:
+        assert picture.size == (3 * 42 + 2 * 4, 4 * 42 + 3 * 4)
+    told = RunFiles(store, "watched").read_json("progress.json")
+    assert told is not None
+    assert (told["step"], told["steps"], told["seconds_left"]) == (STEPS, STEPS, 0)
+    assert told["validation"] == scored[6]["validation/loss"]
+
+
+def test_without_validation_the_training_loss_picks_the_best_and_shows_its_own_images(
+    store: Store, shards: dict[str, Any]
+) -> None:
+    run_training(job(store, "unwatched", shards, preview_steps=6))
+    losses = [row["loss"] for row in rows(store, "unwatched")]
+    means = {3: sum(losses[:3]) / 3, 6: sum(losses[3:]) / 3}
+    best = min(means, key=lambda step: means[step])
+    assert result(store, "unwatched")["best"] == {
+        "step": best,
+        "score": pytest.approx(means[best]),
+    }
+    (picture,) = store.list("runs/unwatched/previews")
+    with Image.open(Path(store.uri) / picture) as opened:
+        assert opened.size[1] == 4 * 42 + 3 * 4, "two labelled images, two pseudo-labelled ones"
+
+
+def test_average_and_looks_take_no_part_in_training(store: Store, shards: dict[str, Any]) -> None:
+    plain = job(store, "plain", shards | {"pseudo": ()}, steps=3)
+    run_training(plain)
+    seen = replace(plain, run_id="seen", name="seen", ema=0.99, checkpoint_steps=1)
+    run_training(replace(seen, validation=shards["labelled"], preview_steps=1))
+    assert [row["loss"] for row in rows(store, "plain")] == [
+        row["loss"] for row in rows(store, "seen")
     ]
-    assert weights[0] == weights[1]
+    assert weights(store, "plain") != weights(store, "seen"), "the average is saved"
+
+
+def test_predictions_that_drift_end_the_run_by_name(
+    store: Store, shards: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(monitors, "LARGEST", 1e-9)
+    monkeypatch.setattr(training_state, "ScaleMonitor", lambda: monitors.ScaleMonitor(patience=2))
+    with pytest.raises(ScaleDriftError, match="huge since step 0"):
+        run_training(job(store, "drifting", shards))
+    assert [row["step"] for row in rows(store, "drifting")] == [1], "the step before is on record"
+
+
+def test_what_is_damaged_is_counted_and_named(store: Store, shards: dict[str, Any]) -> None:
+    broken = image_shard(store, range(200, 220), truth=True, replace={205: b"no image"})
+    mixed = {"labelled": (TrainingShard(broken.key, 20),), "pseudo": ()}
+    run_training(job(store, "damaged", mixed, max_damaged=0.5, threads=1))
+    found = result(store, "damaged")
+    assert sum(found["damaged"].values()) >= 1
+    named = found["damaged_first"][0]
+    assert named["key"] == broken.key
+    assert named["reason"] in found["damaged"]
 
 
 def dies_after(step: int) -> Any:
