@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from jobs.prefetch import prefetched
@@ -91,9 +92,20 @@ def _restored(state: TrainingState, files: RunFiles) -> tuple[int, list[dict[str
     """Steps done at the newest checkpoint, and where the input of each rank goes on."""
     saved = files.newest_checkpoint(log.warning)
     step = 0 if saved is None else state.load(saved["training"])
+    _check_alike(step, state.worker)
     if state.worker.rank == 0:
         forget_after(files, step)
     return step, [] if saved is None else saved["positions"]
+
+
+def _check_alike(step: int, worker: Worker) -> None:
+    """All workers go on from one checkpoint; one that was put while they looked would part them."""
+    if worker.world_size == 1:
+        return
+    steps = [0] * worker.world_size
+    torch.distributed.all_gather_object(steps, step)
+    if len(set(steps)) > 1:
+        raise RuntimeError(f"the newest checkpoint is not the same for all workers: {steps}")
 
 
 @contextmanager

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from ray.train import WorkerGroupError
 
-from jobs import training_ray
+from jobs import training_ray, training_worker
 from jobs.errors import JobError
 from jobs.models import ModelLocation
 from jobs.ray_runtime import Node, Resources
@@ -157,3 +158,23 @@ def test_it_is_said_what_workers_wait_for(job: TrainingJob) -> None:
     assert "1 x (8 CPUs, 0 GPUs) + 1 x (2 CPUs, 1 GPUs)" in said
     assert "waiting for machines to join" in said
     assert "others use it" in waiting_for_room(job, workers=2, use_gpus=True, has=large)
+
+
+@pytest.mark.parametrize("other", [4, 6])
+def test_workers_that_found_different_checkpoints_are_started_again(
+    job: TrainingJob, monkeypatch: pytest.MonkeyPatch, other: int
+) -> None:
+    def gather(everyone: list[int], mine: int) -> None:
+        everyone[:] = [mine, other]
+
+    def run(*_: object) -> None:
+        training_worker._check_alike(4, Worker(rank=0, world_size=2))
+
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+    monkeypatch.setattr(training_ray, "run_training", run)
+    if other == 4:
+        train_as(job, Worker(rank=0, world_size=2))
+        return
+    with pytest.raises(RuntimeError, match=r"not the same for all workers: \[4, 6\]"):
+        train_as(job, Worker(rank=0, world_size=2))
+    assert files_of(job).read_json("failure.json") is None
