@@ -23,6 +23,7 @@ from pipeline.lineage_nodes import (
 )
 
 _Shard = tuple[str, str, int]  # id, sha256, images
+_FROM_NOTHING = "scratch"  # what encoders of random weights are called
 
 
 def _back_model(catalog: Catalog, ref: Ref) -> Found:
@@ -32,11 +33,17 @@ def _back_model(catalog: Catalog, ref: Ref) -> Found:
 
 def _back_run(catalog: Catalog, ref: Ref) -> Found:
     run = catalog.run(ref.name)
-    begun = [str(run.config.get(key)) for key in STARTED_FROM]
-    found = refs(catalog, "model", models.c.name, models.c.name.in_(begun))
+    begun = {key: str(run.config[key]) for key in STARTED_FROM if run.config.get(key)}
+    found = refs(catalog, "model", models.c.name, models.c.name.in_(begun.values()))
+    known = {ref.name for ref in found}
+    elsewhere = [
+        {"kind": "model", "name": name, "external": True}
+        for name in begun.values()
+        if name not in known and not name.startswith(_FROM_NOTHING)
+    ]
     if run.snapshot_id:
         found.append(Ref("snapshot", run.snapshot_id))
-    return Found(run_facts(run), found)
+    return Found(run_facts(run), found, elsewhere)
 
 
 def _back_snapshot(catalog: Catalog, ref: Ref) -> Found:

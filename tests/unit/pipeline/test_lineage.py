@@ -146,6 +146,14 @@ def test_a_model_that_began_from_another_leads_back_to_it(catalog, line):
     assert "metric" in found(made_from(catalog, "street"), "model")
 
 
+def test_what_a_run_began_from_elsewhere_is_a_leaf_and_random_weights_are_none(catalog, line):
+    started = {"init": "hub/relative", "encoder": "scratch:tiny"}
+    train(catalog, "metric", labelled=["truth"], config=started)
+    (run,) = lineage(catalog, "metric")["from"]
+    expected = {"kind": "model", "name": "hub/relative", "external": True}
+    assert [node for node in run["from"] if node["kind"] == "model"] == [expected]
+
+
 def test_a_chain_of_self_training_ends_and_stays_linear(tmp_path):
     generations = 60
     with Catalog.open(f"sqlite:///{tmp_path / 'catalog.sqlite'}") as catalog:
