@@ -69,13 +69,14 @@ def masked_median(values_BHW: Tensor, mask_BHW: Tensor) -> Tensor:
     """Exact median of the valid values of each sample, as ``numpy.median``: shape B, float32.
 
     The mean of the two middle values where their number is even; 0 where there is none; NaN is
-    passed over. The gradient goes to the middle values.
+    passed over. The gradient goes to the first pixel that has each middle value.
     """
     valid_BP = values_BHW.float().masked_fill(~mask_BHW, torch.nan).flatten(1)
+    still_BP = valid_BP.detach()
     # torch gives the lower of two middle values; turned round, the upper. Twice a selection is
     # still a fraction of sorting a quarter of a million pixels.
-    low_B = valid_BP.nanmedian(dim=1).values
-    high_B = -(-valid_BP).nanmedian(dim=1).values
+    low_B = _first_with(valid_BP, still_BP.nanmedian(dim=1).values)
+    high_B = _first_with(valid_BP, -(-still_BP).nanmedian(dim=1).values)
     return torch.where(mask_BHW.flatten(1).any(dim=1), (low_B + high_B) / 2, 0.0)
 
 
@@ -247,6 +248,16 @@ def average(*losses: Tensor | None, weights: Sequence[float] | None = None) -> T
     total = torch.stack([loss * weight for loss, weight in present]).mean()
     # Exact where all weights are 1: the plain average must not change by a rounding.
     return total * (len(present) / sum(weight for _, weight in present))
+
+
+def _first_with(values_BP: Tensor, value_B: Tensor) -> Tensor:
+    """That value of each sample, tied to the first pixel that has it.
+
+    torch's own choice among equal pixels differs from run to run on a GPU, and a run that was
+    resumed must be the run that never stopped.
+    """
+    index_B1 = (values_BP.detach() == value_B[:, None]).byte().argmax(dim=1, keepdim=True)
+    return values_BP.gather(1, index_B1).squeeze(1)
 
 
 def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:

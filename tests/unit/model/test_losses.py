@@ -56,6 +56,12 @@ class TestMaskedMedian:
         values = torch.tensor([[[1.0, 1.0, 1.0, 5.0, 9.0]]])
         assert masked_median(values, torch.ones_like(values, dtype=torch.bool)).item() == 1.0
 
+    def test_the_gradient_goes_to_the_first_of_equal_middle_values(self):
+        values = torch.tensor([[[9.0, 2.0, 2.0, 5.0, 0.0, 5.0]]], requires_grad=True)
+        mask = torch.tensor([[[True, True, True, True, True, True]]])
+        masked_median(values, mask).sum().backward()  # (2 + 5) / 2
+        assert values.grad.flatten().tolist() == [0, 0.5, 0, 0.5, 0, 0]
+
     def test_without_valid_values_is_zero(self):
         assert (
             masked_median(torch.ones(1, 2, 2), torch.zeros(1, 2, 2, dtype=torch.bool)).item() == 0
