@@ -4,7 +4,6 @@ import io
 import os
 import shutil
 import signal
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from itertools import islice
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from jobs import sky_actors
@@ -29,13 +29,12 @@ from jobs.train_teacher import train_teacher
 from jobs.training_config import TrainTeacherConfig
 from jobs.workspace import Workspace, open_workspace
 from model.batches import to_target
-from pipeline.catalog import SnapshotRow
 from pipeline.garbage import UNKNOWN
 from pipeline.identity import sha256_hex
 from pipeline.ledger import record_source
 from pipeline.records import Geometry, ImageHeader, ImageRecord, Truth
 from pipeline.shards import write_image_shard
-from pipeline.sky_masks import SkyShard
+from pipeline.sky_masks import SkyShard, read_sky_rows
 from pipeline.storage import Store
 from pipeline.training_input import Cursor, TrainingShard, TrainingStream, blocks_of
 from tests.catalog_factories import begin_ingest
@@ -58,12 +57,18 @@ def record(index: int) -> ImageRecord:
     pixels[-1, -1] = index  # no two are the same
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
-    depth_HW = np.linspace(1, 9, SIDE * SIDE, dtype=np.float32).reshape(SIDE, SIDE)
-    depth_HW[HOLE, HOLE] = np.nan
     plain = image_record(index, source=SOURCE, data=buffer.getvalue())
     return replace(
-        plain, header=ImageHeader(SIDE, SIDE, "PNG"), truth=Truth(depth_HW, Geometry.DEPTH_METRIC)
+        plain,
+        header=ImageHeader(SIDE, SIDE, "PNG"),
+        truth=Truth(depth_with_hole(), Geometry.DEPTH_METRIC),
     )
+
+
+def depth_with_hole() -> NDArray[np.float32]:
+    depth_HW = np.linspace(1, 9, SIDE * SIDE, dtype=np.float32).reshape(SIDE, SIDE)
+    depth_HW[HOLE, HOLE] = np.nan
+    return depth_HW
 
 
 @pytest.fixture(scope="module")
@@ -111,33 +116,42 @@ def deadly_engine(markers: Path) -> type[SkyEngine]:
     return DeadlyEngine
 
 
-@pytest.mark.usefixtures("ray_session")
-def test_masks_outlive_their_maker_and_fill_the_holes(
+@pytest.fixture(scope="module")
+def masks(
+    ray_session: None,
     where: dict[str, Any],
     segmenter: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    with opened(where) as workspace, monkeypatch.context() as patched:
-        patched.setattr(sky_actors, "SkyEngine", deadly_engine(tmp_path))
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, bytes]:
+    """The objects of masks, by key; the actor that made the first one was killed."""
+    markers = tmp_path_factory.mktemp("markers")
+    with opened(where) as workspace, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sky_actors, "SkyEngine", deadly_engine(markers))
         located = locate_segmenter(segmenter, workspace)
-        assert located is not None
-        snapshot = workspace.catalog.pin_snapshot(labelled=[SOURCE], pseudo=[])
         found = find_sky(
             located,
-            snapshot,
+            workspace.catalog.pin_snapshot(labelled=[SOURCE], pseudo=[]),
             RunFiles(workspace.store, "elsewhere"),
             resources=cluster_resources(),
             reporter=Reporter.silent(),
         )
-        assert (tmp_path / "killed").exists()
+        assert (markers / "killed").exists()
         assert found.made == len(found.shards) == SHARDS
-        made = {key: workspace.store.get(key) for key in workspace.store.list("sky")}
-        assert len(made) == SHARDS
-        check_holes(workspace, found.added_to(training_shards(snapshot)))
+        return {key: workspace.store.get(key) for key in workspace.store.list("sky")}
 
-        lost = sorted(made)[0]
-        workspace.store.delete(lost)  # as if whoever began had been killed before it
+
+def test_a_killed_actor_loses_no_mask_and_makes_none_twice(
+    where: dict[str, Any], masks: dict[str, bytes]
+) -> None:
+    assert len(masks) == SHARDS
+    with opened(where) as workspace:
+        for key in masks:
+            assert len(list(read_sky_rows(workspace.store, key))) == ROWS
+
+
+def test_training_finds_the_masks_and_pins_them(
+    where: dict[str, Any], segmenter: str, masks: dict[str, bytes]
+) -> None:
     trained = train_teacher(
         TrainTeacherConfig(
             labelled=(SOURCE,),
@@ -150,38 +164,40 @@ def test_masks_outlive_their_maker_and_fill_the_holes(
             **where,
         )
     )
-    assert (trained["sky"]["shards_made"], trained["sky"]["shards_found"]) == (1, SHARDS - 1)
+    assert (trained["sky"]["shards_made"], trained["sky"]["shards_found"]) == (0, SHARDS)
     assert trained["sky"]["share"] == pytest.approx(0.5, abs=0.1)
     with opened(where) as workspace:
-        assert {key: workspace.store.get(key) for key in workspace.store.list("sky")} == made
+        assert {key: workspace.store.get(key) for key in workspace.store.list("sky")} == masks
         pinned = RunFiles(workspace.store, trained["run"]).read_json(FILE)
         assert pinned is not None
-        assert pinned["masks"] == {key: sha256_hex(data) for key, data in made.items()}
+        assert pinned["masks"] == {key: sha256_hex(data) for key, data in masks.items()}
 
 
-def training_shards(snapshot: SnapshotRow) -> list[TrainingShard]:
-    return [TrainingShard(member.image_key, member.rows) for member in snapshot.members]
-
-
-def check_holes(workspace: Workspace, shards: Sequence[TrainingShard]) -> None:
-    """What training compares with: sky in the hole is 0, ground in the hole has no value."""
-    stream = TrainingStream(
-        store=workspace.store,
-        blocks=blocks_of(shards),
-        prepare=lambda row, _: to_target(
-            row.truth.values_HW, row.truth.geometry, sky_HW=row.truth.sky_HW
-        ),
-        seed=0,
-    )
-    plain_HW = to_target(record(0).truth.values_HW, Geometry.DEPTH_METRIC)  # type: ignore[union-attr]
-    with closing(stream.rows_from(Cursor())) as rows:
-        for drawn in islice(rows, SHARDS * ROWS):
-            filled_HW = drawn.value
-            has_value = np.isfinite(plain_HW)
-            np.testing.assert_array_equal(filled_HW[has_value], plain_HW[has_value])
-            hole_HW = filled_HW[HOLE, HOLE]
-            assert (hole_HW[: EDGE - HOLE.start - MIXED] == 0).all()
-            assert np.isnan(hole_HW[EDGE - HOLE.start + MIXED :]).all()
+def test_sky_fills_holes_and_nothing_else(where: dict[str, Any], masks: dict[str, bytes]) -> None:
+    """In the hole, what training compares with is 0 under the sky and nothing on the ground."""
+    keys = {Path(key).name: key for key in masks}
+    with opened(where) as workspace:
+        shards = [
+            TrainingShard(shard.key, shard.rows, sky_key=keys[Path(shard.key).name])
+            for shard in workspace.catalog.image_shards(SOURCE)
+        ]
+        stream = TrainingStream(
+            store=workspace.store,
+            blocks=blocks_of(shards),
+            prepare=lambda row, _: to_target(
+                row.truth.values_HW, row.truth.geometry, sky_HW=row.truth.sky_HW
+            ),
+            seed=0,
+        )
+        with closing(stream.rows_from(Cursor())) as rows:
+            targets = [drawn.value for drawn in islice(rows, SHARDS * ROWS)]
+    plain_HW = to_target(depth_with_hole(), Geometry.DEPTH_METRIC)
+    has_value = np.isfinite(plain_HW)
+    for filled_HW in targets:
+        np.testing.assert_array_equal(filled_HW[has_value], plain_HW[has_value])
+        hole_HW = filled_HW[HOLE, HOLE]
+        assert (hole_HW[: EDGE - HOLE.start - MIXED] == 0).all()
+        assert np.isnan(hole_HW[EDGE - HOLE.start + MIXED :]).all()
 
 
 def test_upkeep_knows_masks(tmp_path: Path, where: dict[str, Any], segmenter: str) -> None:
