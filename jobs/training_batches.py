@@ -1,6 +1,8 @@
 """Batches for training: ground truth and pseudo-labels from the store, mixed as the recipe says."""
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Generator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -19,7 +21,6 @@ from pipeline.shards import ROW_GROUP_ROWS
 from pipeline.storage import Store
 from pipeline.training_input import (
     Cursor,
-    Drawn,
     TrainingRow,
     TrainingShard,
     TrainingStream,
@@ -31,6 +32,7 @@ from pipeline.training_input import (
 POOL_BYTES = 512 << 20
 POOL_BLOCKS = (4, 32)  # at least, at most
 _MEASURED_SHARDS = 8
+_COLLATING = 2  # batches at once
 START = Cursor()
 
 
@@ -110,27 +112,36 @@ class TrainingBatches:
         now = {kind: positions.get(kind, Position()) for kind in self._counts()}
         streams = {kind: self._stream(kind, now[kind]) for kind in now}
         rows = {kind: streams[kind].rows_from(now[kind].cursor) for kind in now}
-        pin = self._pins_memory()
-        try:
-            while True:
-                ready: dict[str, Batch] = {}
-                for kind, count in self._counts().items():
-                    batch, cursor = _take(rows[kind], count)
-                    ready[kind] = batch.pin_memory() if pin else batch
-                    now[kind] = Position(cursor, streams[kind].tally.state())
-                yield TrainingBatch(ready.get("labelled"), ready.get("pseudo"), dict(now))
-        finally:
-            for each in rows.values():
-                each.close()
+        ahead = deque[tuple[dict[str, Future[Batch]], dict[str, Position]]]()
+        with ThreadPoolExecutor(
+            _COLLATING, thread_name_prefix="training-collate", initializer=self._use_device
+        ) as executor:
+            try:
+                while True:
+                    begun = {}
+                    for kind, count in self._counts().items():
+                        drawn = [next(rows[kind]) for _ in range(count)]
+                        begun[kind] = executor.submit(self._batch, [row.value for row in drawn])
+                        now[kind] = Position(drawn[-1].cursor, streams[kind].tally.state())
+                    ahead.append((begun, dict(now)))
+                    if len(ahead) == _COLLATING:
+                        ready, reached = ahead.popleft()
+                        batches = {kind: future.result() for kind, future in ready.items()}
+                        yield TrainingBatch(batches.get("labelled"), batches.get("pseudo"), reached)
+            finally:
+                for each in rows.values():
+                    each.close()
 
-    def _pins_memory(self) -> bool:
-        """Whether to; and if so, this thread has to be told which GPU is this worker's."""
+    def _batch(self, samples: Sequence[Sample]) -> Batch:
+        """Samples as tensors; collating copies megabytes, in a thread that waits for no row."""
+        batch = collate(samples)
+        return batch.pin_memory() if torch.device(self.device).type == "cuda" else batch
+
+    def _use_device(self) -> None:
+        """Tell this thread which GPU is this worker's, or it would pin memory for the first."""
         device = torch.device(self.device)
-        if device.type != "cuda":
-            return False
-        if device.index is not None:
+        if device.type == "cuda" and device.index is not None:
             torch.cuda.set_device(device)
-        return True
 
     def _counts(self) -> dict[str, int]:
         """Images of each kind in a batch."""
@@ -207,8 +218,3 @@ def _prepare(
         flip_probability=flip_probability,
         interpolation=interpolation,
     )
-
-
-def _take(rows: Iterator[Drawn[Sample]], count: int) -> tuple[Batch, Cursor]:
-    drawn = [next(rows) for _ in range(count)]
-    return collate([row.value for row in drawn]), drawn[-1].cursor
