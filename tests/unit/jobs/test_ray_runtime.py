@@ -48,3 +48,19 @@ def test_as_many_as_asked_for_find_a_place_and_one_cpu_more_would_be_too_much() 
 def test_a_cluster_is_the_sum_of_its_machines() -> None:
     resources = Resources((Node(64), Node(16, gpus=8)))
     assert (resources.cpus, resources.gpus) == (80, 8)
+
+
+def test_room_is_counted_machine_by_machine() -> None:
+    for first, second, gpus, cpus in product((1, 5, 16), (0, 3, 12), (0.0, 0.5, 1.0), (1, 2, 5)):
+        nodes = (Node(first, gpus=1), Node(second, gpus=2))
+        room = Resources(nodes).room(cpus=cpus, gpus=gpus)
+        assert fits(nodes, room, cpus=cpus, gpus=gpus)
+        assert not fits(nodes, room + 1, cpus=cpus, gpus=gpus)
+        assert Resources(nodes).fits(cpus=cpus, gpus=gpus) == (room > 0)
+
+
+def test_machines_that_are_alike_are_counted_in_words() -> None:
+    assert Resources(()).in_words() == "no machine"
+    two_and_one = Resources((Node(8, gpus=1), Node(4), Node(8, gpus=1)))
+    assert two_and_one.in_words() == "2 x (8 CPUs, 1 GPUs) + 1 x (4 CPUs, 0 GPUs)"
+    assert Resources(tuple(Node(n) for n in range(1, 8))).in_words().endswith("+ …")
