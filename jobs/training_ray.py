@@ -65,7 +65,8 @@ def waiting_for_room(job: TrainingJob, *, workers: int, use_gpus: bool, has: Res
     """Why no worker has started yet, as far as that can be seen: for a person to judge."""
     gpus = 1 if use_gpus else 0
     each = f"{job.threads} CPUs" + (", 1 GPU" if gpus else "")
-    said = f"no worker has started yet: {workers} at once ask for {each} each"
+    together = f"{workers} must start together, each" if workers > 1 else "it must start"
+    said = f"no worker has started yet: {together} with {each}"
     said = f"{said}; the cluster has {has.in_words()}"
     if has.room(cpus=job.threads, gpus=gpus) < workers:
         return f"{said}, which is too little: waiting for machines to join (Ctrl-C to stop)"

@@ -154,7 +154,7 @@ def test_what_is_no_workers_death_ends_at_once(
 def test_it_is_said_what_workers_wait_for(job: TrainingJob) -> None:
     small, large = Resources((Node(8), Node(2, gpus=1))), Resources((Node(64, gpus=8),))
     said = waiting_for_room(job, workers=2, use_gpus=True, has=small)
-    assert "2 at once ask for 4 CPUs, 1 GPU each" in said
+    assert "2 must start together, each with 4 CPUs, 1 GPU; the cluster has" in said
     assert "1 x (8 CPUs, 0 GPUs) + 1 x (2 CPUs, 1 GPUs)" in said
     assert "waiting for machines to join" in said
     assert "others use it" in waiting_for_room(job, workers=2, use_gpus=True, has=large)
