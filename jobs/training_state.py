@@ -8,6 +8,7 @@ from torch import nn
 
 from jobs.training_job import TrainingJob, Worker
 from model.averaging import WeightAverage
+from model.metric_recipe import MetricRecipe
 from model.monitors import ScaleMonitor
 from model.optimisation import (
     Optimisation,
@@ -23,6 +24,8 @@ class TrainingState:
 
     Attributes:
         average: None where nobody asked for one.
+        monitor: None for a metric model: its loss sees the scale of predictions, its last layer
+            bounds it, and its first maps are constant.
     """
 
     job: TrainingJob
@@ -30,7 +33,7 @@ class TrainingState:
     network: nn.Module
     optimisation: Optimisation
     average: WeightAverage | None
-    monitor: ScaleMonitor
+    monitor: ScaleMonitor | None
 
     @classmethod
     def of(cls, job: TrainingJob, worker: Worker, network: nn.Module) -> "TrainingState":
@@ -42,7 +45,7 @@ class TrainingState:
             network,
             build_optimiser(network, job.recipe, steps=job.steps, fused=fused),
             None if job.ema is None else WeightAverage(network, decay=job.ema),
-            ScaleMonitor(),
+            None if isinstance(job.recipe, MetricRecipe) else ScaleMonitor(),
         )
 
     def load(self, state: dict[str, Any]) -> int:
