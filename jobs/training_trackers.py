@@ -60,7 +60,8 @@ class WandbLog:
 
     What an earlier attempt sent is not sent again: W&B takes no step twice. Sending happens in a
     process of W&B's own, which keeps what cannot be sent. ``WANDB_MODE=offline`` and all its other
-    variables do what they say; what is then written lies in ``folder``, for ``wandb sync``.
+    variables do what they say; what is then written lies below ``folder``, for ``wandb sync``, or
+    in ``WANDB_DIR``, which has to be named where the store is remote: a worker's own folder goes.
 
     Raises:
         ConfigError: W&B takes no run: no key, or no such project.

@@ -31,7 +31,7 @@ from model.training import fit
 from model.training_step import TrainingStep
 from model.transfer import on_device
 from pipeline.errors import LeaseLostError
-from pipeline.storage import model_prefix
+from pipeline.storage import model_prefix, run_prefix
 
 PREFETCHED_BATCHES = 3
 
@@ -129,7 +129,7 @@ def _logs(job: TrainingJob, files: RunFiles, folder: Path) -> Iterator[TrainingL
     what = {"steps": job.steps, "seed": job.seed, "precision": job.precision}
     config = {**what, **asdict(job.recipe)}
     if job.wandb is not None:
-        beside = files.store.local_path(files.key("wandb"))
+        beside = files.store.local_path(run_prefix(job.run_id))  # W&B makes a folder in it
         yield WandbLog(
             job.wandb, run_id=job.run_id, name=job.name, config=config, folder=beside or folder
         )

@@ -8,8 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from jobs.errors import ConfigError
+from jobs.models import ModelLocation
+from jobs.run_files import RunFiles
+from jobs.training_job import TrainingJob
 from jobs.training_trackers import (
     EXPERIMENT,
     MlflowLog,
@@ -18,6 +22,11 @@ from jobs.training_trackers import (
     artefact_folder,
     check_trackers,
 )
+from jobs.training_worker import run_training
+from model.recipes import V1, override
+from pipeline.storage import Store
+from pipeline.training_input import TrainingShard
+from tests.factories import image_shard
 
 PICTURE = np.full((4, 6, 3), 100, np.uint8)
 BLOCK = 32768
@@ -86,12 +95,12 @@ def mlflow_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("mlflow")
 
 
-def mlflow_run(uri: str) -> tuple[Any, Any]:
+def mlflow_run(uri: str, run_id: str) -> tuple[Any, Any]:
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name(EXPERIMENT)
-    (run,) = client.search_runs([experiment.experiment_id], "tags.`factory.run_id` = 'run-1'")
+    (run,) = client.search_runs([experiment.experiment_id], f"tags.`factory.run_id` = '{run_id}'")
     return client, run
 
 
@@ -108,10 +117,10 @@ def test_mlflow_takes_a_run_up_again_and_no_step_twice(mlflow_folder: Path) -> N
         log.close(failed=failed)
 
     attempt(range(1, 4), failed=True)
-    _, run = mlflow_run(uri)
+    _, run = mlflow_run(uri, "run-1")
     assert run.info.status == "FAILED"
     attempt(range(2, 6), failed=False)  # from the checkpoint of step 1
-    client, run = mlflow_run(uri)
+    client, run = mlflow_run(uri, "run-1")
     assert run.info.status == "FINISHED"
     assert run.data.params == {"size": "42"}
     history = client.get_metric_history(run.info.run_id, "training/loss")
@@ -167,3 +176,42 @@ def test_a_local_database_is_found_from_any_folder(
     assert absolute_mlflow(None) is None
     assert artefact_folder("sqlite:////srv/m.db") == Path("/srv/mlartifacts")
     assert artefact_folder("https://host") is None
+
+
+def test_a_worker_tells_all_that_follow_its_run(
+    mlflow_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    torch.set_num_threads(1)
+    store = Store(str(tmp_path))
+    shard = image_shard(store, range(8), truth=True)
+    uri = f"sqlite:///{mlflow_folder}/mlflow.db"
+    run_training(
+        TrainingJob(
+            run_id="run-3",
+            name="teacher",
+            store=store,
+            encoder=ModelLocation("plain", "scratch:tiny"),
+            recipe=override(V1, size=28, batch_size=4),
+            labelled=(TrainingShard(shard.key, 8),),
+            pseudo=(),
+            steps=2,
+            images_per_pass=4,
+            seed=0,
+            precision="fp32",
+            checkpoint_steps=2,
+            threads=1,
+            preview_steps=2,
+            wandb="depth",
+            mlflow=uri,
+        )
+    )
+    losses = [row["loss"] for row in RunFiles(store, "run-3").metrics()]
+    client, run = mlflow_run(uri, "run-3")
+    history = client.get_metric_history(run.info.run_id, "training/loss")
+    assert [each.value for each in history] == losses
+    (file,) = (tmp_path / "runs/run-3/wandb").glob("offline-run-*/run-run-3.wandb")
+    rows = [record.history for record in wandb_records(file) if record.HasField("history")]
+    assert len(rows) == len(losses) == 2
