@@ -62,10 +62,17 @@ class MetricRecipe(Recipe):
         },
     )
 
+    def __post_init__(self) -> None:
+        """Refuse values that make no sense, and changes that would change nothing."""
+        Recipe.__post_init__(self)
+        idle = [
+            field.name
+            for field in dataclasses.fields(self)
+            if field.name not in ("name", *ORIGINS) and getattr(self, field.name) != field.default
+        ]
+        if idle:
+            raise ValueError(f"recipe: plays no part in metric fine-tuning: {', '.join(idle)}")
 
-V2_METRIC = MetricRecipe(
-    name="v2-metric", batch_size=32, passes=120.0, decay_power=0.9, weight_decay=0.01
-)
 
 ORIGINS = {
     "size": _TRAIN,
@@ -90,12 +97,49 @@ ORIGINS = {
 }
 
 
-def metric_table() -> str:
-    """The recipe as a table of the documentation."""
+V2_METRIC = MetricRecipe(
+    name="v2-metric", batch_size=32, passes=120.0, decay_power=0.9, weight_decay=0.01
+)
+
+_HEAD = """
+## Metric fine-tuning
+
+The values of `finetune-metric`, from `metric_depth` of DepthAnything/Depth-Anything-V2 @2cbc36a,
+which does have training code. What is not in this table plays no part in it. Made from
+`model/metric_recipe.py`.
+
+"""
+
+_CHOICES = (
+    (
+        "Loss",
+        "SiLog over the valid pixels of a forward pass together, not per image: what is forgiven "
+        "is common to the batch.",
+        "author (V2 metric_depth/util/loss.py)",
+    ),
+    (
+        "Last layer",
+        "Sigmoid × `max_depth`. With `taken_over` `decoder` its weights are 0 at first, so that "
+        "maps begin at half of it: a relative head feeds its last layer at any scale, and a "
+        "sigmoid far from 0 has no gradient. With `encoder` the head is torch's initialisation.",
+        "choice; `encoder` is author (V2 metric_depth/train.py)",
+    ),
+    (
+        "Targets",
+        "Metres as they are; crop and flip as for every training, no perturbations.",
+        "author (V2 metric_depth/train.py)",
+    ),
+)
+
+
+def metric_section() -> str:
+    """The recipe as a section of the documentation."""
     fields = {field.name: field for field in dataclasses.fields(MetricRecipe)}
     lines = ["| name | value | what it is | origin |", "|---|--:|---|---|"]
     for name, origin in ORIGINS.items():
         value = getattr(V2_METRIC, name)
         shown = f"{value:.4g}" if isinstance(value, float) else str(value)
         lines.append(f"| `{name}` | {shown} | {fields[name].metadata['help']} | {origin} |")
-    return "\n".join(lines) + "\n"
+    lines += ["", "| what | how it is here | origin |", "|---|---|---|"]
+    lines += [f"| {' | '.join(row)} |" for row in _CHOICES]
+    return _HEAD + "\n".join(lines) + "\n"

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from model.metric_recipe import metric_section
 from model.recipes import PRESETS, UNUSED, Recipe, Row, rows
 
 # The first value of each group, and its heading.
@@ -120,7 +121,7 @@ def markdown_page() -> str:
             lines.append(_line(field, tables))
     lines += ["\n## What is no number\n", "| what | how it is here | origin |", "|---|---|---|"]
     lines += [f"| {' | '.join(row)} |" for row in _CHOICES]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + metric_section()
 
 
 def _line(

@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from model.metric_recipe import ORIGINS, V2_METRIC, MetricRecipe, metric_table
+from model.metric_recipe import ORIGINS, V2_METRIC, MetricRecipe, metric_section
 from model.recipes import parse_overrides
 
 # In metric_depth/{train.py,dist_train.sh,util/loss.py} of DepthAnything/Depth-Anything-V2 @2cbc36a.
@@ -36,9 +36,9 @@ def test_values_are_those_of_the_original_and_say_so():
 
 
 def test_the_table_has_a_row_for_each_value_that_plays_a_part():
-    rows = [line for line in metric_table().splitlines() if line.startswith("| `")]
+    rows = [line for line in metric_section().splitlines() if line.startswith("| `")]
     assert len(rows) == len(ORIGINS)
-    assert "| `decay_power` | 0.9 |" in metric_table()
+    assert "| `decay_power` | 0.9 |" in metric_section()
 
 
 @pytest.mark.parametrize(
@@ -62,3 +62,8 @@ def test_values_are_overridden_like_those_of_other_recipes():
     assert (changed.taken_over, changed.minimum_depth, changed.size) == ("encoder", 0.1, 28)
     with pytest.raises(ValueError, match="taken_over"):
         parse_overrides(V2_METRIC, ["taken_over=head"])
+
+
+def test_values_that_play_no_part_cannot_be_changed():
+    with pytest.raises(ValueError, match="plays no part in metric fine-tuning: cutmix_probability"):
+        parse_overrides(V2_METRIC, ["cutmix_probability=0"])

@@ -6,8 +6,9 @@ from model.recipes import PRESETS, Recipe
 
 
 def cells():
-    """The cells of each value's row, by name."""
-    for line in markdown_page().splitlines():
+    """The cells of each value's row, by name; metric fine-tuning has a table of its own."""
+    page, _, _ = markdown_page().partition("## Metric fine-tuning")
+    for line in page.splitlines():
         if line.startswith("| `"):
             name, *rest = (cell.strip() for cell in line.strip("|").split(" | "))
             yield name.strip("` "), rest
