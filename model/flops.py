@@ -10,9 +10,12 @@ gradient.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import DepthAnythingConfig, Dinov2Config
+
+if TYPE_CHECKING:  # their import takes seconds, and the loop has no other need of it
+    from transformers import DepthAnythingConfig, Dinov2Config
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class StepWork:
         return rates
 
 
-def encoder_flops(config: Dinov2Config, height: int, width: int) -> float:
+def encoder_flops(config: "Dinov2Config", height: int, width: int) -> float:
     """Operations of a DINOv2 encoder's forward pass on one image.
 
     With P patches of side p, T = P + 1 tokens, width d, depth L and an MLP r times as wide:
@@ -49,7 +52,7 @@ def encoder_flops(config: Dinov2Config, height: int, width: int) -> float:
     return float(6 * patch**2 * patches * hidden + config.num_hidden_layers * block)
 
 
-def head_flops(config: DepthAnythingConfig, height: int, width: int) -> float:
+def head_flops(config: "DepthAnythingConfig", height: int, width: int) -> float:
     """Operations of a DPT head's forward pass on one image.
 
     With P patches of 14 x 14, encoder width d, neck widths c0…c3, fusion width f, last width e; a
@@ -72,7 +75,7 @@ def head_flops(config: DepthAnythingConfig, height: int, width: int) -> float:
 
 
 def training_flops(
-    config: DepthAnythingConfig, *, side: int, images: int, frozen_images: int = 0
+    config: "DepthAnythingConfig", *, side: int, images: int, frozen_images: int = 0
 ) -> float:
     """Operations of the passes over some square images: forward, backward and frozen encoder.
 

@@ -39,7 +39,7 @@ class ScaleMonitor:
     - *huge* where the maximum is above ``LARGEST``, 32752, half of what float16 holds;
     - *constant* where the deviation is at most 2^-11 of the mean, less than float16 can tell apart:
       the shift ran away from the scale;
-    - *zero* where the maximum is 0: the last layer ends in a ReLU, and has no gradient below it.
+    - *zero* where all are 0: the last layer ends in a ReLU, and has no gradient below it.
 
     One odd batch is no drift: a run is stopped when a rule has held in each of ``patience`` steps
     in a row. Published networks are far from all three: Depth Anything V1 predicts up to about 10
@@ -63,10 +63,11 @@ class ScaleMonitor:
             KeyError: The metrics lack one of the three.
         """
         mean, spread, maximum = (metrics[f"prediction_{n}"] for n in ("mean", "std", "maximum"))
+        zero = maximum == spread == 0
         held = {
             "huge": maximum > LARGEST,
-            "constant": maximum > 0 and spread <= LEAST_SPREAD * abs(mean),
-            "zero": maximum <= 0,
+            "constant": not zero and spread <= LEAST_SPREAD * abs(mean),
+            "zero": zero,
         }
         for name, holds in held.items():
             if not holds:

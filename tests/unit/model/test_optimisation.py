@@ -5,6 +5,8 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from model.averaging import WeightAverage
+from model.monitors import ScaleMonitor
 from model.optimisation import (
     build_optimiser,
     load_training_state,
@@ -12,6 +14,8 @@ from model.optimisation import (
     training_state,
 )
 from model.recipes import V1, override
+
+PREDICTIONS = ("prediction_mean", "prediction_std", "prediction_maximum")
 
 
 class Network(nn.Module):
@@ -166,6 +170,80 @@ class TestState:
                 run={"recipe": "cd"},
             )
         assert torch.equal(other.head.weight, before)
+
+    def test_another_network_is_refused_by_name_before_anything_is_loaded(self):
+        net = network()
+        optimiser, schedule = trained(net)
+        state = training_state(net, optimiser=optimiser, schedule=schedule, step=3)
+        other = network(seed=1)
+        other.head = nn.Linear(4, 2)
+        before = other.inner["neck"].weight.clone()
+        fresh = build_optimiser(other, V1, steps=10)
+        with pytest.raises(
+            ValueError,
+            match=r"another network: head\.bias is \(1,\), not \(2,\); head\.weight is \(1, 4\)",
+        ):
+            load_training_state(state, other, optimiser=fresh.optimiser, schedule=fresh.schedule)
+        del state["network"]["inner.neck.bias"]
+        with pytest.raises(ValueError, match=r"inner\.neck\.bias is missing, not \(4,\)"):
+            load_training_state(
+                state, network(), optimiser=fresh.optimiser, schedule=fresh.schedule
+            )
+        assert torch.equal(other.inner["neck"].weight, before)
+        assert not fresh.optimiser.state
+
+    def test_average_and_monitor_are_part_of_the_state(self):
+        net = network()
+        optimiser, schedule = trained(net)
+        average, monitor = WeightAverage(net, decay=0.5), ScaleMonitor()
+        average.update()
+        monitor.check(dict.fromkeys(PREDICTIONS, 0.0), step=2)
+        state = through_a_file(
+            training_state(
+                net,
+                optimiser=optimiser,
+                schedule=schedule,
+                step=3,
+                average=average,
+                monitor=monitor,
+            )
+        )
+        other = network(seed=1)
+        fresh = build_optimiser(other, V1, steps=10)
+        its_average, its_monitor = WeightAverage(other, decay=0.5), ScaleMonitor()
+        load_training_state(
+            state,
+            other,
+            optimiser=fresh.optimiser,
+            schedule=fresh.schedule,
+            average=its_average,
+            monitor=its_monitor,
+        )
+        assert its_average.updates == 1
+        assert its_monitor.state_dict() == monitor.state_dict() == {"zero": 2}
+        with average.applied(), its_average.applied():
+            assert torch.equal(net.head.weight, other.head.weight)
+
+    @pytest.mark.parametrize("before", [True, False])
+    def test_an_average_that_comes_or_goes_is_another_run(self, before):
+        net = network()
+        optimiser, schedule = trained(net)
+        average = WeightAverage(net, decay=0.5)
+        state = training_state(
+            net,
+            optimiser=optimiser,
+            schedule=schedule,
+            step=3,
+            average=average if before else None,
+        )
+        with pytest.raises(ValueError, match="had an average" if before else "had no average"):
+            load_training_state(
+                state,
+                net,
+                optimiser=optimiser,
+                schedule=schedule,
+                average=None if before else average,
+            )
 
     def test_one_worker_can_go_on_from_many_and_back(self, process_group):
         wrapped = DistributedDataParallel(network())
