@@ -15,6 +15,7 @@ from pipeline.lineage import lineage, nodes
 from pipeline.storage import Store
 
 CURVES = ("loss", "labelled", "pseudo", "feature")
+VALIDATION = {"validation/loss": "loss", "validation/abs_rel": "abs_rel"}
 LARGEST_HEADER_BYTES = 64_000_000
 
 Scores = Mapping[str, float | None]
@@ -138,7 +139,7 @@ def _facts(model: ModelRow, architecture: Mapping[str, Any]) -> tuple[Fact, ...]
 
 
 def _training(workspace: Workspace, run: RunRow) -> Section:
-    chart = training_chart(RunFiles(workspace.store, run.run_id).metrics())
+    charts = training_charts(RunFiles(workspace.store, run.run_id).metrics())
     settings = tuple(
         Fact(key.replace("_", " ").capitalize(), _setting(value))
         for key, value in run.config.items()
@@ -147,7 +148,7 @@ def _training(workspace: Workspace, run: RunRow) -> Section:
     return Section(
         "training",
         "Training",
-        charts=() if chart is None else (chart,),
+        charts=charts,
         facts=(
             *settings,
             Fact("Snapshot", run.snapshot_id or "none", "the exact shards it saw", code=True),
@@ -160,17 +161,23 @@ def _setting(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def training_chart(lines: Sequence[Mapping[str, Any]]) -> Chart | None:
-    """The losses over the steps."""
-    series = {
-        name: [
-            (line["step"], line[name])
-            for line in lines
-            if isinstance(line.get(name), int | float) and "step" in line
-        ]
-        for name in CURVES
-    }
-    return curves("Loss", series, caption="Losses over optimiser steps.")
+def training_charts(lines: Sequence[Mapping[str, Any]]) -> tuple[Chart, ...]:
+    """The losses over the steps, and the scores on images that are not trained on, if any."""
+    losses = {name: _points(lines, name) for name in CURVES}
+    scores = {short: _points(lines, name) for name, short in VALIDATION.items()}
+    charts = (
+        curves("Loss", losses, caption="Losses over optimiser steps."),
+        curves("Validation", scores, caption="Scores at each checkpoint; lower is better."),
+    )
+    return tuple(chart for chart in charts if chart is not None)
+
+
+def _points(lines: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
+    return [
+        (line["step"], line[name])
+        for line in lines
+        if isinstance(line.get(name), int | float) and "step" in line
+    ]
 
 
 def _sources_behind(catalog: Catalog, ref: str) -> set[str]:

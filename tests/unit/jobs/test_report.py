@@ -15,7 +15,7 @@ from jobs.config import Common, ReportConfig
 from jobs.console import LineReporter
 from jobs.errors import ConfigError
 from jobs.report import report
-from jobs.report_model import count_parameters, training_chart
+from jobs.report_model import count_parameters, training_charts
 from jobs.workspace import open_workspace
 from pipeline.errors import CatalogConflictError, CatalogMissingError, ShardCorruptError
 from pipeline.labels import read_label_rows, write_label_shard
@@ -246,5 +246,10 @@ def test_parameters_are_counted_from_the_header_alone(store):
 
 def test_training_charts_take_what_there_is():
     lines = [{"step": step, "loss": np.exp(-step), "labelled": None} for step in range(5)]
-    assert [curve.name for curve in training_chart(lines).curves] == ["loss"]
-    assert training_chart([]) is None
+    (chart,) = training_charts(lines)
+    assert [curve.name for curve in chart.curves] == ["loss"]
+    assert training_charts([]) == ()
+    scored = [{"step": n, "loss": 1.0, "validation/loss": 2.0 / n} for n in (1, 2)]
+    loss, validation = training_charts(scored)
+    assert (loss.title, validation.title) == ("Loss", "Validation")
+    assert [curve.name for curve in validation.curves] == ["loss"]

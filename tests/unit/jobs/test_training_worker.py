@@ -16,13 +16,14 @@ from jobs.training_job import TrainingJob
 from jobs.training_worker import run_training
 from model import monitors
 from model.errors import NonFiniteLossError, ScaleDriftError
+from model.metric_recipe import V2_METRIC
 from model.recipes import V1, override
 from model.training import TIMINGS
 from pipeline.errors import ShardCorruptError
 from pipeline.label_filter import LabelFilter
 from pipeline.storage import Store
 from pipeline.training_input import TrainingShard
-from tests.factories import image_shard, label_shard
+from tests.factories import image_shard, label_shard, tiny_teacher
 
 STEPS = 6
 
@@ -196,6 +197,20 @@ def test_average_and_looks_take_no_part_in_training(store: Store, shards: dict[s
         row["loss"] for row in rows(store, "seen")
     ]
     assert weights(store, "plain") != weights(store, "seen"), "the average is saved"
+
+
+def test_a_metric_model_is_scored_in_metres(
+    store: Store, shards: dict[str, Any], tmp_path: Path
+) -> None:
+    recipe = override(V2_METRIC, size=42, batch_size=4, max_depth=20)
+    start = ModelLocation("plain", str(tiny_teacher(tmp_path / "relative")))
+    metres: dict[str, Any] = {"encoder": start, "recipe": recipe, "images_per_pass": 4, "steps": 2}
+    watched = {"labelled": shards["labelled"], "pseudo": (), "validation": shards["labelled"]}
+    run_training(job(store, "metric", watched, **metres))
+    found = result(store, "metric")
+    assert "validation/loss" not in found
+    assert found["best"] == {"step": 2, "score": pytest.approx(found["validation/abs_rel"])}
+    assert list(store.list("runs/metric/previews"))
 
 
 def test_predictions_that_drift_end_the_run_by_name(
