@@ -22,6 +22,7 @@ from pipeline.shards import (
     read_sample_keys,
     row_group_rows,
     shard_footer,
+    truth_geometries,
     write_drops,
     write_image_shard,
 )
@@ -344,3 +345,11 @@ def test_hugging_face_datasets_decodes_a_shard(file, tmp_path):
     with Image.open(io.BytesIO(png(7))) as expected:
         assert np.array_equal(np.asarray(rows[7]["image"]), np.asarray(expected))
     assert rows[5]["image"] is None
+
+
+def test_the_geometries_of_a_shard_are_those_of_its_truths(store):
+    mixed = write_image_shard(store, [record(index) for index in (0, 2, 3)], **SOURCE)
+    geometries = {"depth_metric", "disparity_metric"}  # of the records 0 and 2; 3 has no truth
+    assert truth_geometries(store, mixed.key) == geometries
+    bare = write_image_shard(store, [record(3)], **SOURCE)
+    assert truth_geometries(store, bare.key) == set()
