@@ -19,6 +19,7 @@ from transformers import Dinov2Backbone
 
 from model.batches import normalise, to_unit
 from model.encoders import load_encoder
+from model.loading import quiet_transformers
 from model.perturbations import generator_for, perturb_colours
 from model.recipes import Recipe
 
@@ -54,7 +55,8 @@ def pretrain(
         loss.backward()
         optimiser.step()
         schedule.step()
-    encoder.eval().cpu().save_pretrained(folder)
+    with quiet_transformers():
+        encoder.eval().cpu().save_pretrained(folder)
     return _accuracy(encoder, reader.cpu(), held_out, recipe.size)
 
 

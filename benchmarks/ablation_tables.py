@@ -85,7 +85,7 @@ def table(results: Results, where: str, *, stages: Sequence[str]) -> Iterator[st
     seeds = complete_seeds(results, stages)
     results = [result for result in results if result["seed"] in seeds]
     images = collected(results, stages[0], where, "abs_rel").shape[1]
-    yield f"{where}: {images} images, seeds {", ".join(map(str, seeds))}"
+    yield f"{where}: {images} images, seeds {', '.join(map(str, seeds))}"
     yield ""
     yield "| | AbsRel | change | better in | δ1 | change | paper's AbsRel |"
     yield "|---|--:|--:|--:|--:|--:|--:|"
