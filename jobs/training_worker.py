@@ -7,7 +7,7 @@ worker that was killed goes on with the same images in the same order.
 
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from jobs.errors import ConfigError
 from jobs.prefetch import prefetched
 from jobs.run_files import RunFiles
 from jobs.training_batches import Position, TrainingBatch, TrainingBatches
@@ -59,7 +60,7 @@ def run_training(job: TrainingJob, worker: Worker | None = None) -> None:
     prepared = prepare(job, worker)
     state = TrainingState.of(job, worker, prepared.trainable)
     start_step, everyone = _restored(state, files)
-    with _opened_log(job, worker, files) as training_log:
+    with _opened_log(job, worker, files, going_on=start_step > 0) as training_log:
         predict = predictor(prepared.network, device=worker.device, precision=job.precision)
         journal = Journal(job, worker, files, state, predict, training_log, everyone)
         mine = everyone[worker.rank] if everyone else {}
@@ -109,10 +110,16 @@ def _check_alike(step: int, worker: Worker) -> None:
 
 
 @contextmanager
-def _opened_log(job: TrainingJob, worker: Worker, files: RunFiles) -> Iterator[TrainingLog]:
+def _opened_log(
+    job: TrainingJob, worker: Worker, files: RunFiles, *, going_on: bool
+) -> Iterator[TrainingLog]:
     """All that follow the run; rank 0 alone writes. However it ends, they have all until then."""
     with tempfile.TemporaryDirectory(prefix="factory-wandb-") as folder:
-        training_log = Logs(tuple(_logs(job, files, Path(folder))) if worker.rank == 0 else ())
+        logs: tuple[TrainingLog, ...] = ()
+        if worker.rank == 0:
+            trackers = _trackers(job, files, Path(folder), going_on=going_on)
+            logs = (MetricLines(files), TensorBoardLog(files), *trackers)
+        training_log = Logs(logs)
         try:
             yield training_log
         except LeaseLostError:  # somebody else writes now
@@ -123,21 +130,33 @@ def _opened_log(job: TrainingJob, worker: Worker, files: RunFiles) -> Iterator[T
         training_log.close()
 
 
-def _logs(job: TrainingJob, files: RunFiles, folder: Path) -> Iterator[TrainingLog]:
-    yield MetricLines(files)
-    yield TensorBoardLog(files)
+def _trackers(
+    job: TrainingJob, files: RunFiles, folder: Path, *, going_on: bool
+) -> Iterator[TrainingLog]:
+    """W&B and MLflow where they are asked for.
+
+    Raises:
+        ConfigError: One takes no run; a run that is going on goes on without it instead.
+    """
     what = {"steps": job.steps, "seed": job.seed, "precision": job.precision}
-    config = {**what, **asdict(job.recipe)}
-    if job.wandb is not None:
+    run: dict[str, Any] = {
+        "run_id": job.run_id,
+        "name": job.name,
+        "config": {**what, **asdict(job.recipe)},
+    }
+    asked: list[Callable[[], TrainingLog]] = []
+    if (project := job.wandb) is not None:
         beside = files.store.local_path(run_prefix(job.run_id))  # W&B makes a folder in it
-        yield WandbLog(
-            job.wandb, run_id=job.run_id, name=job.name, config=config, folder=beside or folder
-        )
-    if job.mlflow is not None:
-        pictures = artefact_folder(job.mlflow)
-        yield MlflowLog(
-            job.mlflow, run_id=job.run_id, name=job.name, config=config, folder=pictures
-        )
+        asked.append(lambda: WandbLog(project, **run, folder=beside or folder))
+    if (uri := job.mlflow) is not None:
+        asked.append(lambda: MlflowLog(uri, **run, folder=artefact_folder(uri)))
+    for open_tracker in asked:
+        try:
+            yield open_tracker()
+        except ConfigError as error:
+            if not going_on:
+                raise
+            log.warning("training goes on without it: %s", error)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import importlib.util
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -178,36 +179,41 @@ def test_a_local_database_is_found_from_any_folder(
     assert artefact_folder("https://host") is None
 
 
+def tiny_job(store: Store, **trackers: str) -> TrainingJob:
+    shard = image_shard(store, range(8), truth=True)
+    return TrainingJob(
+        run_id="run-3",
+        name="teacher",
+        store=store,
+        encoder=ModelLocation("plain", "scratch:tiny"),
+        recipe=override(V1, size=28, batch_size=4),
+        labelled=(TrainingShard(shard.key, 8),),
+        pseudo=(),
+        steps=2,
+        images_per_pass=4,
+        seed=0,
+        precision="fp32",
+        checkpoint_steps=2,
+        threads=1,
+        preview_steps=2,
+        **trackers,
+    )
+
+
 def test_a_worker_tells_all_that_follow_its_run(
-    mlflow_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mlflow_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     torch.set_num_threads(1)
     store = Store(str(tmp_path))
-    shard = image_shard(store, range(8), truth=True)
     uri = f"sqlite:///{mlflow_folder}/mlflow.db"
-    run_training(
-        TrainingJob(
-            run_id="run-3",
-            name="teacher",
-            store=store,
-            encoder=ModelLocation("plain", "scratch:tiny"),
-            recipe=override(V1, size=28, batch_size=4),
-            labelled=(TrainingShard(shard.key, 8),),
-            pseudo=(),
-            steps=2,
-            images_per_pass=4,
-            seed=0,
-            precision="fp32",
-            checkpoint_steps=2,
-            threads=1,
-            preview_steps=2,
-            wandb="depth",
-            mlflow=uri,
-        )
-    )
+    job = tiny_job(store, wandb="depth", mlflow=uri)
+    run_training(job)
     losses = [row["loss"] for row in RunFiles(store, "run-3").metrics()]
     client, run = mlflow_run(uri, "run-3")
     history = client.get_metric_history(run.info.run_id, "training/loss")
@@ -215,3 +221,9 @@ def test_a_worker_tells_all_that_follow_its_run(
     (file,) = (tmp_path / "runs/run-3/wandb").glob("offline-run-*/run-run-3.wandb")
     rows = [record.history for record in wandb_records(file) if record.HasField("history")]
     assert len(rows) == len(losses) == 2
+
+    caplog.clear()
+    run_training(replace(job, wandb=None, mlflow="nonsense://x"))  # all its steps are done
+    assert "training goes on without it: --mlflow nonsense://x" in caplog.text
+    with pytest.raises(ConfigError, match="--mlflow nonsense://x"):
+        run_training(replace(job, run_id="run-4", wandb=None, mlflow="nonsense://x"))
