@@ -1,7 +1,8 @@
 """Optimiser, learning rates, and the state from which a run goes on.
 
-Two groups of parameters, encoder and head, as the paper has them; AdamW; a linear schedule. A
-network to be compiled is compiled in place (``Module.compile``), which leaves its names alone.
+Two groups of parameters, encoder and head, as the paper has them; AdamW; a linear schedule.
+Wrapping for distributed training, compiling and recomputing leave every name as it is, so a state
+does not know of them: a run goes on with or without.
 """
 
 from collections.abc import Mapping
