@@ -5,7 +5,7 @@ from itertools import takewhile
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.shards import ROW_GROUP_ROWS
@@ -36,6 +36,7 @@ def rows_of(pools: list[Pool]) -> list[tuple[str, int, int]]:
     return drawn
 
 
+@settings(deadline=None)
 @given(rows=sizes)
 def test_blocks_cover_every_row_in_row_groups(rows: list[int]) -> None:
     blocks = blocks_of(shards_of(rows))
@@ -47,6 +48,7 @@ def test_blocks_cover_every_row_in_row_groups(rows: list[int]) -> None:
     assert [counted[f"shard-{number}"] for number in range(len(rows))] == rows
 
 
+@settings(deadline=None)
 @given(
     rows=sizes,
     world_size=st.integers(1, 7),
@@ -73,6 +75,7 @@ def test_each_row_comes_once_per_epoch_over_all_ranks(
     assert seen.total() == sum(rows)
 
 
+@settings(deadline=None)
 @given(rows=sizes, pool_blocks=st.integers(1, 5), data=st.data())
 def test_going_on_draws_the_rest_and_begins_with_the_pool_of_the_cursor(
     rows: list[int], pool_blocks: int, data: st.DataObject

@@ -8,7 +8,7 @@ from contextlib import closing
 from itertools import islice
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import StorageError
@@ -43,6 +43,7 @@ def one_by_one(order: Order, start: Cursor) -> Iterator[tuple[Name, Cursor]]:
                 yield rows[place], Cursor(pool.epoch, pool.start + number + 1)
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     rows=st.lists(st.integers(1, 200), min_size=1, max_size=5),
     pool_blocks=st.integers(1, 6),
