@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import DepthAnythingForDepthEstimation
 
 from jobs.config import LabelConfig
 from jobs.errors import ConfigError
@@ -17,11 +18,14 @@ from jobs.run_files import RunFiles
 from jobs.train_student import train_student
 from jobs.train_teacher import train_teacher
 from jobs.training_config import TrainStudentConfig, TrainTeacherConfig
+from jobs.training_examples import examples
+from jobs.training_validation import predictor, score_all, summary
 from jobs.workspace import Workspace, open_workspace
 from model.errors import CheckpointError, NonFiniteLossError
 from pipeline.errors import CatalogConflictError, CatalogMissingError
 from pipeline.labels import read_label_rows
 from pipeline.lineage import lineage, nodes
+from pipeline.training_input import TrainingShard
 from tests.factories import tiny_teacher
 from tests.line import ingest_rendered
 
@@ -40,6 +44,7 @@ SMALL: dict[str, Any] = {
 def where(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A store with a labelled source and two unlabelled shards."""
     where = {"store": str(tmp_path_factory.mktemp("training") / "store")}
+    ingest_rendered("held", n=5, seed=2, role="benchmark", **where)
     ingest_rendered("rendered", n=70, seed=0, role="labelled", licence="CC0-1.0", **where)
     wild = {"licence": "CC-BY-4.0", "shard_images": 20, **where}
     ingest_rendered("wild", n=40, seed=1, role="unlabelled", **wild)
@@ -60,6 +65,8 @@ def test_two_rounds_of_self_training_and_everything_is_traced(where: dict[str, A
             name="student",
             steps=4,
             workers=2,
+            validation=("held",),
+            validation_images=3,
             **SMALL,
             **where,
         )
@@ -73,6 +80,8 @@ def test_two_rounds_of_self_training_and_everything_is_traced(where: dict[str, A
         TrainStudentConfig(pseudo=("labels-2",), name="student-2", steps=2, **SMALL, **where)
     )
     with open_workspace(TrainTeacherConfig(name="x", encoder="x", **where)) as workspace:
+        assert studied["best"]["step"] == 4
+        assert studied["best"]["score"] == pytest.approx(scored(workspace, "student"), rel=1e-4)
         assert workspace.catalog.model("student-2").kind == "student"
         met = list(nodes(lineage(workspace.catalog, "student-2")))
     chain = ["student-2", "labels-2", "student", "labels", "teacher"]
@@ -80,6 +89,17 @@ def test_two_rounds_of_self_training_and_everything_is_traced(where: dict[str, A
     assert [name for name in named if name in chain] == chain, "each from the one before"
     sources = {node["name"]: node["licence"] for node in met if node["kind"] == "source"}
     assert sources == {"rendered": "CC0-1.0", "wild": "CC-BY-4.0"}
+
+
+def scored(workspace: Workspace, name: str) -> float:
+    """What one process says of the model that two workers have scored together."""
+    folder = workspace.store.local_path(f"models/{name}")
+    network = DepthAnythingForDepthEstimation.from_pretrained(folder)
+    shards = [TrainingShard(s.key, s.rows) for s in workspace.catalog.image_shards("held")]
+    chosen = examples(workspace.store, shards, 3, size=42)
+    assert len(chosen) == 3
+    predict = predictor(network, device="cpu", precision="fp32")
+    return summary(score_all(predict, chosen, minimum_valid=10))["validation/loss"]
 
 
 @pytest.mark.usefixtures("ray_session")
