@@ -73,17 +73,21 @@ def to_target(
     """What the loss compares with: disparity d = 1/t, then 0..1 per map (arXiv:2401.10891, §3.1).
 
     Float32; NaN where there is no value. Sky is 0, the farthest, but only where the map has no
-    value of its own, as the author says (V1#206); it is filled in last, so it lies level with the
-    farthest value measured. A map with one value alone is 0 there.
+    value of its own, as the author says (V1#206). It is inverse depth 0, so what was measured in
+    front of it stays above 0; where nobody knows which disparity that is, sky lies level with the
+    farthest value measured, as MiDaS has it for films (its #15). A map with one value alone is 0
+    there, unless it has sky.
     """
     disparity = to_disparity(np.asarray(values_HW, np.float64), geometry)
     valid = np.isfinite(disparity)
+    sky_HW = np.zeros_like(valid) if sky_HW is None else sky_HW & ~valid
     if valid.any():
         low, high = disparity[valid].min(), disparity[valid].max()
+        if sky_HW.any() and geometry != "disparity_affine_invariant":
+            low = min(low, 0.0)
         disparity = (disparity - low) / (high - low if high > low else 1.0)
     target = np.where(valid, disparity, np.nan).astype(np.float32)
-    if sky_HW is not None:
-        target[sky_HW & ~valid] = 0.0
+    target[sky_HW] = 0.0
     return target
 
 

@@ -89,8 +89,10 @@ _CHOICES = (
     (
         "Sky",
         "Disparity 0 where a labelled map has no value and the image shows sky (`--sky-segmenter`, "
-        "or the source says so); counted in the loss.",
-        "paper (§3.1); author (V1#206)",
+        "or the source says so); counted in the loss. It is 0 before the map is brought to 0 to 1, "
+        "or, where the shift of disparity is unknown, the smallest value of the map.",
+        "paper (§3.1); author (V1#206, V2#181: inverse depth 0); choice: the unknown shift, as "
+        "MiDaS (isl-org/MiDaS#15)",
     ),
     (
         "Sources",

@@ -33,8 +33,30 @@ class TestToTarget:
         np.testing.assert_allclose(target, [[0, 1 / 3, np.nan], [1, np.nan, np.nan]], atol=1e-6)
 
     def test_sky_is_zero_only_where_there_is_no_value(self):
-        target = to_target(HOLES, "depth_metric", SKY)
-        np.testing.assert_allclose(target, [[1, 1 / 3, 0], [0, np.nan, 0]], atol=1e-6)
+        # d = 1, 1/2, 1/4 and 0 in the sky: the farthest thing measured stands in front of it.
+        for geometry in ("depth_metric", "depth_scale_invariant"):
+            target = to_target(HOLES, geometry, SKY)
+            np.testing.assert_allclose(target, [[1, 1 / 2, 0], [1 / 4, np.nan, 0]], atol=1e-6)
+
+    def test_sky_of_a_known_disparity_is_infinitely_far(self):
+        target = to_target(HOLES, "disparity_metric", SKY)
+        np.testing.assert_allclose(target, [[1 / 4, 1 / 2, 0], [1, np.nan, 0]], atol=1e-6)
+
+    def test_sky_lies_level_with_the_farthest_where_the_shift_is_unknown(self):
+        for shift in (0, -3, 100):
+            target = to_target(HOLES + shift, "disparity_affine_invariant", SKY)
+            np.testing.assert_allclose(target, [[0, 1 / 3, 0], [1, np.nan, 0]], atol=1e-5)
+
+    def test_sky_beside_a_wall_of_one_depth_is_behind_it(self):
+        wall = np.array([[7.0, 7.0, np.nan]])
+        sky = np.array([[False, True, True]])
+        np.testing.assert_array_equal(to_target(wall, "depth_metric", sky), [[1, 1, 0]])
+
+    def test_sky_that_is_all_measured_changes_nothing(self):
+        values = np.array([[1.0, 2.0, 4.0]])
+        sky = np.array([[False, False, True]])
+        plain = to_target(values, "depth_metric")
+        np.testing.assert_array_equal(to_target(values, "depth_metric", sky), plain)
 
     @pytest.mark.parametrize("bad", [0.0, -1.0, np.inf, -np.inf])
     def test_impossible_depth_is_invalid(self, bad):
