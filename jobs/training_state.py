@@ -84,6 +84,7 @@ class TrainingState:
         """What must be the same for a checkpoint to be this run's."""
         job = self.job
         return {
+            **asdict(job.recipe),  # first: its steps, 0 where passes count, are not the run's
             "run_id": job.run_id,
             "seed": job.seed,
             "steps": job.steps,
@@ -92,6 +93,5 @@ class TrainingState:
             "accumulate": job.accumulate,
             "encoder": job.encoder.value,
             "precision": job.precision,
-            **asdict(job.recipe),
             **job.label_filter.asked,
         }

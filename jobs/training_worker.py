@@ -142,7 +142,7 @@ def _trackers(
     run: dict[str, Any] = {
         "run_id": job.run_id,
         "name": job.name,
-        "config": {**what, **asdict(job.recipe)},
+        "config": {**asdict(job.recipe), **what},
     }
     asked: list[Callable[[], TrainingLog]] = []
     if (project := job.wandb) is not None:
@@ -188,8 +188,8 @@ def _work(job: TrainingJob, worker: Worker, prepared: Prepared) -> StepWork:
     """What one step asks of this worker's device."""
     frozen = 0
     if isinstance(prepared.step, TrainingStep) and prepared.step.frozen_encoder is not None:
-        split = job.recipe.split(job.images_per_pass)
-        frozen = split.pseudo if job.labelled else job.images_per_pass
+        images = job.images_per_pass  # one image cannot be split, where it need not be
+        frozen = job.recipe.split(images).pseudo if job.labelled else images
     flops = training_flops(
         prepared.network.config,
         side=job.recipe.size,

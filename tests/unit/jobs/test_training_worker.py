@@ -15,9 +15,10 @@ from jobs.run_files import RunFiles
 from jobs.training_job import TrainingJob
 from jobs.training_worker import run_training
 from model import monitors
+from model.encoders import load_encoder
 from model.errors import NonFiniteLossError, ScaleDriftError
 from model.metric_recipe import V2_METRIC
-from model.recipes import V1, override
+from model.recipes import V1, V2, override
 from model.training import TIMINGS
 from pipeline.errors import ShardCorruptError
 from pipeline.label_filter import LabelFilter
@@ -103,8 +104,6 @@ def test_a_student_is_trained_saved_and_read_by_transformers(
 def test_a_pretrained_encoder_brings_the_feature_loss(
     store: Store, shards: dict[str, Any], tmp_path: Path
 ) -> None:
-    from model.encoders import load_encoder
-
     load_encoder("scratch:tiny", image_size=42, seed=5).network.save_pretrained(tmp_path / "dino")
     encoder = ModelLocation("plain", str(tmp_path / "dino"))
     run_training(job(store, "aligned", shards, encoder=encoder, steps=2))
@@ -199,6 +198,20 @@ def test_average_and_looks_take_no_part_in_training(store: Store, shards: dict[s
     assert weights(store, "plain") != weights(store, "seen"), "the average is saved"
 
 
+def test_a_student_of_pseudo_labels_alone_learns_from_one_image_at_a_time(
+    store: Store, shards: dict[str, Any], tmp_path: Path
+) -> None:
+    load_encoder("scratch:tiny", image_size=42, seed=5).network.save_pretrained(tmp_path / "dino")
+    alone: dict[str, Any] = {
+        "labelled": (),
+        "encoder": ModelLocation("plain", str(tmp_path / "dino")),
+        "recipe": override(V2, size=42, batch_size=1),
+        "images_per_pass": 1,
+    }
+    run_training(job(store, "alone", shards | alone, steps=1))
+    assert "feature" in result(store, "alone")
+
+
 def test_a_metric_model_is_scored_in_metres(
     store: Store, shards: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -256,6 +269,14 @@ def test_a_checkpoint_of_another_recipe_is_refused(store: Store, shards: dict[st
         run_training(job(store, "other", shards, steps=3, recipe=changed))
 
 
+def test_a_checkpoint_of_a_run_of_another_length_is_refused(
+    store: Store, shards: dict[str, Any]
+) -> None:
+    run_training(job(store, "short", shards, steps=2))
+    with pytest.raises(ValueError, match="steps was 2, is 4"):
+        run_training(job(store, "short", shards, steps=4))
+
+
 def test_a_checkpoint_of_another_filter_is_refused(store: Store, shards: dict[str, Any]) -> None:
     run_training(job(store, "unfiltered", shards, steps=3))
     choosy = LabelFilter(max_flat=0.5)
@@ -278,3 +299,15 @@ def test_a_loss_that_is_not_a_number_ends_the_run_before_the_step(
     with pytest.raises(NonFiniteLossError, match="step"):
         run_training(job(store, "reckless", shards, recipe=reckless))
     assert RunFiles(store, "reckless").read_json("result.json") is None
+
+
+def test_a_tracker_is_told_the_steps_of_the_run(
+    store: Store, shards: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    told: dict[str, Any] = {}
+    monkeypatch.setattr(training_worker, "WandbLog", lambda project, **run: told.update(run))
+    followed = job(store, "followed", shards, wandb="depth")
+    files = RunFiles(store, "followed")
+    list(training_worker._trackers(followed, files, tmp_path, going_on=False))
+    assert told["config"]["steps"] == STEPS, "not the recipe's 0, which says that passes count"
+    assert told["config"]["feature_margin"] == V1.feature_margin
