@@ -120,12 +120,14 @@ def _box(size: tuple[int, int], *, recipe: Recipe, generator: Generator) -> list
     """Top, bottom, left and right edge; bottom and right are the first pixels outside."""
     share = _uniform(recipe.cutmix_area_minimum, recipe.cutmix_area_maximum, generator)
     area = share * math.prod(size)
+    flattest, tallest = recipe.cutmix_aspect_minimum, recipe.cutmix_aspect_maximum
     while True:
-        aspect = _uniform(recipe.cutmix_aspect_minimum, recipe.cutmix_aspect_maximum, generator)
+        # One call for three numbers: a GPU waits for them, and it takes some ten draws to fit.
+        shape, down, right = torch.rand(3, generator=generator).tolist()
+        aspect = flattest + (tallest - flattest) * shape
         height = max(int(math.sqrt(area * aspect)), 1)
         width = max(int(math.sqrt(area / aspect)), 1)
-        top = int(_uniform(0, size[0], generator))
-        left = int(_uniform(0, size[1], generator))
+        top, left = int(down * size[0]), int(right * size[1])
         if top + height <= size[0] and left + width <= size[1]:
             return [top, top + height, left, left + width]
 

@@ -26,6 +26,8 @@ _COMPARISONS = {
     "at_most": operator.le,
     "below": operator.lt,
 }
+# Of the crop's side; of longer boxes one draw in thousands lies within the crop.
+_LONGEST_BOX = 0.9
 _DEFAULT = "choice: unstated; AdamW's own default"
 _UNIMATCH = "choice: unstated; UniMatch's value"
 
@@ -215,7 +217,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Refuse values that make no sense, all of them in one message."""
-        problems = list(_problems(self))
+        problems = list(_problems(self)) or list(_misfits(self))
         if problems:
             raise ValueError("recipe: " + "; ".join(problems))
 
@@ -249,6 +251,17 @@ def _problems(recipe: Recipe) -> Iterator[str]:
             top = field.name.removesuffix("_minimum") + "_maximum"
             if values[field.name] > values[top]:
                 yield f"{field.name} must not be above {top}, not {values[field.name]}"
+
+
+def _misfits(recipe: Recipe) -> Iterator[str]:
+    """Boxes that would be drawn without end before one lies within the crop."""
+    squarest = min(max(1.0, recipe.cutmix_aspect_minimum), recipe.cutmix_aspect_maximum)
+    side = math.sqrt(recipe.cutmix_area_maximum * max(squarest, 1 / squarest))
+    if side > _LONGEST_BOX:
+        yield (
+            f"cutmix_area_maximum must fit: a box of {recipe.cutmix_area_maximum} of the crop is "
+            f"at least {side:.2f} of its side long, not {_LONGEST_BOX} or less"
+        )
 
 
 def _problem(value: object, field: dataclasses.Field[Any]) -> str | None:

@@ -208,6 +208,12 @@ class TestCutMix:
         assert 0 in boxes[:, 0]
         assert 120 in boxes[:, 1]
 
+    def test_the_largest_boxes_that_a_recipe_may_ask_for_are_found(self):
+        largest = {"cutmix_area_minimum": 0.8, "cutmix_area_maximum": 0.8}
+        recipe = override(V1, **largest, cutmix_probability=1.0)
+        masks = cutmix_boxes(20, (120, 120), recipe=recipe, generator=draw())
+        assert masks.float().mean(dim=(1, 2)).numpy() == pytest.approx(0.8, abs=0.03)
+
     def test_the_chance_of_a_box_is_met(self):
         masks = cutmix_boxes(400, (30, 30), recipe=V1, generator=draw())
         share = masks.flatten(1).any(dim=1).float().mean().item()

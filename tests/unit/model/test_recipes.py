@@ -147,6 +147,18 @@ class TestOverride:
         found = re.findall(r"(\w+) must ", str(caught.value))
         assert sorted(found) == sorted(wrong)
 
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"cutmix_area_maximum": 0.95},
+            {"cutmix_aspect_minimum": 2.5},
+            {"cutmix_aspect_minimum": 0.2, "cutmix_aspect_maximum": 0.3},
+        ],
+    )
+    def test_boxes_that_hardly_ever_fit_are_refused(self, changes):
+        with pytest.raises(ValueError, match="cutmix_area_maximum must fit"):
+            override(V1, **changes)
+
 
 class TestParseOverrides:
     def test_reads_each_value_as_its_field_has_it(self):
