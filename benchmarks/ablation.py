@@ -41,20 +41,28 @@ from ablation_training import STAGES, STUDENTS, TEACHER, Plan, Sets, run_stage
 CPU = Plan(
     size=84,
     batch_size=12,
-    encoder_steps=1500,
-    steps=1500,
-    labelled=600,
-    unlabelled=3000,
+    encoder_steps=2500,
+    steps=900,
+    labelled=150,
+    unlabelled=4000,
     tests=400,
-    learning_rate=1e-4,
+    learning_rate=2e-4,
 )
+# Not tried: no GPU was at hand.
 CUDA = dataclasses.replace(
-    CPU, size=140, batch_size=48, encoder_steps=10_000, steps=10_000, labelled=4000,
-    unlabelled=40_000, tests=1000, precision="bf16",
-)  # fmt: skip
+    CPU,
+    size=168,
+    batch_size=48,
+    encoder_steps=10_000,
+    steps=6000,
+    labelled=1000,
+    unlabelled=20_000,
+    tests=1000,
+    precision="bf16",
+)
 QUICK = dataclasses.replace(CPU, encoder_steps=20, steps=8, labelled=30, unlabelled=60, tests=40)
-# Scenes of one seed are never those of another. Seed 3 was for choosing.
-LABELLED_SEED, UNLABELLED_SEED, CHOICE_SEED, TEST_SEED = 1, 2, 3, 4
+# Scenes of one seed are never those of another. Seeds 3 and 4 were for choosing.
+LABELLED_SEED, UNLABELLED_SEED, CHOICE_SEED, TEST_SEED = 1, 2, 3, 5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,7 +106,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="results, networks, table, plot")
     parser.add_argument("--cache", type=Path, help="rendered scenes (default: in --out)")
     parser.add_argument("--pairs", type=Path, help="folder of real pairs, as in ablation_data.REAL")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3])
     parser.add_argument("--processes", type=int, default=1, help="stages at a time")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--quick", action="store_true", help="see that it runs")
@@ -122,14 +130,12 @@ def run(setting: Setting, seeds: list[int]) -> None:
     ) as pool:
         submit = partial(pool.submit, run_one, setting)
         running = {submit(TEACHER, seed) for seed in seeds}
-        running |= {submit("labelled", seed) for seed in seeds}
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for result in map(Future.result, done):
                 print(progress(result), flush=True)
                 if result["stage"] == TEACHER:
-                    others = [stage for stage in STUDENTS if stage != "labelled"]
-                    running |= {submit(stage, result["seed"]) for stage in others}
+                    running |= {submit(stage, result["seed"]) for stage in STUDENTS}
 
 
 def run_one(setting: Setting, stage: str, seed: int) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def plot(results: Results, file: Path) -> None:
     panels[-1].plot(list(PAPER.values()), "o-", color="grey")
     panels[-1].set_title("paper, ViT-L, six sets")
     for panel in panels:
-        names = [TITLES[stage].removesuffix(", no perturbation") for stage in stages]
+        names = [TITLES[stage].split(", ")[0].split(" (")[0] for stage in stages]
         panel.set_xticks(range(len(stages)), names, rotation=35, ha="right", fontsize=8)
     panels[0].set_ylabel("AbsRel, lower is better")
     figure.tight_layout()

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 TITLES = {
-    "teacher": "teacher",
-    "labelled": "labelled only",
+    "labelled": "labelled only (the teacher)",
     "pseudo": "+ pseudo-labels, no perturbation",
     "perturbed": "+ perturbation",
     "aligned": "+ feature alignment",
@@ -81,7 +80,7 @@ def difference(above_SI: ArrayLike, below_SI: ArrayLike, *, lower_is_better: boo
 
 
 def table(results: Results, where: str, *, stages: Sequence[str]) -> Iterator[str]:
-    """A Markdown table of one set; each difference is to the row above it among the students."""
+    """A Markdown table of one set; each difference is to the row above it."""
     seeds = complete_seeds(results, stages)
     results = [result for result in results if result["seed"] in seeds]
     images = collected(results, stages[0], where, "abs_rel").shape[1]
@@ -99,11 +98,10 @@ def table(results: Results, where: str, *, stages: Sequence[str]) -> Iterator[st
         paper = f"{PAPER[stage]:.3f}" if stage in PAPER else ""
         cells = (TITLES[stage], abs_rel, change, better, delta1, delta, paper)
         yield f"| {' | '.join(cells)} |"
-        above = None if stage == "teacher" else stage
-    if "labelled" in stages[:-1]:
-        absolute, better, delta = _cells(results, "labelled", stages[-1], where)
-        yield ""
-        yield f"Last row less labelled only: AbsRel {absolute}, better in {better}; δ1 {delta}."
+        above = stage
+    absolute, better, delta = _cells(results, stages[0], stages[-1], where)
+    yield ""
+    yield f"Last row less the first: AbsRel {absolute}, better in {better}; δ1 {delta}."
 
 
 def complete_seeds(results: Results, stages: Sequence[str]) -> list[int]:

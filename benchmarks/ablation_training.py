@@ -1,15 +1,16 @@
-"""One stage of the ablation: train a network on one of five mixtures of losses, then score it.
+"""One stage of the ablation: train a network with some of the losses, then score it.
 
 The paper's Table 9 (arXiv:2401.10891, §4.5), one row on top of the other:
 
-teacher     labelled images; what it says of the wide images are the pseudo-labels
-labelled    the same from another start: what more of the same training gives, the table's baseline
+labelled    labelled images alone: the teacher, which makes the pseudo-labels of the rows below
 pseudo      labelled and pseudo-labelled images, 1 : 2, neither perturbed
 perturbed   the pseudo-labelled ones with colour changes and CutMix
 aligned     and their features held to the encoder that training started from
 
-All take the same number of steps and of images per step, and the four students of a seed start from
-the same weights, see the same images in the same order and the same perturbations.
+All take the same number of steps and of images per step. The three students of a seed start from
+the same weights, see the same images in the same order and the same perturbations. The first row is
+the teacher itself and not its training once more, for two such networks differ by more than one row
+from the next: a student has its own teacher's errors, and must be held against it.
 """
 
 import json
@@ -34,8 +35,8 @@ from model.training import fit
 from model.training_step import TrainingStep
 from pipeline.depth_codec import dequantise, quantise
 
-TEACHER = "teacher"
-STUDENTS = ("labelled", "pseudo", "perturbed", "aligned")
+TEACHER = "labelled"
+STUDENTS = ("pseudo", "perturbed", "aligned")
 STAGES = (TEACHER, *STUDENTS)
 UNPERTURBED = ("cutmix_probability", "jitter_probability", "grayscale_probability",
                "blur_probability")  # fmt: skip
@@ -52,8 +53,11 @@ class Plan:
     """How large an ablation is, and what its recipes share.
 
     Attributes:
+        size: Side of a crop, and shorter side of a scene, pixels; a multiple of 42, so that both
+            sides of a scene are whole patches.
         encoder_steps: Of the stand-in encoder's training.
         steps: Of the teacher and of each student.
+        learning_rate: Of the encoder; the head's is ten times that.
         labelled: Narrow scenes with depth.
         unlabelled: Wide scenes to be labelled.
         tests: Wide scenes that are scored; a quarter as many narrow ones.
@@ -117,7 +121,7 @@ def run_stage(
     folder = out / f"seed{seed}-{stage}"
     labels = out / f"seed{seed}-labels.npy"
     pseudo = None
-    if stage not in (TEACHER, "labelled"):
+    if stage != TEACHER:
         pseudo = _samples(sets.unlabelled.images_NHW3, np.load(labels))
     losses = train(
         folder,

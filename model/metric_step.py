@@ -14,8 +14,8 @@ class MetricStep:
     """The forward half of a step: predict, compare. Nothing in it is random.
 
     Args:
-        network: A metric one as `TrainableDepth`: what it calls disparity is depth in metres, for
-            that is what its last layer says. May be wrapped for distributed training.
+        network: A metric one as `TrainableDepth`: its map is depth in metres, for that is what its
+            last layer says. May be wrapped for distributed training.
         precision: Of the forward pass, ``fp32`` or ``bf16`` (autocast). The loss is always fp32.
 
     Raises:
@@ -48,7 +48,7 @@ class MetricStep:
         labelled = labelled.to(self.device)
         enabled = self.precision == "bf16"
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled):
-            depth_BHW = self.network(normalise(labelled.images_B3HW)).disparity_BHW
+            depth_BHW = self.network(normalise(labelled.images_B3HW)).map_BHW
         truth_BHW = labelled.target_BHW
         mask_BHW = labelled.valid_BHW & (truth_BHW >= self.recipe.minimum_depth)
         loss = silog_loss(

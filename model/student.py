@@ -25,11 +25,12 @@ class DepthOutput(NamedTuple):
     """What one forward pass gives.
 
     Attributes:
-        disparity_BHW: float32, at least 0, up to scale and shift; as large as the images.
+        map_BHW: float32, as large as the images: disparity, at least 0, up to scale and shift, or
+            depth in metres where the network is a metric one.
         features_BNC: Patch tokens after the encoder's last block and layer norm, no class token.
     """
 
-    disparity_BHW: Tensor
+    map_BHW: Tensor
     features_BNC: Tensor
 
 

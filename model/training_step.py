@@ -42,7 +42,7 @@ class StepLosses:
         labelled_gradient: Gradient matching on labelled images, before its weight; None where the
             recipe has none.
         pseudo_gradient: The same on perturbed images.
-        prediction_mean: Of all predicted disparities. The loss cannot see their scale, so it may
+        prediction_mean: Of all predicted values. The loss cannot see their scale, so it may
             drift until half precision overflows: these three show it while there is time.
         prediction_std: Their standard deviation.
         prediction_maximum: The largest.
@@ -64,8 +64,8 @@ class TrainingStep:
     """The forward half of a step: perturb, predict, compare.
 
     Args:
-        network: ``pixels_B3HW`` (normalised) → an object with ``disparity_BHW``, as large as the
-            pixels, and ``features_BNC``, the encoder's final patch tokens. May be wrapped for
+        network: ``pixels_B3HW`` (normalised) → an object with ``map_BHW``, disparity, as large as
+            the pixels, and ``features_BNC``, the encoder's final patch tokens. May be wrapped for
             distributed training.
         frozen_encoder: ``pixels_B3HW`` → ``features_BNC``, the encoder the network started from;
             None leaves the feature loss out. It is shown the same perturbed images as the student,
@@ -110,7 +110,7 @@ class TrainingStep:
         pixels = self._pixels(labelled, mixed)
         with self._autocast():
             output = self.network(pixels)
-        disparity = output.disparity_BHW.float()
+        disparity = output.map_BHW.float()
         seen = disparity.detach()
         if disparity.shape != (len(pixels), *pixels.shape[2:]):
             raise ValueError(

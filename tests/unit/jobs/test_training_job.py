@@ -92,7 +92,7 @@ def test_recomputing_changes_no_gradient_of_a_metric_network(tmp_path):
         asked = job(tmp_path, V2_METRIC, encoder=start, checkpoint_activations=recompute)
         prepared = prepare(asked, Worker())
         torch.nn.init.ones_(prepared.network.head.conv3.weight)
-        depth = prepared.trainable(pixels).disparity_BHW
+        depth = prepared.trainable(pixels).map_BHW
         functional.mse_loss(depth, torch.zeros_like(depth)).backward()
         gradients.append([p.grad for p in prepared.network.parameters() if p.requires_grad])
     for one, other in zip(*gradients, strict=True):

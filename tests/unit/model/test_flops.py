@@ -21,7 +21,7 @@ def counted(encoder, side):
         with FlopCounterMode(display=False) as forward:
             output = trainable(pixels)
         with FlopCounterMode(display=False) as backward:
-            output.disparity_BHW.sum().backward()
+            output.map_BHW.sum().backward()
         with FlopCounterMode(display=False) as frozen:
             FrozenEncoder(network.backbone)(pixels)
     counts = (forward, backward, frozen)

@@ -38,7 +38,7 @@ class Constant(nn.Module):
 
     def forward(self, pixels_B3HW):
         shape = (len(pixels_B3HW), *pixels_B3HW.shape[2:])
-        return SimpleNamespace(disparity_BHW=self.metres.expand(shape))
+        return SimpleNamespace(map_BHW=self.metres.expand(shape))
 
 
 def batch(*metres):
@@ -125,7 +125,7 @@ def test_it_learns_metres(tmp_path):
     assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:3])
 
     with torch.no_grad():
-        predicted = network(normalise(held_out.images_B3HW)).disparity_BHW
+        predicted = network(normalise(held_out.images_B3HW)).map_BHW
     truth = held_out.target_BHW
     valid = held_out.valid_BHW & (truth <= MAX_DEPTH)
     seen = cut(training, flips=0, seed=0).target_BHW

@@ -95,6 +95,6 @@ class TestScale:
 def test_a_new_network_is_far_from_every_rule(encoder):
     trainable = TrainableDepth(build_network(encoder, size=70))
     noise = torch.randn(2, 3, 70, 70, generator=torch.Generator().manual_seed(0))
-    disparity = trainable(noise).disparity_BHW
+    disparity = trainable(noise).map_BHW
     assert disparity.std() > 8 * LEAST_SPREAD * disparity.mean()
     assert 0 < disparity.max() < LARGEST / 1000

@@ -37,7 +37,7 @@ def pixels():
 @torch.inference_mode()
 def test_map_is_as_large_as_the_image_and_features_are_patches(pixels):
     output = TrainableDepth(build_network("scratch:tiny", size=70))(pixels)
-    assert output.disparity_BHW.shape == (2, 70, 84)
+    assert output.map_BHW.shape == (2, 70, 84)
     assert output.features_BNC.shape == (2, 5 * 6, 128)
 
 
@@ -46,8 +46,8 @@ def test_map_is_as_large_as_the_image_and_features_are_patches(pixels):
 def test_map_is_what_transformers_computes(pretrained, pixels, variant):
     network = build_network(pretrained, size=70, variant=variant).eval()
     output = TrainableDepth(network)(pixels)
-    torch.testing.assert_close(output.disparity_BHW, network(pixels).predicted_depth)
-    assert output.disparity_BHW.std() > 0
+    torch.testing.assert_close(output.map_BHW, network(pixels).predicted_depth)
+    assert output.map_BHW.std() > 0
 
 
 @pytest.mark.parametrize("variant", ["v1", "v2"])
@@ -86,7 +86,7 @@ def test_nothing_is_aligned_with_random_weights():
 
 def test_every_trainable_parameter_gets_a_gradient_from_the_map_alone(pixels):
     trainable = TrainableDepth(build_network("scratch:tiny", size=70))
-    trainable(pixels).disparity_BHW.square().mean().backward()
+    trainable(pixels).map_BHW.square().mean().backward()
     without = [n for n, p in trainable.named_parameters() if p.requires_grad and p.grad is None]
     assert without == []
     frozen = [n for n, p in trainable.named_parameters() if not p.requires_grad]
@@ -99,7 +99,7 @@ def test_the_map_begins_alive():
     for seed in range(5):
         output = TrainableDepth(build_network("scratch:tiny", size=70, seed=seed))
         noise = torch.randn(1, 3, 70, 70, generator=torch.Generator().manual_seed(seed))
-        assert (output(noise).disparity_BHW > 0).all()
+        assert (output(noise).map_BHW > 0).all()
 
 
 def test_network_is_a_function_of_its_seed():
@@ -119,7 +119,7 @@ def test_pretrained_heads_are_of_the_published_size():
 def test_map_keeps_its_precision_under_autocast(pixels):
     trainable = TrainableDepth(build_network("scratch:tiny", size=70))
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
-        disparity = trainable(pixels).disparity_BHW
+        disparity = trainable(pixels).map_BHW
     assert disparity.dtype == torch.float32
     assert (disparity == disparity.bfloat16().float()).float().mean() < 0.1
 
@@ -132,7 +132,7 @@ def test_saved_student_is_loaded_as_a_teacher(tmp_path):
     assert model.preprocessing.side == 70
     images = torch.randint(0, 256, (1, 70, 70, 3), dtype=torch.uint8)
     with torch.inference_mode():
-        expected = trainable(model.preprocessing.normalise(images)).disparity_BHW
+        expected = trainable(model.preprocessing.normalise(images)).map_BHW
     torch.testing.assert_close(model.forward(images), expected)
 
 
@@ -145,7 +145,7 @@ def gradients(trainable, pixels):
     """Of a loss that sees the map and the features, by name."""
     trainable.zero_grad()
     output = trainable(pixels)
-    (output.disparity_BHW.square().mean() + output.features_BNC.cos().mean()).backward()
+    (output.map_BHW.square().mean() + output.features_BNC.cos().mean()).backward()
     return {n: p.grad.clone() for n, p in trainable.named_parameters() if p.grad is not None}
 
 
@@ -177,7 +177,7 @@ class TestRecomputing:
                 lambda tensor: (sizes.append(tensor.numel()), tensor)[1], lambda tensor: tensor
             ):
                 output = trainable(pixels)
-            output.disparity_BHW.sum().backward()
+            output.map_BHW.sum().backward()
             hook.remove()
             return len(calls), sum(sizes)
 
@@ -191,8 +191,8 @@ class TestRecomputing:
     @torch.inference_mode()
     def test_without_gradients_nothing_is_recomputed(self, pixels):
         network = build_network("scratch:tiny", size=70)
-        expected = TrainableDepth(network)(pixels).disparity_BHW
-        found = TrainableDepth(network, recompute=True)(pixels).disparity_BHW
+        expected = TrainableDepth(network)(pixels).map_BHW
+        found = TrainableDepth(network, recompute=True)(pixels).map_BHW
         assert torch.equal(found, expected)
 
 
@@ -222,7 +222,7 @@ class TestCompiling:
             shown = trainable.network(pixels).predicted_depth  # leaves hooks behind
         assert graphs.frame_count == 0
         torch._dynamo.utils.counters.clear()
-        torch.testing.assert_close(trainable(pixels).disparity_BHW, shown)
+        torch.testing.assert_close(trainable(pixels).map_BHW, shown)
         assert graphs.frame_count == 4
         assert not torch._dynamo.utils.counters["graph_break"]
         with torch.no_grad():

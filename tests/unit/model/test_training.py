@@ -43,9 +43,7 @@ class TinyDepth(nn.Module):
         tokens = self.backbone(pixels)
         grown = nn.functional.interpolate(tokens, scale_factor=4)
         disparity = self.head(torch.cat([grown, pixels], dim=1))[:, 0]
-        return SimpleNamespace(
-            disparity_BHW=disparity, features_BNC=tokens.flatten(2).transpose(1, 2)
-        )
+        return SimpleNamespace(map_BHW=disparity, features_BNC=tokens.flatten(2).transpose(1, 2))
 
 
 class Frozen:
@@ -115,10 +113,10 @@ class TestStep:
             network(normalise(mixed.images_B3HW)),
         )
         expected_labelled = affine_invariant_loss(
-            first.disparity_BHW, labelled.target_BHW, labelled.valid_BHW
+            first.map_BHW, labelled.target_BHW, labelled.valid_BHW
         ).mean()
         expected_pseudo = cutmix_loss(
-            second.disparity_BHW,
+            second.map_BHW,
             pseudo.target_BHW[mixed.partner_B],
             pseudo.target_BHW,
             mixed.mask_BHW,
@@ -178,7 +176,7 @@ class TestStep:
     def test_monitors_are_of_the_whole_prediction(self):
         network = TinyDepth()
         losses = TrainingStep(network, recipe=FAST)(batch(), None, step=0)
-        disparity = network(normalise(batch().images_B3HW)).disparity_BHW.detach().numpy()
+        disparity = network(normalise(batch().images_B3HW)).map_BHW.detach().numpy()
         assert losses.prediction_mean.item() == pytest.approx(disparity.mean(), abs=1e-6)
         assert losses.prediction_std.item() == pytest.approx(disparity.std(), rel=1e-5)
         assert losses.prediction_maximum.item() == pytest.approx(disparity.max())
@@ -190,7 +188,7 @@ class TestStep:
         class Watched(TinyDepth):
             def forward(self, pixels):
                 output = super().forward(pixels)
-                dtypes.append(output.disparity_BHW.dtype)
+                dtypes.append(output.map_BHW.dtype)
                 return output
 
         losses = {}
@@ -210,7 +208,7 @@ class TestStep:
         class Small(TinyDepth):
             def forward(self, pixels):
                 output = super().forward(pixels)
-                output.disparity_BHW = output.disparity_BHW[:, ::2, ::2]
+                output.map_BHW = output.map_BHW[:, ::2, ::2]
                 return output
 
         with pytest.raises(ValueError, match=r"\(4, 8, 8\).*\(4, 3, 16, 16\)"):
@@ -342,15 +340,10 @@ class TestFit:
             def forward(self, pixels):
                 output = super().forward(pixels)
                 if len(self.seen) == 3:
-                    bad = output.disparity_BHW.sum() * torch.nan
+                    bad = output.map_BHW.sum() * torch.nan
                     if where == "gradient":  # a finite value whose slope is infinite
-                        bad = (
-                            (output.disparity_BHW - output.disparity_BHW.detach())
-                            .abs()
-                            .sum()
-                            .sqrt()
-                        )
-                    output.disparity_BHW = output.disparity_BHW + bad
+                        bad = (output.map_BHW - output.map_BHW.detach()).abs().sum().sqrt()
+                    output.map_BHW = output.map_BHW + bad
                 return output
 
         network = Broken()

@@ -40,9 +40,7 @@ class TinyDepth(nn.Module):
         tokens = self.backbone(pixels)
         grown = nn.functional.interpolate(tokens, scale_factor=4)
         disparity = self.head(torch.cat([grown, pixels], dim=1))[:, 0]
-        return SimpleNamespace(
-            disparity_BHW=disparity, features_BNC=tokens.flatten(2).transpose(1, 2)
-        )
+        return SimpleNamespace(map_BHW=disparity, features_BNC=tokens.flatten(2).transpose(1, 2))
 
 
 def frozen(pixels):
@@ -77,7 +75,7 @@ def test_a_v2_student_is_put_together_by_hand():
     mixed = cutmix(images, recipe=V2, generator=generator)
     output = network(normalise(mixed.images_B3HW))
     expected = cutmix_loss(
-        output.disparity_BHW,
+        output.map_BHW,
         pseudo.target_BHW[mixed.partner_B],
         pseudo.target_BHW,
         mixed.mask_BHW,
@@ -100,7 +98,7 @@ def test_a_v2_teacher_matches_gradients_and_trims_nothing():
     labelled = batch(1)
     network, losses = losses_of(override(V2_TEACHER, trimmed_share=0.5), labelled, None, never)
     expected = affine_invariant_loss(
-        network(normalise(labelled.images_B3HW)).disparity_BHW,
+        network(normalise(labelled.images_B3HW)).map_BHW,
         labelled.target_BHW,
         labelled.valid_BHW,
         gradient_scales=4,
@@ -135,7 +133,7 @@ def test_without_perturbations_the_student_sees_clean_images_and_whole_maps():
     pseudo = batch(2)
     network, losses = losses_of(override(V1, **CLEAN), None, pseudo)
     expected = affine_invariant_loss(
-        network(normalise(pseudo.images_B3HW)).disparity_BHW, pseudo.target_BHW, pseudo.valid_BHW
+        network(normalise(pseudo.images_B3HW)).map_BHW, pseudo.target_BHW, pseudo.valid_BHW
     )
     torch.testing.assert_close(losses.pseudo, expected.mean())
 
@@ -159,7 +157,7 @@ def test_without_cutmix_the_loss_is_that_of_boxes_that_are_never_drawn():
     pseudo = batch(2)
     none = torch.zeros_like(pseudo.valid_BHW)
     expected = cutmix_loss(
-        network(normalise(pseudo.images_B3HW)).disparity_BHW,
+        network(normalise(pseudo.images_B3HW)).map_BHW,
         pseudo.target_BHW,
         pseudo.target_BHW,
         none,
