@@ -25,7 +25,7 @@ from model.devices import pick_device, pick_precision
 from model.errors import CheckpointError
 from model.families import Family, check_model_type, family_of
 from model.geometry import to_disparity
-from model.loading import check_loaded, quiet_transformers
+from model.loading import load_whole, quiet_transformers
 from model.original_weights import (
     DEPTH_VARIANTS,
     depth_variant,
@@ -230,23 +230,7 @@ def save_depth_model(network: DepthAnythingForDepthEstimation, folder: Path, *, 
 
 def _load_folder(files: ModelFolder) -> PreTrainedModel:
     check_model_type(files.model_type, files.name)
-    try:
-        with quiet_transformers():
-            network, info = AutoModelForDepthEstimation.from_pretrained(
-                files.path,
-                dtype=torch.float32,
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,
-            )
-    # Damaged configurations and weights fail in transformers in more ways than can be listed.
-    except Exception as error:
-        raise CheckpointError(
-            f"{files.name}: cannot be loaded: {type(error).__name__}: {error}"
-        ) from error
-    check_loaded(network, info, files.name)
+    network: PreTrainedModel = load_whole(AutoModelForDepthEstimation, files)
     return network
 
 

@@ -15,7 +15,7 @@ from model.architectures import ENCODER_SIZES, NATIVE_SIDE, EncoderSize, dinov2_
 from model.checkpoint_files import ModelFolder, OriginalFile, find_checkpoint
 from model.errors import NOT_FROM_A_DEPTH_MODEL, CheckpointError
 from model.families import is_depth_model
-from model.loading import check_loaded, quiet_transformers
+from model.loading import load_whole
 from model.original_weights import (
     ENCODER_VARIANTS,
     WITH_REGISTERS,
@@ -120,24 +120,13 @@ def _load_folder(files: ModelFolder) -> Dinov2Backbone:
             f"{files.name}: model type {files.model_type!r} is not an encoder that is known here: "
             "dinov2"
         )
-    try:
-        with quiet_transformers():
-            network, info = Dinov2Backbone.from_pretrained(
-                files.path,
-                apply_layernorm=True,
-                reshape_hidden_states=False,
-                dtype=torch.float32,
-                use_safetensors=True,
-                local_files_only=True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,
-            )
-    # Damaged configurations and weights fail in transformers in more ways than can be listed.
-    except Exception as error:
-        raise CheckpointError(
-            f"{files.name}: cannot be loaded: {type(error).__name__}: {error}"
-        ) from error
-    check_loaded(network, info, files.name, extra=r"^classifier\.")
+    network: Dinov2Backbone = load_whole(
+        Dinov2Backbone,
+        files,
+        extra=r"^classifier\.",
+        apply_layernorm=True,
+        reshape_hidden_states=False,
+    )
     network.config.out_indices = [network.config.num_hidden_layers]
     return network.eval()
 

@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedModel
 from transformers.utils import logging
 
+from model.checkpoint_files import ModelFolder
 from model.errors import CheckpointError
 
 # Parameters that no forward pass reads: the coarsest fusion layer has no second input (older files
@@ -37,6 +38,37 @@ def quiet_transformers() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
+
+
+def load_whole(
+    of_type: Any, files: ModelFolder, *, extra: str | None = None, **options: Any
+) -> Any:
+    """A network of one of transformers' classes, float32 on the CPU, entirely or not at all.
+
+    ``options`` are further ones of ``from_pretrained``, ``extra`` as in `check_loaded`.
+
+    Raises:
+        CheckpointError: It cannot be loaded, or is not entirely what its file says.
+    """
+    try:
+        with quiet_transformers():
+            network, info = of_type.from_pretrained(
+                files.path,
+                dtype=torch.float32,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                **options,
+            )
+    # Damaged configurations and weights fail in transformers in more ways than can be listed.
+    except Exception as error:
+        raise CheckpointError(
+            f"{files.name}: cannot be loaded: {type(error).__name__}: {error}"
+        ) from error
+    check_loaded(network, info, files.name, extra=extra)
+    return network
 
 
 def check_loaded(

@@ -28,7 +28,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_SEMANTIC_SEGMENTATI
 from model.checkpoint_files import PROCESSOR, ModelFolder, OriginalFile, find_checkpoint
 from model.devices import pick_device
 from model.errors import CheckpointError
-from model.loading import check_loaded, quiet_transformers
+from model.loading import load_whole, quiet_transformers
 from model.precision import exact_convolutions
 
 MAX_ASPECT = 20  # longer side over shorter; a strip would be blown up beyond all memory
@@ -209,25 +209,8 @@ def _segmenter_files(reference: str) -> ModelFolder:
 
 def _load(files: ModelFolder) -> PreTrainedModel:
     of_type: Any = _OF_QUERIES.get(files.model_type, AutoModelForSemanticSegmentation)
-    try:
-        with quiet_transformers():
-            network, info = of_type.from_pretrained(
-                files.path,
-                dtype=torch.float32,
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,
-            )
-    # Damaged configurations and weights fail in transformers in more ways than can be listed.
-    except Exception as error:
-        raise CheckpointError(
-            f"{files.name}: cannot be loaded: {type(error).__name__}: {error}"
-        ) from error
-    check_loaded(network, info, files.name)
-    loaded: PreTrainedModel = network
-    return loaded
+    network: PreTrainedModel = load_whole(of_type, files)
+    return network
 
 
 def _processor(files: ModelFolder) -> Any:
