@@ -91,7 +91,7 @@ def table(results: Results, where: str, *, stages: Sequence[str]) -> Iterator[st
     above: str | None = None
     for stage in stages:
         abs_rel, delta1 = (
-            "{:.4f} ± {:.4f}".format(*mean_and_spread(collected(results, stage, where, metric)))
+            _with_spread(collected(results, stage, where, metric))
             for metric in ("abs_rel", "delta1")
         )
         change, better, delta = ("", "", "") if not above else _cells(results, above, stage, where)
@@ -110,6 +110,11 @@ def complete_seeds(results: Results, stages: Sequence[str]) -> list[int]:
     for result in results:
         have.setdefault(result["seed"], set()).add(result["stage"])
     return sorted(seed for seed, found in have.items() if found.issuperset(stages))
+
+
+def _with_spread(scores_SI: Scores) -> str:
+    mean, spread = mean_and_spread(scores_SI)
+    return f"{mean:.4f}" if np.isnan(spread) else f"{mean:.4f} ± {spread:.4f}"
 
 
 def _cells(results: Results, above: str, below: str, where: str) -> tuple[str, str, str]:
