@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 TITLES = {
-    "labelled": "labelled only (the teacher)",
+    "teacher": "teacher",
+    "labelled": "labelled only",
     "pseudo": "+ pseudo-labels, no perturbation",
     "perturbed": "+ perturbation",
     "aligned": "+ feature alignment",
@@ -99,9 +100,10 @@ def table(results: Results, where: str, *, stages: Sequence[str]) -> Iterator[st
         cells = (TITLES[stage], abs_rel, change, better, delta1, delta, paper)
         yield f"| {' | '.join(cells)} |"
         above = stage
-    absolute, better, delta = _cells(results, stages[0], stages[-1], where)
     yield ""
-    yield f"Last row less the first: AbsRel {absolute}, better in {better}; δ1 {delta}."
+    for first in stages[: min(2, len(stages) - 1)]:
+        absolute, better, delta = _cells(results, first, stages[-1], where)
+        yield f"Last row less {TITLES[first]}: AbsRel {absolute}, better in {better}; δ1 {delta}."
 
 
 def complete_seeds(results: Results, stages: Sequence[str]) -> list[int]:

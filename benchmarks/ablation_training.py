@@ -2,15 +2,16 @@
 
 The paper's Table 9 (arXiv:2401.10891, §4.5), one row on top of the other:
 
-labelled    labelled images alone: the teacher, which makes the pseudo-labels of the rows below
+teacher     labelled images alone; it makes the pseudo-labels
+labelled    the same from another start, for as many steps as a student: the table's first row
 pseudo      labelled and pseudo-labelled images, 1 : 2, neither perturbed
 perturbed   the pseudo-labelled ones with colour changes and CutMix
 aligned     and their features held to the encoder that training started from
 
-All take the same number of steps and of images per step. The three students of a seed start from
-the same weights, see the same images in the same order and the same perturbations. The first row is
-the teacher itself and not its training once more, for two such networks differ by more than one row
-from the next: a student has its own teacher's errors, and must be held against it.
+Every step has as many images, and all but the teacher take three times its steps: a student sees as
+many labelled images as its teacher did, and twice as many others, which is the paper's ratio too
+(teacher 20 x 1.5 M; student 62 M and 31 M). The networks of a seed, but for the teacher, start from
+the same weights; its students see the same images in the same order, and the same perturbations.
 """
 
 import json
@@ -35,11 +36,15 @@ from model.training import fit
 from model.training_step import TrainingStep
 from pipeline.depth_codec import dequantise, quantise
 
-TEACHER = "labelled"
+TEACHER, LABELLED = "teacher", "labelled"
 STUDENTS = ("pseudo", "perturbed", "aligned")
-STAGES = (TEACHER, *STUDENTS)
-UNPERTURBED = ("cutmix_probability", "jitter_probability", "grayscale_probability",
-               "blur_probability")  # fmt: skip
+STAGES = (TEACHER, LABELLED, *STUDENTS)
+PERTURBATIONS = (
+    "cutmix_probability",
+    "jitter_probability",
+    "grayscale_probability",
+    "blur_probability",
+)
 METRICS = ("abs_rel", "delta1")
 FORWARD = 50  # images predicted at once
 
@@ -56,7 +61,7 @@ class Plan:
         size: Side of a crop, and shorter side of a scene, pixels; a multiple of 42, so that both
             sides of a scene are whole patches.
         encoder_steps: Of the stand-in encoder's training.
-        steps: Of the teacher and of each student.
+        steps: Of the teacher; all others take three times as many.
         learning_rate: Of the encoder; the head's is ten times that.
         labelled: Narrow scenes with depth.
         unlabelled: Wide scenes to be labelled.
@@ -73,20 +78,22 @@ class Plan:
     learning_rate: float
     precision: str = "fp32"
 
-    @property
-    def recipe(self) -> Recipe:
-        """The ``v1`` recipe at this size; blur is as wide as there, as a share of the crop."""
+    def recipe(self, stage: str = TEACHER) -> Recipe:
+        """``v1`` at this size, for a stage; blur is as wide as there, as a share of the crop."""
         shrunk = self.size / V1.size
-        return override(
+        steps = self.steps if stage == TEACHER else round(self.steps * (1 + V1.pseudo_per_labelled))
+        recipe = override(
             V1,
             size=self.size,
             batch_size=self.batch_size,
-            steps=self.steps,
+            steps=steps,
             learning_rate=self.learning_rate,
-            warmup_steps=min(50, self.steps // 10),
+            warmup_steps=min(50, steps // 10),
             blur_sigma_minimum=V1.blur_sigma_minimum * shrunk,
             blur_sigma_maximum=V1.blur_sigma_maximum * shrunk,
         )
+        perturbed = stage in ("perturbed", "aligned")
+        return recipe if perturbed else override(recipe, **dict.fromkeys(PERTURBATIONS, 0.0))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,11 +128,11 @@ def run_stage(
     folder = out / f"seed{seed}-{stage}"
     labels = out / f"seed{seed}-labels.npy"
     pseudo = None
-    if stage != TEACHER:
+    if stage in STUDENTS:
         pseudo = _samples(sets.unlabelled.images_NHW3, np.load(labels))
     losses = train(
         folder,
-        recipe=plan.recipe if stage in ("perturbed", "aligned") else _unperturbed(plan.recipe),
+        recipe=plan.recipe(stage),
         labelled=_samples(sets.labelled.images_NHW3, _targets(sets.labelled)),
         pseudo=pseudo,
         encoder=encoder,
@@ -232,10 +239,6 @@ def _predict(model: DepthModel, images_NHW3: NDArray[np.uint8]) -> Iterator[NDAr
     """Maps of scenes, whose size is the network's already."""
     for start in range(0, len(images_NHW3), FORWARD):
         yield from model.forward(images_NHW3[start : start + FORWARD]).cpu().numpy()
-
-
-def _unperturbed(recipe: Recipe) -> Recipe:
-    return override(recipe, **dict.fromkeys(UNPERTURBED, 0.0))
 
 
 def _targets(scenes: Scenes) -> Iterator[NDArray[np.float32]]:

@@ -77,7 +77,7 @@ def test_only_complete_seeds_are_in_the_table():
     lines = list(table(results, "wide", stages=["labelled", "pseudo"]))
     assert lines[0] == "wide: 2 images, seeds 0"
     first, second = (line.split(" | ") for line in lines[4:6])
-    assert first[:2] == ["| labelled only (the teacher)", "0.3000"]
+    assert first[:2] == ["| labelled only", "0.3000"]
     assert second[1:4] == [
         "0.1500",
         "-0.1500 ± 0.0500 (-50.0%)",
@@ -85,4 +85,4 @@ def test_only_complete_seeds_are_in_the_table():
     ]
     assert second[5].startswith("+0.2500")
     assert [row[-1] for row in (first, second)] == ["0.180 |", "0.179 |"]
-    assert lines[-1].startswith("Last row less the first: AbsRel -0.1500 ± 0.0500 (-50.0%)")
+    assert lines[-1].startswith("Last row less labelled only: AbsRel -0.1500 ± 0.0500 (-50.0%)")
