@@ -87,11 +87,16 @@ def affine_normalise(disparity_BHW: Tensor, mask_BHW: Tensor) -> Tensor:
     t and s as well. s is at least ``FLAT``, so that a constant map becomes 0; the gradient there is
     up to 1 / ``FLAT`` over the number of pixels, finite in float32 and bfloat16.
     """
+    return _normalised(disparity_BHW, mask_BHW)[0]
+
+
+def _normalised(disparity_BHW: Tensor, mask_BHW: Tensor) -> tuple[Tensor, Tensor]:
+    """`affine_normalise`, and s, which may be below ``FLAT``: shape B."""
     disparity_BHW = torch.where(mask_BHW, disparity_BHW.float(), 0.0)
     median_B11 = masked_median(disparity_BHW, mask_BHW)[:, None, None]
     centred_BHW = torch.where(mask_BHW, disparity_BHW - median_B11, 0.0)
     spread_B = _masked_mean(centred_BHW.abs(), mask_BHW)
-    return centred_BHW / spread_B.clamp(min=FLAT)[:, None, None]
+    return centred_BHW / spread_B.clamp(min=FLAT)[:, None, None], spread_B
 
 
 def trimmed_mean(values_BHW: Tensor, mask_BHW: Tensor, *, share: float) -> Tensor:
@@ -134,24 +139,28 @@ def affine_invariant_loss(
     mask_BHW: Tensor,
     *,
     minimum_valid: int = MINIMUM_VALID,
+    minimum_spread: float = 0.0,
     trimmed_share: float = 0.0,
     gradient_scales: int = 0,
 ) -> SampleLoss:
     """Mean over valid pixels of |d̂* − d̂|, per sample: arXiv:2401.10891, eq. (1)–(3).
 
     Unchanged by any positive scale and any shift of either map. The paper has no mask; ours counts
-    valid pixels in place of HW. A sample with fewer than ``minimum_valid`` does not count. A flat
-    target has no gradient to give: its loss is 1 wherever the prediction is not flat too.
+    valid pixels in place of HW. A sample with fewer than ``minimum_valid`` does not count, nor one
+    whose target has a mean absolute deviation s below ``minimum_spread``, in the target's unit:
+    divided by s, rounding would be held for relief. A flat target that counts has a loss of 1
+    wherever the prediction is not flat too.
 
     ``trimmed_share`` of the pixels, those that differ most, are left out of the mean, though not of
     median and spread. ``gradient_scales`` above 0 gives the gradient matching loss over that many
     scales as well; nothing is trimmed there, for the steps it is after are the largest.
     """
-    residual_BHW = affine_normalise(target_BHW, mask_BHW) - affine_normalise(
-        prediction_BHW, mask_BHW
-    )
+    normal_BHW, spread_B = _normalised(target_BHW, mask_BHW)
+    residual_BHW = normal_BHW - affine_normalise(prediction_BHW, mask_BHW)
     error_BHW = residual_BHW.abs()
-    counted_B = mask_BHW.flatten(1).sum(dim=1) >= minimum_valid
+    # Written so that a NaN counts: it must show.
+    enough_B = mask_BHW.flatten(1).sum(dim=1) >= minimum_valid
+    counted_B = enough_B & ~(spread_B < minimum_spread)
     value_B = (
         trimmed_mean(error_BHW, mask_BHW, share=trimmed_share)
         if trimmed_share
@@ -173,6 +182,7 @@ def cutmix_loss(
     valid_b_BHW: Tensor,
     *,
     minimum_valid: int = MINIMUM_VALID,
+    minimum_spread: float = 0.0,
     trimmed_share: float = 0.0,
     gradient_scales: int = 0,
 ) -> SampleLoss:
@@ -182,9 +192,10 @@ def cutmix_loss(
     elsewhere from b. Two images pasted together share no scale and shift, so both the prediction
     and the target are normalised in each region by themselves; each region is trimmed by itself,
     and no step across its border counts. The area of a region is its number of valid pixels, which
-    is the paper's for the dense maps of a teacher; a region with fewer than ``minimum_valid`` is
-    left out and the other one takes all the weight. Without a box (M empty) this is
-    ``affine_invariant_loss`` against b, whose other arguments are meant here too.
+    is the paper's for the dense maps of a teacher; a region with fewer than ``minimum_valid``, or
+    flatter than ``minimum_spread``, is left out and the other one takes all the weight. Without a
+    box (M empty) this is ``affine_invariant_loss`` against b, whose other arguments are meant here
+    too.
     """
     total_B = prediction_BHW.new_zeros(len(prediction_BHW), dtype=torch.float32)
     gradient_B = torch.zeros_like(total_B)
@@ -198,6 +209,7 @@ def cutmix_loss(
             target_BHW,
             region_BHW,
             minimum_valid=minimum_valid,
+            minimum_spread=minimum_spread,
             trimmed_share=trimmed_share,
             gradient_scales=gradient_scales,
         )

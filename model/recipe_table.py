@@ -100,8 +100,9 @@ _CHOICES = (
         "paper (§4.1; V2 §7.1)",
     ),
     (
-        "CutMix over holes",
-        "A region with fewer than `minimum_valid_pixels` leaves all the weight to the other.",
+        "CutMix over holes and sky",
+        "A region with fewer than `minimum_valid_pixels`, or flatter than `minimum_spread`, leaves "
+        "all the weight to the other.",
         "choice: unstated",
     ),
 )

@@ -133,6 +133,16 @@ class Recipe:
         "choice: unstated; with a pixel or two, median and spread say nothing",
         at_least=1,
     )
+    minimum_spread: float = _value(
+        0.001,
+        "A pseudo-labelled map, or a CutMix region, that deviates less from its median, on average "
+        "and in shares of the map's range, is left out of the loss.",
+        "choice: unstated; of a box in the sky, normalised, only the rounding of labels is left, "
+        "and its gradient grows without limit as predictions flatten",
+        student=True,
+        at_least=0,
+        below=1,
+    )
     gradient_matching_weight: float = _value(
         0.0,
         "Weight of the gradient matching loss beside the affine-invariant one, whose weight is 1.",

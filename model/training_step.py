@@ -189,6 +189,7 @@ class TrainingStep:
                 pseudo.target_BHW,
                 pseudo.valid_BHW,
                 minimum_valid=self.recipe.minimum_valid_pixels,
+                minimum_spread=self.recipe.minimum_spread,
                 trimmed_share=self.recipe.trimmed_share,
                 gradient_scales=self._gradient_scales,
             )
@@ -200,6 +201,7 @@ class TrainingStep:
             pseudo.valid_BHW[mixed.partner_B],
             pseudo.valid_BHW,
             minimum_valid=self.recipe.minimum_valid_pixels,
+            minimum_spread=self.recipe.minimum_spread,
             trimmed_share=self.recipe.trimmed_share,
             gradient_scales=self._gradient_scales,
         )

@@ -296,3 +296,59 @@ class TestUnderCutMix:
         pasted = torch.where(mix, target_a * 9 + 400, target_b)
         loss = cutmix_loss(pasted, target_a, target_b, mix, valid, valid, **BOTH)
         assert loss.gradient_mean().item() < 1e-3
+
+
+class TestFlatRegions:
+    """A box of CutMix that lies in the sky of both maps, which rounding alone makes uneven."""
+
+    BOX = (slice(4, 20), slice(8, 24))
+
+    def maps(self, *, unevenness):
+        rows, _ = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
+        target = ((rows - 32) / 31).clamp(min=0)
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randn(64, 64, generator=generator) * (rows < 32)
+        return (1 + target + unevenness * noise)[None], target[None]
+
+    def loss(self, prediction, target, **options):
+        mix = torch.zeros_like(target, dtype=torch.bool)
+        mix[(slice(None), *self.BOX)] = True
+        every = torch.ones_like(mix)
+        return cutmix_loss(prediction, target, target, mix, every, every, **BOTH, **options)
+
+    def pull(self, *, unevenness, **options):
+        prediction, target = self.maps(unevenness=unevenness)
+        prediction.requires_grad_()
+        loss = self.loss(prediction, target, **options)
+        (loss.mean() + 2 * loss.gradient_mean()).backward()
+        return prediction.grad.norm().item()
+
+    def test_the_pull_of_the_sky_no_longer_grows_as_predictions_flatten(self):
+        for unevenness in (1e-2, 1e-3, 1e-4):
+            assert self.pull(unevenness=unevenness, minimum_spread=0.001) < 5
+        assert self.pull(unevenness=1e-4) > 100
+
+    def test_a_flat_region_leaves_all_the_weight_to_the_other(self):
+        prediction, target = self.maps(unevenness=0.01)
+        outside = torch.ones_like(target, dtype=torch.bool)
+        outside[(slice(None), *self.BOX)] = False
+        found = self.loss(prediction, target, minimum_spread=0.001)
+        expected = affine_invariant_loss(prediction, target, outside, **BOTH)
+        torch.testing.assert_close(found.value_B, expected.value_B)
+        torch.testing.assert_close(found.gradient_B, expected.gradient_B)
+
+    def test_what_is_too_flat_is_its_mean_absolute_deviation(self):
+        target = torch.tensor([[[0.0, 0.1, 0.2, 0.3]]])  # median 0.15, deviation 0.1
+        every = torch.ones_like(target, dtype=torch.bool)
+        for limit, counted in ((0.099, True), (0.101, False)):
+            loss = affine_invariant_loss(
+                target, target, every, minimum_valid=1, minimum_spread=limit
+            )
+            assert loss.counted_B.tolist() == [counted]
+
+    def test_a_target_that_is_no_number_counts_and_shows(self):
+        broken = torch.full((1, 4, 4), torch.nan)
+        every = torch.ones_like(broken, dtype=torch.bool)
+        loss = affine_invariant_loss(torch.rand(1, 4, 4), broken, every, minimum_spread=0.1)
+        assert loss.counted_B.all()
+        assert loss.mean().isnan()

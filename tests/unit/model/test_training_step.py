@@ -1,5 +1,6 @@
 """The step under the recipe of V2, and each part of it switched off; V1's is in test_training."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -168,3 +169,22 @@ def test_without_cutmix_the_loss_is_that_of_boxes_that_are_never_drawn():
     )
     torch.testing.assert_close(losses.pseudo, expected.mean())
     torch.testing.assert_close(losses.pseudo_gradient, expected.gradient_mean())
+
+
+@pytest.mark.parametrize("recipe", [V2, override(V2, **CLEAN)])
+def test_pseudo_labels_that_are_flat_teach_nothing(recipe):
+    pseudo = batch(2)
+    flat = dataclasses.replace(pseudo, target_BHW=0.5 + 1e-4 * pseudo.target_BHW)
+    _, losses = losses_of(recipe, None, flat)
+    assert losses.total.item() == 0
+    losses.total.backward()
+    _, losses = losses_of(override(recipe, minimum_spread=0.0), None, flat)
+    assert losses.total.item() > 0.1
+
+
+def test_ground_truth_counts_however_far_one_pixel_lies_from_the_rest():
+    labelled = batch(1)
+    target = 1e-4 * labelled.target_BHW
+    target[:, 0, 0] = 1.0
+    _, losses = losses_of(V1, dataclasses.replace(labelled, target_BHW=target), None)
+    assert losses.labelled.item() > 0.1
