@@ -14,14 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.batches import prepare_sample
-from pipeline.depth_codec import decode_disparity
-from pipeline.errors import ShardCorruptError
-from pipeline.images import ImageDecodeError, decode_rgb
-from pipeline.labels import read_label_group
-from pipeline.records import Geometry, ImageRecord, LabelRecord, Truth
-from pipeline.shards import load_bytes, read_image_rows
+from pipeline.damage import Damage, Skip
+from pipeline.label_filter import EVERY_LABEL
 from pipeline.storage import Store
-from pipeline.training_input import Block, TrainingShard, blocks_of
+from pipeline.training_input import Block, TrainingRow, TrainingShard, blocks_of
+from pipeline.training_rows import StoredRow, decode_row, load_row, read_block
 
 MOST_ROW_GROUPS = 16
 
@@ -52,7 +49,7 @@ def examples(
     Rows that cannot be used are left out here; it is training itself that counts and names them.
 
     Raises:
-        FileNotFoundError: A shard is not in the store.
+        SourceError: A shard is not in the store.
         StorageError: The store does not answer.
     """
     blocks = spread(blocks_of(shards), min(MOST_ROW_GROUPS, count))
@@ -69,50 +66,27 @@ def spread(items: Sequence[Item], count: int) -> list[Item]:
 
 
 def _of_block(store: Store, block: Block, count: int, *, size: int) -> Iterator[Example]:
-    for place, (image, label) in enumerate(spread(_rows(store, block), count)):
-        truth = _truth(image, label)
-        if truth is None:
-            continue
-        try:
-            pixels = decode_rgb(load_bytes(image))
-        except (ImageDecodeError, ShardCorruptError, FileNotFoundError):
+    rows = read_block(store, block, label_filter=EVERY_LABEL)
+    for place, row in enumerate(spread(rows, count)):
+        decoded = _decoded(row)
+        if decoded is None:
             continue
         sample = prepare_sample(
-            pixels,
-            np.asarray(truth.values_HW, np.float32),
+            decoded.image_HWC,
+            np.asarray(decoded.truth.values_HW, np.float32),
             size=size,
             rng=np.random.default_rng([block.row_group, place]),
             flip_probability=0.0,
-            interpolation="nearest" if label is None else "linear",
+            interpolation="nearest" if block.shard.label_key is None else "linear",
         )
-        yield Example(image.sample_id, sample.image_HWC, sample.target_HW, str(truth.geometry))
+        geometry = str(decoded.truth.geometry)
+        yield Example(decoded.sample_id, sample.image_HWC, sample.target_HW, geometry)
 
 
-def _rows(store: Store, block: Block) -> list[tuple[ImageRecord, LabelRecord | None]]:
-    """The rows of a row group; none where it is damaged."""
-    groups = [block.row_group]
-    try:
-        images = list(read_image_rows(store, block.shard.image_key, row_groups=groups))
-        if block.shard.label_key is None:
-            return [(image, None) for image in images]
-        labels = read_label_group(
-            store, block.shard.label_key, block.row_group, wanted=_is_labelled
-        )
-    except ShardCorruptError:
-        return []
-    return list(zip(images, labels, strict=False))
-
-
-def _truth(image: ImageRecord, label: LabelRecord | None) -> Truth | None:
-    if label is None:
-        return image.truth
-    if not _is_labelled(label) or label.sample_id != image.sample_id:
+def _decoded(row: StoredRow | Skip | Damage) -> TrainingRow | None:
+    """None where the row gives nothing to look at."""
+    if not isinstance(row, StoredRow):
         return None
-    try:
-        return Truth(decode_disparity(label), Geometry(str(label.geometry)))
-    except ShardCorruptError:
-        return None
-
-
-def _is_labelled(label: LabelRecord) -> bool:
-    return label.status == "labelled"
+    data = load_row(row)
+    decoded = data if isinstance(data, Damage) else decode_row(row, data)
+    return None if isinstance(decoded, Damage) else decoded

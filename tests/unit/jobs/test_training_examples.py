@@ -1,9 +1,15 @@
 """Which images are looked at while a model trains."""
 
+from pathlib import Path
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from jobs.training_examples import examples, spread
+from pipeline.errors import SourceError
+from pipeline.shards import read_image_rows, write_image_shard
 from pipeline.storage import Store
 from pipeline.training_input import TrainingShard
 from tests.factories import image_record, image_shard, label_shard
@@ -55,3 +61,27 @@ def test_a_shard_that_is_no_shard_shows_nothing(store: Store, labelled: Training
     broken = TrainingShard("sources/broken.parquet", 20)
     assert examples(store, [broken], 4, size=28) == []
     assert len(examples(store, [broken, labelled], 4, size=28)) == 1
+
+
+def test_one_broken_truth_costs_its_own_row_alone(store: Store, labelled: TrainingShard) -> None:
+    """Row 3's map lies about its size, which decoding it says by an error."""
+    records = list(read_image_rows(store, labelled.image_key))[:6]
+    shard = write_image_shard(store, records, source="broken", code_version="test")
+    path = Path(str(store.local_path(shard.key)))
+    table = pq.read_table(path)
+    place = table.schema.get_field_index("truth_height")
+    heights = table.column(place).to_pylist()
+    heights[3] += 1
+    table = table.set_column(
+        place, table.schema.field(place), pa.array(heights, table.schema.field(place).type)
+    )
+    pq.write_table(table, path)
+    found = examples(store, [TrainingShard(shard.key, 6)], 6, size=28)
+    assert [each.sample_id for each in found] == [
+        record.sample_id for place, record in enumerate(records) if place != 3
+    ]
+
+
+def test_a_shard_that_is_gone_is_said_once_and_for_all(store: Store) -> None:
+    with pytest.raises(SourceError, match=r"sources/gone\.parquet"):
+        examples(store, [TrainingShard("sources/gone.parquet", 20)], 4, size=28)
