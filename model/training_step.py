@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from model.batches import Batch, normalise, to_unit
 from model.devices import PRECISIONS
 from model.losses import (
+    FeatureLoss,
     SampleLoss,
     affine_invariant_loss,
     average,
@@ -118,19 +119,13 @@ class TrainingStep:
                 "the map must be as large as the image"
             )
         first = 0 if labelled is None else len(labelled)  # of the pseudo-labelled images
-        on_labels = on_pseudo = None
-        feature_loss = kept_share = None
+        on_labels = on_pseudo = feature = None
         if labelled is not None:
             on_labels = self._labelled_loss(disparity[:first], labelled)
         if pseudo is not None and mixed is not None:
             on_pseudo = self._pseudo_loss(disparity[first:], pseudo, mixed)
-            if self.frozen_encoder is not None and self.recipe.feature_weight:
-                with torch.no_grad(), self._autocast():
-                    frozen = self.frozen_encoder(pixels[first:])
-                feature = feature_alignment_loss(
-                    output.features_BNC[first:], frozen, margin=self.recipe.feature_margin
-                )
-                feature_loss, kept_share = feature.value_B.mean(), feature.kept_share_B.mean()
+            feature = self._feature_loss(output.features_BNC[first:], pixels[first:])
+        feature_loss = None if feature is None else feature.value_B.mean()
         return StepLosses(
             total=average(
                 self._weighted(on_labels),
@@ -141,7 +136,7 @@ class TrainingStep:
             labelled=None if on_labels is None else on_labels.mean(),
             pseudo=None if on_pseudo is None else on_pseudo.mean(),
             feature=feature_loss,
-            kept_share=kept_share,
+            kept_share=None if feature is None else feature.kept_share_B.mean(),
             prediction_mean=seen.mean(),
             prediction_std=seen.std(correction=0),
             prediction_maximum=seen.max(),
@@ -205,6 +200,13 @@ class TrainingStep:
             trimmed_share=self.recipe.trimmed_share,
             gradient_scales=self._gradient_scales,
         )
+
+    def _feature_loss(self, features_BNC: Tensor, pixels_B3HW: Tensor) -> FeatureLoss | None:
+        if self.frozen_encoder is None or not self.recipe.feature_weight:
+            return None
+        with torch.no_grad(), self._autocast():
+            frozen_BNC = self.frozen_encoder(pixels_B3HW)
+        return feature_alignment_loss(features_BNC, frozen_BNC, margin=self.recipe.feature_margin)
 
     @property
     def _gradient_scales(self) -> int:
