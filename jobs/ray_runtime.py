@@ -14,7 +14,7 @@ from jobs.errors import ConfigError
 
 CONNECT_TIMEOUT_S = 10.0
 OBJECT_STORE_BYTES = 256 * 2**20  # shard ids and manifests travel, never pixels
-FORWARDED_PREFIXES = ("AWS_", "FSSPEC_", "HF_", "GOOGLE_", "AZURE_")
+FORWARDED_PREFIXES = ("AWS_", "FSSPEC_", "HF_", "GOOGLE_", "AZURE_", "WANDB_", "MLFLOW_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ def ray_cluster(address: str | None, *, num_cpus: int | None = None) -> Iterator
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
     on_termination = signal.getsignal(signal.SIGTERM)
     if address:
-        _check_answers(address)
+        check_answers(address)
         ray.init(
             address=address,
             logging_level="ERROR",
@@ -127,7 +127,7 @@ def ray_cluster(address: str | None, *, num_cpus: int | None = None) -> Iterator
         ray.shutdown()
 
 
-def _check_answers(address: str) -> None:
+def check_answers(address: str) -> None:
     """Refuse an address where nobody listens: Ray itself goes on trying for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal():  # "auto", or something for Ray to judge

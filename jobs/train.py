@@ -7,6 +7,7 @@ therefore go on with it.
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -15,7 +16,13 @@ from jobs.errors import ConfigError, JobError
 from jobs.metric_start import check_metric_sources, locate_metric_start
 from jobs.models import ModelLocation, fetch_model, locate_encoder
 from jobs.pseudo_labels import check_filter
-from jobs.ray_runtime import Resources, cluster_resources, local_resources, ray_cluster
+from jobs.ray_runtime import (
+    Resources,
+    check_answers,
+    cluster_resources,
+    local_resources,
+    ray_cluster,
+)
 from jobs.run_files import RunFiles
 from jobs.settings import resolved, value_problems
 from jobs.sky import find_sky, locate_segmenter
@@ -33,7 +40,7 @@ from jobs.workspace import Workspace, check_store_exists, open_workspace
 from model.depth_model import load_depth_model
 from model.encoders import check_encoder
 from model.metric_recipe import V2_METRIC
-from model.recipes import Recipe, parse_overrides, preset
+from model.recipes import Recipe, override, parse_overrides, preset
 from pipeline.catalog import SnapshotRow
 from pipeline.label_filter import EVERY_LABEL, LabelFilter
 from pipeline.ledger import record_model, record_run
@@ -53,6 +60,8 @@ def train(
     recipe = _recipe(config, kind, pseudo)
     if config.ray is None:
         _check_fits(config, local_resources())
+    else:
+        check_answers(config.ray)
     check_store_exists(config)
     check_trackers(wandb=config.wandb, mlflow=config.mlflow)
     with open_workspace(config) as workspace:
@@ -137,6 +146,7 @@ def _recipe(
         recipe = parse_overrides(
             recipe,
             config.override,
+            steps=config.steps,
             batch_size=config.batch_size,
             size=config.size,
             learning_rate=config.learning_rate,
@@ -144,6 +154,8 @@ def _recipe(
         )
     except ValueError as error:
         problems.append(str(error))
+        with suppress(ValueError):  # what does not fit together is said too
+            recipe = override(recipe, batch_size=config.batch_size, size=config.size)
     if recipe.size % 14:
         problems.append(f"the size of the crop must be a multiple of 14, not {recipe.size}")
     if recipe.pseudo_only and config.labelled:

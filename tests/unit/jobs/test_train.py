@@ -1,5 +1,6 @@
 """How training processes are sized, and what of a recipe is refused before any of them starts."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -30,11 +31,14 @@ def test_values_of_the_recipe_are_changed_by_name_and_by_flag() -> None:
 
 
 def test_everything_wrong_with_a_recipe_is_said_at_once() -> None:
-    config = student(override=("trimmed_share=2", "sizes=28", "clip_norm"), workers=7)
+    wrong = ("trimmed_share=2", "sizes=28", "clip_norm")
+    config = student(override=wrong, workers=7, batch_size=9, size=100)
     with pytest.raises(ConfigError) as caught:
         _recipe(config, "student", config.pseudo)
-    for part in ("trimmed_share must be below 1", "'size'?", "'clip_norm' is not NAME=VALUE", "7"):
+    for part in ("trimmed_share must be below 1", "'size'?", "'clip_norm' is not NAME=VALUE"):
         assert part in str(caught.value)
+    assert "multiple of 14, not 100" in str(caught.value)
+    assert "--batch-size 9 cannot be shared out to 7 workers" in str(caught.value)
 
 
 @pytest.mark.parametrize("size", [{"size": 100}, {"override": ("size=100",)}])
@@ -63,6 +67,8 @@ def test_a_v2_student_takes_no_labelled_images_unless_told() -> None:
         (["--override", "batch_size"], "is not NAME=VALUE"),
         (["--batch-size", "7", "--workers", "2"], "cannot be shared out to 2 workers"),
         (["--batch-size", "6", "--accumulate", "4"], "in 4 forward passes each"),
+        (["--steps", "5", "--override", "steps=9"], "steps is given twice"),
+        (["--steps", "5", "--override", "passes=2"], "passes are not counted where steps"),
         (["--batch-size", "1"], "needs two images"),
         (["--size", "100"], "multiple of 14, not 100"),
         (["--preset", "v3"], "'v3' is not one of v1, v2"),
@@ -98,3 +104,18 @@ def test_a_preset_that_does_not_exist_is_wrong_usage_in_python_too() -> None:
 def test_no_worker_at_all_is_a_problem_like_others() -> None:
     with pytest.raises(ConfigError, match="--workers: must be at least 1"):
         _recipe(student(workers=0), "student", ("set",))
+
+
+def test_a_cluster_that_does_not_answer_leaves_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def opened(*_: object, **__: object) -> None:
+        raise AssertionError("no run must begin")
+
+    monkeypatch.setattr(train, "open_run", opened)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    given = ["--labelled", "rooms", "--encoder", "scratch:tiny", "--name", "n"]
+    verb = ["train-teacher", *given, "--store", str(tmp_path), "--ray", f"127.0.0.1:{port}"]
+    assert run(verb) == 2
+    assert "--ray: nothing answers" in " ".join(capsys.readouterr().err.split())
