@@ -16,8 +16,8 @@ class CheckpointError(ModelError):
 
 
 class NonFiniteLossError(ModelError):
-    """A training loss is not a number: resume from the last checkpoint with other settings."""
+    """A training loss is not a number: begin anew with a lower learning rate or a warm-up."""
 
 
 class ScaleDriftError(ModelError):
-    """Predictions drifted where the loss cannot see it: go on from an earlier checkpoint."""
+    """Predictions drifted where the loss cannot see it: begin anew as it says."""

@@ -90,10 +90,9 @@ class ScaleMonitor:
 
 
 _ADVICE = {
-    "huge": "the loss does not see their scale, and float16 would overflow: go on from an earlier "
-    "checkpoint with a lower learning rate of the head or more weight decay",
-    "constant": "they say nothing any more: go on from an earlier checkpoint with a lower learning "
-    "rate of the head",
-    "zero": "the last layer is dead and cannot recover: start anew with a lower learning rate of "
+    "huge": "the loss does not see their scale, and float16 would overflow: begin anew with a "
+    "lower learning rate of the head or more weight decay",
+    "constant": "they say nothing any more: begin anew with a lower learning rate of the head",
+    "zero": "the last layer is dead and cannot recover: begin anew with a lower learning rate of "
     "the head, or some steps of warm-up",
 }

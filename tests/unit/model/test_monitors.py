@@ -57,7 +57,7 @@ class TestScale:
         )
         assert step == 5 + 9
         assert "zero since step 5" in said
-        assert "start anew" in said
+        assert "begin anew" in said
 
     def test_odd_steps_are_no_drift(self):
         odd = predictions(maximum=10 * LARGEST)
