@@ -6,7 +6,7 @@ therefore go on with it.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
@@ -264,13 +264,20 @@ def _register(
         "snapshot": run.snapshot.snapshot_id,
         "steps": result["step"],
         "final_loss": result["loss"],
-        "losses": {name: result.get(name) for name in ("labelled", "pseudo", "feature")},
+        "losses": _losses(result),
         "skipped": result["skipped"],
         "damaged": result["damaged"],
         "damaged_first": result["damaged_first"],
         "best": result["best"],
         "checkpoint": prefix,
     }
+
+
+def _losses(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts of the last loss; gradient matching only where the recipe has it."""
+    always = {name: result.get(name) for name in ("labelled", "pseudo", "feature")}
+    matching = ("labelled_gradient", "pseudo_gradient")
+    return always | {name: result[name] for name in matching if name in result}
 
 
 def _compiles(config: LoopOptions, resources: Resources) -> bool:

@@ -161,7 +161,11 @@ def _raise_final(files: RunFiles, job: TrainingJob) -> None:
     failure = _failure(files, job)
     if failure is not None:
         kind = _known_errors().get(failure["kind"], JobError)
-        raise kind(f"training {job.name}: {failure['error']}")
+        said = f"training {job.name}: {failure['error']}"
+        step = files.newest_step()
+        if step and issubclass(kind, StoreFullError):
+            said = f"{said}; with room and --resume it goes on from step {step}"
+        raise kind(said)
 
 
 def _known_errors() -> dict[str, type[Exception]]:

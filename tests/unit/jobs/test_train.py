@@ -9,7 +9,7 @@ from jobs import train
 from jobs.cli import run
 from jobs.errors import ConfigError
 from jobs.ray_runtime import Node, Resources
-from jobs.train import _cpus_per_worker, _recipe
+from jobs.train import _cpus_per_worker, _losses, _recipe
 from jobs.training_config import TrainStudentConfig, TrainTeacherConfig
 
 
@@ -119,3 +119,10 @@ def test_a_cluster_that_does_not_answer_leaves_no_run(
     verb = ["train-teacher", *given, "--store", str(tmp_path), "--ray", f"127.0.0.1:{port}"]
     assert run(verb) == 2
     assert "--ray: nothing answers" in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_parts_of_a_loss_are_all_in_the_summary() -> None:
+    plain = {"loss": 2.0, "labelled": 1.0, "pseudo": 3.0}
+    assert _losses(plain) == {"labelled": 1.0, "pseudo": 3.0, "feature": None}
+    matched = plain | {"labelled_gradient": 4.0, "pseudo_gradient": 5.0}
+    assert _losses(matched) == _losses(plain) | {"labelled_gradient": 4.0, "pseudo_gradient": 5.0}

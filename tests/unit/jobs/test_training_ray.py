@@ -178,3 +178,15 @@ def test_workers_that_found_different_checkpoints_are_started_again(
     with pytest.raises(RuntimeError, match=r"not the same for all workers: \[4, 6\]"):
         train_as(job, Worker(rank=0, world_size=2))
     assert files_of(job).read_json("failure.json") is None
+
+
+def test_a_full_store_says_from_where_the_run_can_go_on(
+    job: TrainingJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_ray, "run_training", raising(StoreFullError("no room")))
+    monkeypatch.setattr(training_ray, "_fit", lambda job, **_: train_as(job, Worker()))
+    with pytest.raises(StoreFullError, match=r"no room$"):
+        fit_on_ray(job, workers=1, use_gpus=False, note=print)
+    files_of(job).write_checkpoint(5, {"weight": torch.zeros(1)})
+    with pytest.raises(StoreFullError, match=r"no room; with room and --resume .* from step 5$"):
+        fit_on_ray(job, workers=1, use_gpus=False, note=print)
