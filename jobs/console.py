@@ -23,6 +23,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 from jobs.readable import printable, readable_duration, readable_rate
@@ -333,13 +334,23 @@ class _RateColumn(ProgressColumn):
         return Text("" if speed is None else f"{speed:,.3g}/s", style="cyan")
 
 
+class _DoingColumn(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(task.fields["doing"], style="dim", no_wrap=True, overflow="ellipsis")
+
+
 def _columns() -> list[ProgressColumn]:
+    """In a narrow window what is being done is cut short and the bar shrinks; numbers stay."""
+
+    def whole() -> Column:
+        return Column(no_wrap=True)
+
     return [
-        SpinnerColumn(finished_text=" "),
-        TextColumn("{task.description}", markup=False),
+        SpinnerColumn(finished_text=" ", table_column=whole()),
+        TextColumn("{task.description}", markup=False, table_column=whole()),
         BarColumn(bar_width=28),
-        _AmountColumn(),
-        _RateColumn(),
-        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-        TextColumn("{task.fields[doing]}", style="dim", markup=False),
+        _AmountColumn(whole()),
+        _RateColumn(whole()),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True, table_column=whole()),
+        _DoingColumn(),
     ]

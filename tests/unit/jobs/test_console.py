@@ -1,4 +1,5 @@
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -126,6 +127,19 @@ def test_a_terminal_shows_amount_rate_and_nested_bars(stream):
     shown = stream.getvalue()
     for expected in ("label [x]", "2,000 / 2,000 images", "7 rows", "a.jpg", "b.jpg is [odd]\\x1b"):
         assert expected in shown
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_a_narrow_terminal_cuts_what_is_being_done_and_no_number(stream, width):
+    console = Console(file=stream, force_terminal=True, width=width, color_system=None)
+    with TerminalReporter(console).progress("train student", 160_000, unit="steps") as bar:
+        bar.advance(1500)
+        bar.describe("loss 1.3265, validation 1.3802, lr 1.5e-06, 36.1 images/s, 12% waiting")
+    last = re.split(r"\r|\x1b\[2K", stream.getvalue().rstrip("\x1b[?25h").rstrip())[-1]
+    assert "\n" not in last
+    assert "1,500 / 160,000 steps" in last
+    assert "loss" in last
+    assert "…" in last
 
 
 def test_a_terminal_can_show_one_piece_of_work_after_another(stream):
