@@ -30,7 +30,7 @@ from pipeline.training_input import TrainingShard, blocks_of
 Kind = Literal["teacher", "student", "metric"]
 MAY_CHANGE = {
     *("store", "catalog", "ray", "resume"),
-    *("checkpoint_steps", "keep_checkpoints", "preview_steps", "wandb", "mlflow"),
+    *("checkpoint_steps", "keep_checkpoints", "preview_steps", "max_damaged", "wandb", "mlflow"),
 }
 
 

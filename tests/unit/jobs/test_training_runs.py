@@ -121,6 +121,7 @@ def test_what_only_concerns_watching_may_change(
     changes: dict[str, Any] = {
         "checkpoint_steps": 9,
         "keep_checkpoints": 5,
+        "max_damaged": 0.5,
         "preview_steps": 7,
         "wandb": "project",
     }
