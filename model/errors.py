@@ -21,3 +21,7 @@ class NonFiniteLossError(ModelError):
 
 class ScaleDriftError(ModelError):
     """Predictions drifted where the loss cannot see it: begin anew as it says."""
+
+
+class NothingLearntError(ModelError):
+    """No step had anything to learn from: look at the ground truth and its range."""

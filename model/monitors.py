@@ -1,6 +1,6 @@
-"""What stops a run before it does damage: numbers that are not finite, and scale that drifts.
+"""What stops a run before it does damage: numbers that are not finite, scale that drifts, nothing.
 
-Both look at a step's metrics before the optimiser uses its gradients, so that network and last
+All look at a step's metrics before the optimiser uses its gradients, so that network and last
 checkpoint are as they were before the step that was refused.
 """
 
@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from model.errors import NonFiniteLossError, ScaleDriftError
+from model.errors import NonFiniteLossError, NothingLearntError, ScaleDriftError
 
 # Half of what float16 holds: people run students in it, and its sums overflow before its values.
 LARGEST = 32752.0
@@ -27,6 +27,33 @@ def check_finite(metrics: Mapping[str, float], *, step: int) -> None:
         return
     listed = ", ".join(f"{name} {value:.6g}" for name, value in metrics.items())
     raise NonFiniteLossError(f"step {step}: loss or gradient is not finite ({listed})")
+
+
+class IdleMonitor:
+    """Stops a run that learns nothing: its loss is 0 and has no gradient, because no map is valid.
+
+    Truth may have too few values in every crop, or lie beyond the largest depth of a metric model;
+    what came out would be the network as it began. A run is stopped after ``patience`` such steps
+    in a row, or at its last step where all were such.
+    """
+
+    def __init__(self, steps: int, *, patience: int = PATIENCE_STEPS) -> None:
+        self._patience = max(1, min(steps, patience))
+        self._idle = 0
+
+    def check(self, metrics: Mapping[str, float], *, step: int) -> None:
+        """Look at one step more.
+
+        Raises:
+            NothingLearntError: So many had nothing to learn from.
+        """
+        idle = metrics["total"] == metrics["gradient_norm"] == 0
+        self._idle = self._idle + 1 if idle else 0
+        if self._idle >= self._patience:
+            raise NothingLearntError(
+                f"step {step}: no image of the last {self._idle} steps had enough valid values to "
+                "learn from"
+            )
 
 
 class ScaleMonitor:

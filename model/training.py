@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from model.averaging import WeightAverage
 from model.batches import Batch
 from model.flops import StepWork
-from model.monitors import ScaleMonitor, check_finite
+from model.monitors import IdleMonitor, ScaleMonitor, check_finite
 from model.training_step import StepLosses
 
 # Metrics that a clock had a part in: two runs of the same steps differ in these alone.
@@ -93,6 +93,7 @@ def fit(
 
     Raises:
         NonFiniteLossError: Naming the step and its losses; network and optimiser are as before it.
+        NothingLearntError: So many steps had nothing to learn from (`IdleMonitor`).
         ScaleDriftError: Raised by ``monitor``, as before the step too.
         ValueError: Where ``batches`` end too early, or ``accumulate`` is below 1.
     """
@@ -101,6 +102,7 @@ def fit(
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     source = iter(batches)
     metrics: dict[str, float] = {}
+    idle = IdleMonitor(steps)
     for step in range(start_step, steps):
         clock = _Clock()
         optimiser.zero_grad(set_to_none=True)
@@ -119,6 +121,7 @@ def fit(
         gradient_norm = nn.utils.clip_grad_norm_(parameters, limit)
         metrics = passes.fetched(gradient_norm, network)
         check_finite(metrics, step=step)
+        idle.check(metrics, step=step)
         if monitor is not None:
             monitor.check(metrics, step=step)
         metrics |= _rates(optimiser)

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from model.errors import ModelError, NonFiniteLossError, ScaleDriftError
-from model.monitors import LARGEST, LEAST_SPREAD, ScaleMonitor, check_finite
+from model.errors import ModelError, NonFiniteLossError, NothingLearntError, ScaleDriftError
+from model.monitors import LARGEST, LEAST_SPREAD, IdleMonitor, ScaleMonitor, check_finite
 from model.student import TrainableDepth, build_network
 
 
@@ -29,6 +29,24 @@ class TestFinite:
         check_finite(metrics, step=3)
         with pytest.raises(NonFiniteLossError, match=rf"step 3: .*{name} {value}.*"):
             check_finite(metrics | {name: value}, step=3)
+
+
+class TestIdle:
+    NOTHING = {"total": 0.0, "gradient_norm": 0.0}
+
+    def test_steps_without_a_gradient_are_stopped_after_a_while_or_at_the_last(self):
+        for steps, last in ((200, 9), (4, 3), (1, 0)):
+            monitor = IdleMonitor(steps, patience=10)
+            for step in range(last):
+                monitor.check(self.NOTHING, step=step)
+            with pytest.raises(NothingLearntError, match=f"step {last}: no image of the last"):
+                monitor.check(self.NOTHING, step=last)
+
+    def test_one_step_that_learns_is_enough(self):
+        monitor = IdleMonitor(4)
+        for step in range(4):
+            learns = {"total": 0.0, "gradient_norm": 0.1} if step == 2 else self.NOTHING
+            monitor.check(learns, step=step)
 
 
 class TestScale:
