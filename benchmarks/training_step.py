@@ -183,6 +183,8 @@ def noise(case: Case, recipe: Recipe, images: int, device: torch.device) -> Inpu
 
     if case.kind == "teacher":
         return Input(batch(images, 0), None)
+    if recipe.pseudo_only:
+        return Input(None, batch(images, 0))
     split = recipe.split(images)
     return Input(*(batch(n, seed) if n else None for seed, n in enumerate(split)))
 

@@ -24,6 +24,7 @@ from model.metric_recipe import MetricRecipe
 from pipeline.damage import merged
 
 PROGRESS_INTERVAL_S = 2.0
+REMOTE_PROGRESS_INTERVAL_S = 10.0  # the next step waits until the store has answered
 SHOWN_EXAMPLES = 4
 
 
@@ -67,7 +68,9 @@ class Journal:
         self._pace.step(step, metrics)
         if step == self.job.steps or step % self.job.preview_steps == 0:
             self._preview(step)
-        if time.monotonic() - self._told_s > PROGRESS_INTERVAL_S:
+        is_local = self.files.store.is_local
+        interval_s = PROGRESS_INTERVAL_S if is_local else REMOTE_PROGRESS_INTERVAL_S
+        if time.monotonic() - self._told_s > interval_s:
             self._tell()
 
     def on_checkpoint(self, step: int, batch: TrainingBatch) -> None:
