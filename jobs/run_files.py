@@ -23,6 +23,8 @@ from jobs.run_checkpoints import CheckpointEntry, Checkpoints
 from pipeline.errors import LeaseLostError
 from pipeline.storage import Store, run_prefix
 
+WARNINGS = "warnings.json"
+
 
 @dataclass(slots=True)
 class RunFiles:
@@ -60,6 +62,16 @@ class RunFiles:
         """Delete one of the run's files, if it is there."""
         if self.store.exists(self.key(name)):
             self.store.delete(self.key(name))
+
+    def warn(self, text: str) -> None:
+        """Leave a warning for whoever watches this attempt: a worker's log is seen by nobody."""
+        self.write_json(WARNINGS, {"attempt": self.attempt, "texts": [*self.warnings(), text]})
+
+    def warnings(self) -> list[str]:
+        """What workers of this attempt warned of, in order."""
+        content = self.read_json(WARNINGS) or {}
+        texts: list[str] = content["texts"] if content.get("attempt") == self.attempt else []
+        return texts
 
     def write_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Put some lines of metrics as a part of its own, named after the step of the last."""

@@ -224,7 +224,7 @@ def _describe(job: TrainingJob, config: LoopOptions, run: TrainingRun, reporter:
 
 
 def _fit(job: TrainingJob, config: LoopOptions, reporter: Reporter, *, use_gpus: bool) -> None:
-    files = RunFiles(job.store, job.run_id)
+    files = RunFiles(job.store, job.run_id, attempt=job.attempt)
 
     def why_waiting() -> str:
         has = cluster_resources()

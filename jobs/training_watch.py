@@ -52,6 +52,7 @@ class _Watch:
     bar: Bar
     why_waiting: Callable[[], str]
     _shown: int = 0
+    _warned: int = 0
     _writer: dict[str, Any] = field(default_factory=dict)
     _said: str = ""
     _began_s: float = field(default_factory=time.monotonic)
@@ -59,12 +60,18 @@ class _Watch:
     def look(self) -> None:
         """Read what the workers wrote, and show what is new."""
         self._look_at_workers()
+        self._pass_on_warnings()
         if not self._writer:
             return
         progress = self.files.read_json("progress.json") or {"step": 0}
         self.bar.describe(in_words(progress))
         self.bar.advance(max(0, progress["step"] - self._shown))
         self._shown = max(self._shown, progress["step"])
+
+    def _pass_on_warnings(self) -> None:
+        for text in self.files.warnings()[self._warned :]:
+            self.reporter.warn(text)
+            self._warned += 1
 
     def _look_at_workers(self) -> None:
         writer = self.files.read_json("writer.json") or {}

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,12 +92,19 @@ def run_training(job: TrainingJob, worker: Worker | None = None) -> None:
 
 def _restored(state: TrainingState, files: RunFiles) -> tuple[int, list[dict[str, Any]]]:
     """Steps done at the newest checkpoint, and where the input of each rank goes on."""
-    saved = files.newest_checkpoint(log.warning)
+    rank = state.worker.rank
+    saved = files.newest_checkpoint(partial(_warn, files) if rank == 0 else log.warning)
     step = 0 if saved is None else state.load(saved["training"])
     _check_alike(step, state.worker)
-    if state.worker.rank == 0:
+    if rank == 0:
         forget_after(files, step)
     return step, [] if saved is None else saved["positions"]
+
+
+def _warn(files: RunFiles, text: str) -> None:
+    """To the log of the worker, which nobody reads, and to the driver; for rank 0 alone."""
+    log.warning(text)
+    files.warn(text)
 
 
 def _check_alike(step: int, worker: Worker) -> None:
@@ -156,7 +164,7 @@ def _trackers(
         except ConfigError as error:
             if not going_on:
                 raise
-            log.warning("training goes on without it: %s", error)
+            _warn(files, f"training goes on without it: {error}")
 
 
 @contextmanager

@@ -225,5 +225,7 @@ def test_a_worker_tells_all_that_follow_its_run(
     caplog.clear()
     run_training(replace(job, wandb=None, mlflow="nonsense://x"))  # all its steps are done
     assert "training goes on without it: --mlflow nonsense://x" in caplog.text
+    (told,) = RunFiles(store, "run-3").warnings()
+    assert told in caplog.text, "the driver is told as well"
     with pytest.raises(ConfigError, match="--mlflow nonsense://x"):
         run_training(replace(job, run_id="run-4", wandb=None, mlflow="nonsense://x"))

@@ -108,3 +108,17 @@ def test_a_store_that_is_away_for_a_moment_stops_no_watching(
             time.sleep(0.1)
         worker(job).claim()
         wait_for(lambda: "started again" in said.getvalue())
+
+
+def test_what_workers_of_this_attempt_warn_of_is_told_once(job: TrainingJob) -> None:
+    said = io.StringIO()
+    files = worker(job)
+    RunFiles(job.store, job.run_id, attempt="earlier").warn("an old story")
+    files.claim()
+    with watched(files, job, LineReporter(said), why_waiting=nothing):
+        files.warn("checkpoint of step 5 is passed over")
+        wait_for(lambda: "step 5 is passed over" in said.getvalue())
+        files.warn("training goes on without MLflow")
+    assert said.getvalue().count("warning: ") == 2
+    assert "training goes on without MLflow" in said.getvalue()
+    assert "old story" not in said.getvalue()
