@@ -31,7 +31,7 @@ types: $(STAMP) ## strict mypy on all we own
 	$(BIN)/mypy
 
 unit: $(STAMP) ## tests without Ray or network
-	$(BIN)/python -m pytest tests/unit
+	$(BIN)/python -m pytest -n 2 tests/unit
 
 integration: $(STAMP) ## tests with real Ray, PostgreSQL, S3 server and browser
 	$(BIN)/python -m pytest tests/integration
