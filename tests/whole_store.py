@@ -115,5 +115,6 @@ def _train(workspace: Workspace, config: TrainStudentConfig) -> None:
     assert folder is not None
     tiny_teacher(folder, size=70)
     losses = {"labelled": 0.5, "pseudo": 0.4, "feature": 0.1}
-    run.files.write_json("result.json", {"step": 3, "loss": 1.0, "skipped": 0, **losses})
+    read = {"skipped": {}, "damaged": {}, "damaged_first": [], "best": None}
+    run.files.write_json("result.json", {"step": 3, "loss": 1.0, **read, **losses})
     _register(SimpleNamespace(name="student"), "student", run, workspace)  # type: ignore[arg-type]

@@ -163,7 +163,7 @@ from tests.deadly_training import deadly
 options, folder = json.loads(sys.argv[1]), sys.argv[2]
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
 for _ in range(2):
-    cluster.add_node(num_cpus=1)
+    cluster.add_node(num_cpus=2)  # as the undisturbed worker: sums depend on the number of threads
 ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
 cluster.wait_for_nodes()
 plot = Plot("node", "mid_write", folder, shard="checkpoint 6")
