@@ -14,7 +14,14 @@ from jobs.config import LabelConfig
 from jobs.console import Reporter
 from jobs.errors import ConfigError, Interrupted, JobError
 from jobs.interrupts import calm_interrupts
-from jobs.label_actors import ActorPlan, check_fits, plan_actors, waiting_for_room
+from jobs.label_actors import (
+    SHARDS_PER_ACTOR,
+    ActorPlan,
+    check_fits,
+    plan_actors,
+    start_actor,
+    waiting_for_room,
+)
 from jobs.label_ahead import (
     LabelAim,
     check_images,
@@ -42,8 +49,6 @@ from jobs.workspace import Workspace, check_store_exists, open_workspace
 from pipeline.errors import PipelineError, StorageError
 from pipeline.ledger import record_label_set
 from pipeline.storage import source_prefix
-
-SHARDS_PER_ACTOR = 2  # the second one's reading overlaps the first one's writing
 
 
 def label(config: LabelConfig, *, reporter: Reporter | None = None) -> dict[str, Any]:
@@ -187,14 +192,4 @@ def _plan_now(config: LabelConfig, plan: ActorPlan) -> ActorPlan:
 
 
 def _start_actor(job: LabelJob, plan: ActorPlan) -> Any:
-    import ray
-
-    actor = ray.remote(LabelEngine).options(
-        num_cpus=plan.cpus,
-        num_gpus=plan.gpus,
-        max_restarts=0,
-        max_task_retries=0,
-        max_concurrency=SHARDS_PER_ACTOR,
-        runtime_env={"env_vars": {"OMP_NUM_THREADS": str(plan.cpus)}},
-    )
-    return actor.remote(replace(job, threads=plan.threads), device=plan.device)
+    return start_actor(LabelEngine, replace(job, threads=plan.threads), plan)

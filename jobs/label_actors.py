@@ -1,10 +1,13 @@
 """How many actors label, on what, and with how much of it; decided from the machines there are."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from jobs.config import LabelConfig
 from jobs.errors import ConfigError
 from jobs.ray_runtime import Resources
+
+SHARDS_PER_ACTOR = 2  # the second one's reading overlaps the first one's writing
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,21 @@ class ActorPlan:
         """What one of them needs of a machine, in words."""
         gpus = f"{self.gpus:g} GPU{'s' if self.gpus > 1 else ''} and " if self.gpus else ""
         return f"{gpus}{self.cpus} CPU{'s' if self.cpus > 1 else ''}"
+
+
+def start_actor(engine: type, job: object, plan: ActorPlan) -> Any:
+    """A Ray actor that never restarts by itself: `jobs.actor_pool` owns every retry."""
+    import ray
+
+    actor = ray.remote(engine).options(
+        num_cpus=plan.cpus,
+        num_gpus=plan.gpus,
+        max_restarts=0,
+        max_task_retries=0,
+        max_concurrency=SHARDS_PER_ACTOR,
+        runtime_env={"env_vars": {"OMP_NUM_THREADS": str(plan.cpus)}},
+    )
+    return actor.remote(job, device=plan.device)
 
 
 def plan_actors(config: LabelConfig, resources: Resources) -> ActorPlan:

@@ -13,12 +13,12 @@ from typing import Any
 from jobs.actor_pool import ActorPool, Outcome
 from jobs.console import Bar, Reporter
 from jobs.errors import ConfigError, JobError
+from jobs.label_actors import SHARDS_PER_ACTOR
 from jobs.label_faults import may_be_actor
 from jobs.models import fetch_model, locate_model
 from jobs.ray_runtime import Resources
 from jobs.run_files import RunFiles
 from jobs.sky_actors import (
-    SHARDS_PER_ACTOR,
     SkyJob,
     SkySegmenter,
     SkyTask,

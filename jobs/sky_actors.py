@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.label_actors import ActorPlan
+from jobs.label_actors import ActorPlan, start_actor
 from jobs.models import ModelLocation, fetch_model
 from jobs.ray_runtime import Resources
 from model.errors import CheckpointError
@@ -35,7 +35,6 @@ from pipeline.sky_masks import (
 )
 from pipeline.storage import Store
 
-SHARDS_PER_ACTOR = 2
 BATCH = 8
 _WINDOW = 4 * BATCH
 
@@ -198,18 +197,8 @@ def plan_sky_actors(resources: Resources, *, shards: int) -> ActorPlan:
 
 
 def start_sky_actor(job: SkyJob, plan: ActorPlan) -> Any:
-    """A Ray actor that never restarts by itself: `jobs.actor_pool` owns every retry."""
-    import ray
-
-    actor = ray.remote(SkyEngine).options(
-        num_cpus=plan.cpus,
-        num_gpus=plan.gpus,
-        max_restarts=0,
-        max_task_retries=0,
-        max_concurrency=SHARDS_PER_ACTOR,
-        runtime_env={"env_vars": {"OMP_NUM_THREADS": str(plan.cpus)}},
-    )
-    return actor.remote(job, device=plan.device)
+    """An actor that finds sky."""
+    return start_actor(SkyEngine, job, plan)
 
 
 def _records(store: Store, image_key: str) -> Iterator[ImageRecord | None]:
