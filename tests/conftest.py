@@ -1,6 +1,7 @@
 """Fixtures shared by all tests: sample data, one Ray for the session, quiet libraries."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,17 @@ os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 for name in ("FACTORY_STORE", "FACTORY_CATALOG", "RAY_ADDRESS"):
     os.environ.pop(name, None)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Torch computes in one thread: small tensors are faster so, beside other tests above all."""
+    import torch  # heavy, and not for those who test none of it
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

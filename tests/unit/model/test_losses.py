@@ -15,12 +15,7 @@ from model.losses import (
 SIZE = (7, 9)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def random_maps(batch=4, seed=0, size=SIZE):

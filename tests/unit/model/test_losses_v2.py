@@ -22,12 +22,7 @@ DEGENERATE = [
 BOTH = {"trimmed_share": 0.25, "gradient_scales": 4}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def random_maps(batch=3, seed=0, size=SIZE):

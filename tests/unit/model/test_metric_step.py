@@ -24,9 +24,7 @@ SIZE, MAX_DEPTH = 42, 20
 RECIPE = override(V2_METRIC, size=SIZE, batch_size=8, learning_rate=2e-4, max_depth=MAX_DEPTH)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Constant(nn.Module):

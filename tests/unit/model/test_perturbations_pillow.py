@@ -18,12 +18,7 @@ CHANGES = {"hue": (-0.25, 0.25)} | dict.fromkeys(
 NOTHING = override(V1, jitter_probability=0.0, grayscale_probability=0.0, blur_probability=0.0)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def draw():

@@ -20,12 +20,7 @@ SIZE = 16
 FAST = override(V1, learning_rate=2e-3, size=SIZE)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class TinyDepth(nn.Module):
