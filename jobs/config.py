@@ -20,6 +20,9 @@ TRUTH_NAMES = (
     "pfm-m", "pfm-relative",
 )  # fmt: skip
 
+LAYOUTS = ("auto", "images", "tar", "zip", "parquet", "lmdb", "arrow", "video", "pairs")
+PRESETS: tuple[str, ...] = ()  # every data set that is known by name
+
 
 def option(
     help: str,
@@ -79,31 +82,53 @@ class Common:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IngestConfig(Common):
-    """Turn a raw data set into shards: folder, tar, zip, Parquet or synthetic://NAME?n=N&seed=S."""
+    """Turn a raw data set into shards: folder, tar, zip, Parquet or synthetic://NAME?n=N&seed=S.
+
+    `--layout PRESET` reads a known data set as it is distributed; `factory catalog presets` lists
+    them with what is expected at the URI.
+    """
 
     uri: str = required("The data set: local path, fsspec URL or synthetic://…", argument=True)
     source: str = required("Name of the source in the catalog.", is_name=True)
-    role: str = option(
-        "What it is for.", "unlabelled", choices=("unlabelled", "labelled", "benchmark")
+    role: str | None = option(
+        "What it is for (default: the preset's, else unlabelled).",
+        choices=("unlabelled", "labelled", "benchmark"),
     )
     layout: str = option(
-        "How the data set is laid out; `pairs` needs --truth.",
+        "How the data set is laid out, or the name of a preset; `pairs` needs --truth.",
         "auto",
-        choices=("auto", "images", "tar", "zip", "parquet", "pairs"),
+        choices=(*LAYOUTS, *PRESETS),
     )
     truth: str | None = option(
         "How ground truth files are encoded, for --layout pairs (the number says what divides a "
         "value to give metres).",
         choices=TRUTH_NAMES,
     )
+    split: str | None = option(
+        "Text file that lists the images to take, one path per line, matched at the end of each "
+        "path (default: all).",
+        is_local=True,
+    )
+    every: int | None = option(
+        "Of a video take every so many-th frame (default: the preset's, else 30).", minimum=1
+    )
     licence: str | None = option(
-        "Licence of the images, as an SPDX id or a sentence.", alias="--license"
+        "Licence of the images, as an SPDX id or a sentence (default: the preset's).",
+        alias="--license",
     )
     attribution: str | None = option("Who must be named, where the licence asks for it.")
     by_reference: bool = option("Store uri, offset and length in place of the bytes.", False)
     shard_images: int = option("Images per shard.", 1000, minimum=1)
     dedup: str = option(
-        "Drop images whose bytes the source already has.", "none", choices=("none", "exact")
+        "`exact` drops images whose bytes any source of the store already has; `near` also "
+        "withdraws those that look alike, afterwards.",
+        "none",
+        choices=("none", "exact", "near"),
+    )
+    actors: int | None = option(
+        "Processes that read, on Ray (default: one for every two CPUs where there is work for "
+        "more than one, else none: all is read in this process).",
+        minimum=0,
     )
     verify: str = option(
         "`header` reads headers and looks for a cut-off end; `decode` decodes every pixel too.",

@@ -7,6 +7,7 @@ Safe to run again, after being killed at any moment or when the data set has gro
 import os
 import time
 from contextlib import closing, suppress
+from dataclasses import replace
 from typing import Any, cast
 
 from jobs.config import IngestConfig
@@ -22,6 +23,8 @@ from pipeline.errors import LeaseLostError, PipelineError, SourceError
 from pipeline.filesystems import is_local, public_uri
 from pipeline.ledger import record_source
 from pipeline.lookahead import map_ahead
+from pipeline.presets import presets
+from pipeline.records import Role
 from pipeline.sources import SYNTHETIC, Found, find_members, reader_threads, weight
 from pipeline.storage import Store
 
@@ -45,6 +48,7 @@ def ingest(config: IngestConfig, *, reporter: Reporter | None = None) -> dict[st
     """
     reporter = reporter or Reporter.silent()
     started_s = time.monotonic()
+    config = _with_preset(config)
     members = _checked_members(config)
     with open_workspace(config) as workspace:
         _register(config, workspace)
@@ -69,6 +73,14 @@ def ingest(config: IngestConfig, *, reporter: Reporter | None = None) -> dict[st
         record_source(workspace.store, workspace.catalog, config.source)
     _warn(config, summary, reporter)
     return summary
+
+
+def _with_preset(config: IngestConfig) -> IngestConfig:
+    """What was left open is as the preset says."""
+    preset = presets().get(config.layout)
+    role = config.role or (preset.role.value if preset else Role.UNLABELLED.value)
+    licence = config.licence or (preset.terms.licence if preset else None)
+    return replace(config, role=role, licence=licence)
 
 
 def _checked_members(config: IngestConfig) -> Found:
@@ -102,7 +114,7 @@ def _public(uri: str) -> str:
 def _register(config: IngestConfig, workspace: Workspace) -> None:
     workspace.catalog.register_source(
         config.source,
-        role=config.role,
+        role=config.role or Role.UNLABELLED,
         uri=_public(config.uri),
         layout=config.layout,
         licence=config.licence,

@@ -15,6 +15,9 @@ class SourceRow:
         uri: Where it was first ingested from; each ingest run has its own.
         images: Rows of its shards.
         dropped: Images refused, per reason.
+        preset: Name of the preset by which it was read, if by one.
+        terms: Fields of ``presets.Terms``.
+        withdrawn_at: When all of it was withdrawn.
     """
 
     name: str
@@ -24,6 +27,9 @@ class SourceRow:
     licence: str | None
     attribution: str | None
     created_at: float
+    preset: str | None = None
+    terms: Mapping[str, Any] | None = None
+    withdrawn_at: float | None = None
     shards: int = 0
     images: int = 0
     bytes: int = 0

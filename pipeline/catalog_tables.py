@@ -72,7 +72,10 @@ sources = Table(
     Column("layout", Text, nullable=False),
     Column("licence", Text),
     Column("attribution", Text),
+    Column("preset", Text),  # by which it was read, if by one
+    Column("terms", JSON),  # fields of `presets.Terms`
     Column("created_at", Double, nullable=False),
+    Column("withdrawn_at", Double),
     _one_of("role", "unlabelled", "labelled", "benchmark"),
 )
 
@@ -96,6 +99,19 @@ ingest_runs = Table(
     _one_of("state", "running", "done", "failed", "stopped", "lost"),
 )
 
+# A piece of a data set (archives, a run of loose files) that was read to its end: what the object
+# of its id lists, and finds again unchanged, is not read again.
+ingest_pieces = Table(
+    "ingest_pieces",
+    metadata,
+    Column("source", Text, ForeignKey("sources.name"), primary_key=True),
+    Column("piece_id", Text, primary_key=True),
+    Column("options", Text, nullable=False),  # digest of what decided which images were taken
+    Column("items", Integer, nullable=False),
+    Column("run_id", Text, ForeignKey("ingest_runs.run_id"), nullable=False),
+    Column("finished_at", Double, nullable=False),
+)
+
 image_shards = Table(
     "image_shards",
     metadata,
@@ -108,7 +124,24 @@ image_shards = Table(
     Column("bytes", BigInteger, nullable=False),
     Column("sha256", Text, nullable=False),
     Column("committed_at", Double, nullable=False),
+    Column("withdrawn_at", Double),  # it counts no more, and its objects are garbage
     Index(None, "source", "number"),
+)
+
+# What was taken out of a source after it had been committed, and why: a whole source, or samples of
+# one shard, which another shard without them replaces.
+withdrawals = Table(
+    "withdrawals",
+    metadata,
+    Column("number", _SERIAL, primary_key=True, autoincrement=True),
+    Column("source", Text, ForeignKey("sources.name"), nullable=False),
+    Column("shard_id", Text),
+    Column("replaced_by", Text),
+    Column("key", Text),  # the object that names the samples
+    Column("samples", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("withdrawn_at", Double, nullable=False),
+    Index(None, "source"),
 )
 
 # A batch is what was refused beside one shard, or after the last one.

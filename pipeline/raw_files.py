@@ -33,12 +33,15 @@ class FoundFile:
         path: Below the folder, with ``/``.
         uri: Where to open it.
         kind: ``link`` and ``other`` (a device, a socket) are not to be opened.
+        version: Changes when the file is overwritten: its time of change, or what the bucket calls
+            its version; empty where nobody says.
     """
 
     path: str
     uri: str
     bytes: int
     kind: Literal["file", "link", "other"] = "file"
+    version: str = ""
 
 
 def open_uri(uri: str) -> BinaryIO:
@@ -141,8 +144,8 @@ def _walk_local(folder: Path, above: str) -> Iterator[FoundFile]:
             yield from _walk_local(Path(entry.path), f"{path}/")
         elif entry.is_file(follow_symlinks=False):
             with ordinary_errors(entry.path):
-                size = entry.stat(follow_symlinks=False).st_size
-            yield FoundFile(path, entry.path, size)
+                facts = entry.stat(follow_symlinks=False)
+            yield FoundFile(path, entry.path, facts.st_size, version=str(facts.st_mtime_ns))
         else:
             kind: Literal["link", "other"] = "link" if entry.is_symlink() else "other"
             yield FoundFile(path, entry.path, 0, kind)
@@ -160,4 +163,11 @@ def _walk_remote(fs: Any, folder: str, *, uri: str, above: str = "") -> Iterator
         if entry["type"] == "directory":
             yield from _walk_remote(fs, place, uri=uri, above=f"{path}/")
         else:
-            yield FoundFile(path, f"{uri}/{path}", int(entry.get("size") or 0))
+            size = int(entry.get("size") or 0)
+            yield FoundFile(path, f"{uri}/{path}", size, version=_version(entry))
+
+
+def _version(entry: dict[str, Any]) -> str:
+    """What changes when an object is overwritten, under the names that file systems have for it."""
+    names = ("ETag", "etag", "md5Hash", "content_md5", "LastModified", "last_modified", "mtime")
+    return next((str(entry[name]).strip('"') for name in names if entry.get(name)), "")

@@ -87,6 +87,18 @@ class Drop:
 
 
 @dataclass(frozen=True, slots=True)
+class Ignored:
+    """A file that belongs to a data set and is no sample of it: an annotation, a masked twin.
+
+    Attributes:
+        what: A short stable word; counted.
+    """
+
+    path: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class ImageHeader:
     """What the header of an encoded image says.
 

@@ -218,13 +218,21 @@ def _named_archive(uri: str, kind: ArchiveKind, place: _Place) -> Found:
 
 def _folder(uri: str, *, opens_archives: bool, max_bytes: int) -> Found:
     for file in walk_folder(uri):
-        kind = archive_kind(file.path) if opens_archives and file.kind == "file" else None
-        if kind is None:
-            yield file
+        if opens_archives:
+            yield from found_in(file, max_bytes=max_bytes)
         else:
-            path, shown = normalised_text(file.path), normalised_text(public_uri(file.uri))
-            place = _Place(path, shown, _start(file, shown), 0, max_bytes)
-            yield from _archive_file(file.uri, kind, place)
+            yield file
+
+
+def found_in(file: FoundFile, *, max_bytes: int = MAX_MEMBER_BYTES) -> Found:
+    """What is in a file of a folder: of an archive its members, of any other itself, unread."""
+    kind = archive_kind(file.path) if file.kind == "file" else None
+    if kind is None:
+        yield file
+    else:
+        path, shown = normalised_text(file.path), normalised_text(public_uri(file.uri))
+        place = _Place(path, shown, _start(file, shown), 0, max_bytes)
+        yield from _archive_file(file.uri, kind, place)
 
 
 def _file(file: FoundFile, *, max_bytes: int) -> Member | Drop:

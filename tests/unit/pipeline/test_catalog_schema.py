@@ -1,5 +1,6 @@
 """The migrations give the schema that the code describes, once, and only to catalogs they know."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -49,8 +50,10 @@ def _definitions(engine):
 
 
 def _parts(sql):
-    """Constraints are written in any order."""
-    return sorted(" ".join(sql.split()).removesuffix(" )").split(", CONSTRAINT "))
+    """Columns and constraints are written in any order; a column that was added comes last."""
+    text = " ".join(sql.split()).removesuffix(")").strip()
+    parts = [part.strip() for part in re.split(r",(?![^()]*\))", text.replace("(", "(,", 1))]
+    return sorted(part.removeprefix("CONSTRAINT ") for part in parts)
 
 
 def test_opening_again_changes_nothing(catalog_url, monkeypatch):
