@@ -320,7 +320,7 @@ def test_62_000_shards_are_planned_and_leased_through_an_index(tmp_path):
                     "WITH RECURSIVE n(i) AS"
                     " (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 62000)"
                     " INSERT INTO image_shards SELECT i, 's' || i, source, run_id, key || i, rows,"
-                    " bytes, sha256 || i, committed_at FROM n, image_shards WHERE number = 1"
+                    " bytes, sha256 || i, committed_at, NULL FROM n, image_shards WHERE number = 1"
                 )
             )
         assert catalog.plan_work("v1", ["street"]) == 62_000
