@@ -81,6 +81,9 @@ class Preset:
         masks: Further files that the encoding takes, in its order, matched likewise.
         encoding: Name in ``TRUTH_ENCODINGS``.
         optional_masks: Whether an image without its masks is taken.
+        index: Matches files that say which images and which ground truth belong together, where
+            names do not tell: read while listing, by the encoding's ``index``. Only `image` is
+            then matched besides; the files that an index names are the truth, in its order.
         video: Matches paths of videos, of which every ``every``-th frame is taken.
         every: See ``video``.
         attribution: Where the authors of single images are named.
@@ -97,6 +100,7 @@ class Preset:
     masks: tuple[str, ...] = ()
     encoding: str | None = None
     optional_masks: bool = False
+    index: str | None = None
     video: str | None = None
     every: int = 1
     attribution: AttributionTable | None = None

@@ -140,7 +140,7 @@ def _read(pair: _Pair, encoding: TruthEncoding) -> Member | Drop:
     except (FileNotFoundError, PermissionError) as error:
         return _drop(pair.image, "unreadable", str(error))
     try:
-        truth = decode_truth(truth_data, encoding)
+        truth = decode_truth([truth_data], encoding)
     except TruthFileError as error:
         return _drop(pair.image, error.reason, f"{pair.truth.path}: {error.detail}")
     path, uri = normalised_text(pair.image.path), normalised_text(pair.image.uri)

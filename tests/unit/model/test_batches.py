@@ -103,7 +103,7 @@ class TestMixedGeometry:
         distance = depth * np.sqrt(self.FOCAL**2 + x**2 + y**2) / self.FOCAL
         buffer = io.BytesIO()
         np.save(buffer, distance)
-        along_rays = decode_truth(buffer.getvalue(), TRUTH_ENCODINGS["npy-ray-hypersim"])
+        along_rays = decode_truth([buffer.getvalue()], TRUTH_ENCODINGS["npy-ray-hypersim"])
         return {
             "metric depth": (depth, "depth_metric"),
             "relative depth": (depth * 0.037, "depth_scale_invariant"),

@@ -41,7 +41,7 @@ def rotated_left(millimetres: int) -> int:
     ],
 )
 def test_stored_numbers_become_the_unit_of_the_geometry(name, stored, expected):
-    truth = decode_truth(png(stored), TRUTH_ENCODINGS[name])
+    truth = decode_truth([png(stored)], TRUTH_ENCODINGS[name])
     assert truth.values_HW.dtype == np.float32
     wanted = np.array([[np.nan if value is None else value for value in expected]], np.float32)
     np.testing.assert_allclose(truth.values_HW, wanted, rtol=1e-6)
@@ -49,15 +49,15 @@ def test_stored_numbers_become_the_unit_of_the_geometry(name, stored, expected):
 
 
 def test_eight_bit_disparity_knows_no_zero():
-    truth = decode_truth(png([0, 1, 255], np.uint8), TRUTH_ENCODINGS["png8-disparity"])
+    truth = decode_truth([png([0, 1, 255], np.uint8)], TRUTH_ENCODINGS["png8-disparity"])
     assert truth.geometry is AFFINE
     np.testing.assert_array_equal(truth.values_HW, [[np.nan, 1, 255]])
 
 
 def test_only_png_cm_knows_the_sky():
-    sky = decode_truth(png([0, 250, 65535]), TRUTH_ENCODINGS["png-cm"]).sky_HW
+    sky = decode_truth([png([0, 250, 65535])], TRUTH_ENCODINGS["png-cm"]).sky_HW
     assert sky.tolist() == [[False, False, True]]
-    assert decode_truth(png([0, 250, 65535]), TRUTH_ENCODINGS["png-mm"]).sky_HW is None
+    assert decode_truth([png([0, 250, 65535])], TRUTH_ENCODINGS["png-mm"]).sky_HW is None
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_only_png_cm_knows_the_sky():
 def test_only_finite_positive_numbers_are_values(name, geometry):
     stored = [1.5, 0.0, -2.0, float("inf"), float("nan"), 1e-3]
     data = b"Pf\n6 1\n-1\n" + struct.pack("<6f", *stored)
-    truth = decode_truth(data, TRUTH_ENCODINGS[name])
+    truth = decode_truth([data], TRUTH_ENCODINGS[name])
     assert truth.geometry is geometry
     nan = float("nan")
     np.testing.assert_allclose(truth.values_HW, [[1.5, nan, nan, nan, nan, 1e-3]], rtol=1e-6)
@@ -76,7 +76,7 @@ def test_only_finite_positive_numbers_are_values(name, geometry):
 def test_doubles_beyond_float32_are_no_values():
     buffer = io.BytesIO()
     np.save(buffer, np.array([[1e300, 2.0]]))
-    truth = decode_truth(buffer.getvalue(), TRUTH_ENCODINGS["npy-m"])
+    truth = decode_truth([buffer.getvalue()], TRUTH_ENCODINGS["npy-m"])
     np.testing.assert_array_equal(truth.values_HW, [[np.nan, 2]])
 
 
@@ -97,7 +97,7 @@ def test_distances_along_rays_become_depth(size):
     distance = 3.0 * np.sqrt((x / focal) ** 2 + (y / focal) ** 2 + 1)
     distance[0, 0] = np.nan
     data = npy(distance.astype(np.float16 if width == 256 else np.float32))
-    truth = decode_truth(data, TRUTH_ENCODINGS["npy-ray-hypersim"])
+    truth = decode_truth([data], TRUTH_ENCODINGS["npy-ray-hypersim"])
     assert truth.geometry is METRES
     assert np.isnan(truth.values_HW[0, 0])
     rounding = 1e-3 if width == 256 else 1e-5
@@ -107,7 +107,7 @@ def test_distances_along_rays_become_depth(size):
 
 def test_rays_of_another_camera_are_refused():
     with pytest.raises(TruthFileError, match="640 x 360 is not the shape of 1024 x 768"):
-        decode_truth(npy(np.ones((360, 640))), TRUTH_ENCODINGS["npy-ray-hypersim"])
+        decode_truth([npy(np.ones((360, 640)))], TRUTH_ENCODINGS["npy-ray-hypersim"])
 
 
 def test_names_and_help_are_for_people():
@@ -165,7 +165,7 @@ REAL = {
 @pytest.mark.parametrize("path", REAL)
 def test_real_files_have_the_figures_of_the_manifest(shared_data, path):
     figures = manifest_figures(shared_data)[path]
-    truth = decode_truth((shared_data / path).read_bytes(), TRUTH_ENCODINGS[REAL[path]])
+    truth = decode_truth([(shared_data / path).read_bytes()], TRUTH_ENCODINGS[REAL[path]])
     values = truth.values_HW[np.isfinite(truth.values_HW)]
     if path == "depth/middlebury_png8/cone_depth.png":
         values = values / 4  # the manifest gives pixels, the file quarters of them
@@ -185,7 +185,7 @@ def test_colour_pictures_of_depth_are_refused(shared_data):
         data = (shared_data / "depth/decoy_visualisations" / name).read_bytes()
         for encoding in TRUTH_ENCODINGS.values():
             with pytest.raises(TruthFileError) as caught:
-                decode_truth(data, encoding)
+                decode_truth([data], encoding)
             wanted = "not_a_depth_map" if encoding.suffix == ".png" else "corrupt_truth"
             assert caught.value.reason == wanted
 
@@ -193,4 +193,4 @@ def test_colour_pictures_of_depth_are_refused(shared_data):
 def test_raw_kinect_output_is_refused(shared_data):
     data = (shared_data / "depth/nyu_raw_kinect/basement_depth.pgm").read_bytes()
     with pytest.raises(TruthFileError, match="little-endian"):
-        decode_truth(data, TRUTH_ENCODINGS["pgm-mm"])
+        decode_truth([data], TRUTH_ENCODINGS["pgm-mm"])
