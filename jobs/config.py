@@ -20,8 +20,15 @@ TRUTH_NAMES = (
     "pfm-m", "pfm-relative",
 )  # fmt: skip
 
-LAYOUTS = ("auto", "images", "tar", "zip", "parquet", "lmdb", "arrow", "video", "pairs")
-PRESETS: tuple[str, ...] = ()  # every data set that is known by name
+LAYOUTS = (
+    "auto", "images", "tar", "zip", "parquet", "lmdb", "arrow", "video", "webdataset",
+    "img2dataset", "pairs",
+)  # fmt: skip
+# Every data set that is known by name; a test compares with `pipeline.presets`.
+PRESETS: tuple[str, ...] = (
+    "bdd100k", "bdd100k-videos", "google-landmarks-v2", "imagenet-21k", "lsun", "objects365",
+    "open-images-v7", "places365", "sa-1b",
+)  # fmt: skip
 
 
 def option(
