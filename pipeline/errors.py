@@ -17,6 +17,10 @@ class CatalogConflictError(PipelineError):
     """The catalog holds something else under that name: use another name or the same settings."""
 
 
+class WithdrawnError(CatalogConflictError):
+    """It was withdrawn, and is not used again: leave it out, or give new data another name."""
+
+
 class CatalogMissingError(PipelineError):
     """The catalog does not know that name: see `factory catalog` for the names it knows."""
 
