@@ -59,6 +59,7 @@ class Catalog(Database):
     """An open catalog; ``Catalog.open(url)`` and a ``with`` block."""
 
     register_source = catalog_sources.register_source
+    set_terms = catalog_sources.set_terms
     source = catalog_sources.source
     sources = catalog_sources.list_sources
     source_digest = catalog_sources.source_digest

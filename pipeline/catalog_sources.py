@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Table, func, select
 from pipeline.catalog_database import Database, insert_if_absent
 from pipeline.catalog_rows import SourceRow
 from pipeline.catalog_tables import database_now, image_drops, image_shards, sources
-from pipeline.catalog_values import differences, storable_text
+from pipeline.catalog_values import differences, storable, storable_text
 from pipeline.errors import CatalogConflictError, CatalogMissingError
 from pipeline.identity import check_name
 from pipeline.records import Role, ShardRef
@@ -24,6 +24,7 @@ SHARD_COLUMNS = (
     image_shards.c.sha256,
 )
 _NAMES_SHOWN = 20
+_PERMISSIONS = ("licence", "rehost", "commercial", "attribution")  # of the terms, what decides
 
 
 def register_source(
@@ -35,33 +36,69 @@ def register_source(
     layout: str,
     licence: str | None = None,
     attribution: str | None = None,
+    preset: str | None = None,
+    terms: Mapping[str, Any] | None = None,
 ) -> SourceRow:
     """Make the source known; a known one stays as it is, apart from facts it lacked until now.
 
-    Its URI and layout may differ from the first: a source can grow from several places.
+    Its URI and layout may differ from the first: a source can grow from several places. Terms
+    (fields of ``presets.Terms``) give the licence where none is given. Those on record stay, apart
+    from words beside the permissions: somebody may have set them (`set_terms`).
 
     Raises:
-        CatalogConflictError: It has another role, licence or attribution.
+        CatalogConflictError: It has another role, licence, attribution or preset.
     """
     check_name(name)
-    given = {"role": Role(role).value, "licence": licence, "attribution": attribution}
+    given: dict[str, Any] = {"role": Role(role).value, "preset": preset}
+    given |= {"licence": licence, "attribution": attribution}
+    given = {key: value for key, value in given.items() if value is not None}
     place = {"uri": storable_text(uri), "layout": layout}
     with database.write() as connection:
         now = database_now()
-        if not insert_if_absent(connection, sources, name=name, created_at=now, **place, **given):
-            _complete(connection, name, given)
+        insert_if_absent(connection, sources, name=name, created_at=now, **place, **given)
+        _complete(connection, name, given, storable(terms) if terms else None)
     return source(database, name)
 
 
-def _complete(connection: Connection, name: str, given: Mapping[str, str | None]) -> None:
+def _complete(
+    connection: Connection, name: str, given: Mapping[str, Any], terms: Mapping[str, Any] | None
+) -> None:
     mine = sources.c.name == name
     known = connection.execute(select(sources).where(mine).with_for_update()).one()._asdict()
-    given = {key: value for key, value in given.items() if value is not None}
     held = {key: known[key] for key in given if known[key] is not None}
     if changed := differences(held, {key: given[key] for key in held}):
         msg = f"source {name!r} is already in the catalog with another {'; '.join(changed)}"
         raise CatalogConflictError(msg)
-    connection.execute(sources.update().where(mine).values(given))
+    values = dict(given)
+    if terms and not terms_differ(known["terms"], terms):
+        values["terms"] = terms
+    if terms and (known["licence"] or given.get("licence")) is None:
+        values["licence"] = terms["licence"]
+    connection.execute(sources.update().where(mine).values(values))
+
+
+def terms_differ(known: Mapping[str, Any] | None, terms: Mapping[str, Any]) -> list[str]:
+    """Which permissions of recorded terms are other than these, in words."""
+    if not known:
+        return []
+    return differences(_permissions(known), _permissions(terms))
+
+
+def _permissions(terms: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: terms.get(key) for key in _PERMISSIONS}
+
+
+def set_terms(database: Database, name: str, terms: Mapping[str, Any]) -> SourceRow:
+    """Replace the terms of a source, and its licence by theirs, whatever they were.
+
+    Raises:
+        CatalogMissingError: No source has that name.
+    """
+    values = {"terms": storable(terms), "licence": storable_text(str(terms["licence"]))}
+    with database.write() as connection:
+        require_names(connection, sources, [name], what="source")
+        connection.execute(sources.update().where(sources.c.name == name).values(values))
+    return source(database, name)
 
 
 def source(database: Database, name: str) -> SourceRow:
