@@ -1,5 +1,6 @@
 """Which images are taken, decided from their bytes alone: `examine` is pure.
 
+Native decoders are best called from `pipeline.examiner`, which says the same from another process.
 Reasons are stable codes; people count, filter and grep them.
 
 ====================  ===========================================================================
@@ -17,6 +18,8 @@ too_small             the shorter side is below the limit
 extreme_aspect        the longer side is too many times the shorter one
 truncated             the header reads well, the end is missing
 decode_failed         ``decode`` only: the pixels cannot be decoded
+decoder_crashed       the decoder died, or needed more memory than is allowed: `pipeline.examiner`
+decode_timeout        the decoder had no answer within its time: `pipeline.examiner`
 ====================  ===========================================================================
 
 Other reasons come from where files are found and what the source has: see `pipeline.sources` and
