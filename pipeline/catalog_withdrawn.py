@@ -1,0 +1,107 @@
+"""What counts no more: asked by everything that lists shards, begins work or removes objects.
+
+`catalog_withdrawals` is what withdraws.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, select
+
+from pipeline.catalog_database import Database
+from pipeline.catalog_tables import image_shards, snapshot_members, sources, withdrawals
+from pipeline.errors import WithdrawnError
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawalRow:
+    """One withdrawal: of a whole source, or of samples of one shard.
+
+    Attributes:
+        shard_id: The shard that counts no more; None for a whole source.
+        replaced_by: The shard without the samples; None where nothing was left.
+        key: The object that names the samples.
+        samples: How many.
+    """
+
+    source: str
+    shard_id: str | None
+    replaced_by: str | None
+    key: str | None
+    samples: int
+    reason: str
+    withdrawn_at: float
+
+
+_COLUMNS = [withdrawals.c[name] for name in WithdrawalRow.__slots__]
+
+
+def list_withdrawals(database: Database, source: str | None = None) -> list[WithdrawalRow]:
+    """All withdrawals, or those of one source, in their order."""
+    found = select(*_COLUMNS).order_by(withdrawals.c.number)
+    if source is not None:
+        found = found.where(withdrawals.c.source == source)
+    with database.read() as connection:
+        return [WithdrawalRow(*row) for row in connection.execute(found)]
+
+
+def withdrawn_objects(database: Database, source: str) -> list[str]:
+    """Keys of the objects that name withdrawn samples of a source."""
+    keys = select(withdrawals.c.key).where(withdrawals.c.source == source)
+    with database.read() as connection:
+        return list(connection.scalars(keys.where(withdrawals.c.key.is_not(None))))
+
+
+def withdrawn_shards(database: Database, source: str) -> list[str]:
+    """Ids of the shards of a source that count no more."""
+    with database.read() as connection:
+        return list(connection.scalars(_withdrawn(image_shards.c.source == source)))
+
+
+def withdrawn_members(database: Database, snapshot_id: str) -> list[tuple[str, str, float]]:
+    """Shards of a snapshot that count no more: source, shard id, when they were withdrawn."""
+    same = image_shards.c.shard_id == snapshot_members.c.shard_id
+    gone = select(image_shards.c.source, image_shards.c.shard_id, image_shards.c.withdrawn_at)
+    gone = gone.join_from(image_shards, snapshot_members, same).distinct()
+    gone = gone.where(
+        snapshot_members.c.snapshot_id == snapshot_id, image_shards.c.withdrawn_at.is_not(None)
+    )
+    with database.read() as connection:
+        rows = connection.execute(gone.order_by(image_shards.c.source, image_shards.c.shard_id))
+        return [(source, shard_id, at) for source, shard_id, at in rows]
+
+
+def require_not_withdrawn(connection: Connection, names: Iterable[str]) -> None:
+    """Refuse sources that were withdrawn as a whole.
+
+    Raises:
+        WithdrawnError: Says which, when and why.
+    """
+    gone = select(sources.c.name, sources.c.withdrawn_at, withdrawals.c.reason)
+    whole = (withdrawals.c.source == sources.c.name) & withdrawals.c.shard_id.is_(None)
+    gone = gone.outerjoin_from(sources, withdrawals, whole)
+    gone = gone.where(sources.c.name.in_(list(names)), sources.c.withdrawn_at.is_not(None))
+    rows = connection.execute(gone.order_by(sources.c.name)).all()
+    if rows:
+        said = "; ".join(_said(name, at, reason) for name, at, reason in rows)
+        raise WithdrawnError(said)
+
+
+def _said(source: str, withdrawn_at: float, reason: str | None) -> str:
+    return f"source {source!r} was withdrawn on {_day(withdrawn_at)}: {reason or 'unknown'}"
+
+
+def withdrawn_among(connection: Connection, shard_ids: Sequence[str]) -> set[str]:
+    """Which of these shards count no more."""
+    return set(connection.scalars(_withdrawn(image_shards.c.shard_id.in_(shard_ids))))
+
+
+def _withdrawn(which: ColumnElement[bool]) -> Any:
+    shards = select(image_shards.c.shard_id).where(which, image_shards.c.withdrawn_at.is_not(None))
+    return shards.order_by(image_shards.c.number)
+
+
+def _day(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
