@@ -16,7 +16,8 @@ from pipeline.catalog_rows import IngestLease, IngestRow
 from pipeline.catalog_sources import require_names
 from pipeline.catalog_tables import database_now, image_drops, image_shards, ingest_runs, sources
 from pipeline.catalog_values import counts, differences, storable, storable_text
-from pipeline.errors import CatalogConflictError, LeaseLostError
+from pipeline.catalog_withdrawn import require_not_withdrawn, withdrawn_among
+from pipeline.errors import CatalogConflictError, LeaseLostError, WithdrawnError
 from pipeline.records import ShardRef
 
 _LIVE = (ingest_runs.c.state == "running") & (ingest_runs.c.lease_until > database_now())
@@ -42,9 +43,11 @@ def begin_ingest(
     Raises:
         CatalogMissingError: No source has that name.
         CatalogConflictError: Another owner ingests into the source; says who and until when.
+        WithdrawnError: The source was withdrawn; says when and why.
     """
     with database.write() as connection:
         require_names(connection, sources, [source], what="source")
+        require_not_withdrawn(connection, [source])
         last = lock_newest(connection, source)
         if last and last.is_live and last.owner not in {owner, dead_owner}:
             until = datetime.fromtimestamp(last.lease_until, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
@@ -127,6 +130,7 @@ def commit_image_shard(
     Raises:
         LeaseLostError: Another owner took over, or the run is finished.
         CatalogConflictError: Another shard has that id.
+        WithdrawnError: It was withdrawn after it had been committed.
     """
     if shard.source != lease.source:
         msg = f"shard {shard.shard_id} belongs to source {shard.source!r}, not {lease.source!r}"
@@ -136,6 +140,9 @@ def commit_image_shard(
         row = _shard_values(shard) | {"run_id": lease.run_id, "committed_at": database_now()}
         if not insert_if_absent(connection, image_shards, **row):
             _check_same(connection, shard)
+            if withdrawn_among(connection, [shard.shard_id]):
+                msg = f"shard {shard.shard_id} of source {shard.source!r} was withdrawn"
+                raise WithdrawnError(msg)
             return False
         _count_drops(connection, lease, batch_id=shard.shard_id, dropped=dropped)
         return True

@@ -10,7 +10,8 @@ from pipeline.catalog_database import Database, insert_if_absent
 from pipeline.catalog_labels import label_shards_in
 from pipeline.catalog_rows import SnapshotMember, SnapshotRow
 from pipeline.catalog_sources import image_shards_in
-from pipeline.catalog_tables import database_now, label_sets, snapshot_members, snapshots
+from pipeline.catalog_tables import database_now, label_sets, snapshot_members, snapshots, sources
+from pipeline.catalog_withdrawn import require_not_withdrawn
 from pipeline.errors import CatalogMissingError
 
 _MEMBER_COLUMNS = [snapshot_members.c[name] for name in SnapshotMember.__slots__]
@@ -22,18 +23,21 @@ def pin_snapshot(
     """Pin what these labelled sources and label sets hold now.
 
     The id is a digest of the members: pinning the same content again gives the same snapshot.
-    Meanwhile the label sets are locked against ``garbage``, which might else remove what a commit
-    replaces between the reading and the pinning.
+    Meanwhile the sources and label sets are locked against ``garbage``, which might else remove
+    what a commit replaces between the reading and the pinning, and against withdrawals.
 
     Raises:
         CatalogMissingError: One of them is not known, or has no shard yet.
+        WithdrawnError: One of the sources was withdrawn.
     """
     if not labelled and not pseudo:
         msg = "a snapshot needs at least one labelled source or label set"
         raise ValueError(msg)
     with database.write() as connection:
-        lock = select(label_sets.c.name).where(label_sets.c.name.in_(pseudo))
-        connection.execute(lock.order_by(label_sets.c.name).with_for_update(read=True))
+        for table, names in ((sources, labelled), (label_sets, pseudo)):
+            lock = select(table.c.name).where(table.c.name.in_(names)).order_by(table.c.name)
+            connection.execute(lock.with_for_update(read=True))
+        require_not_withdrawn(connection, labelled)
         found = [*_labelled(connection, labelled), *_pseudo(connection, pseudo)]
         members = sorted(found, key=_line)
         snapshot_id = snapshot_digest(members)

@@ -124,7 +124,8 @@ def _rows(connection: Connection, names: Sequence[str] | None) -> list[SourceRow
         func.count().label("shards"),
         func.sum(image_shards.c.rows).label("images"),
         func.sum(image_shards.c.bytes).label("bytes"),
-    ).group_by(image_shards.c.source)
+    ).where(image_shards.c.withdrawn_at.is_(None))
+    sums = sums.group_by(image_shards.c.source)
     drops = select(
         image_drops.c.source, image_drops.c.reason, func.sum(image_drops.c.images).label("images")
     ).group_by(image_drops.c.source, image_drops.c.reason)
@@ -151,7 +152,7 @@ def _sums(row: Any) -> dict[str, Any]:
 
 
 def image_shards_of(database: Database, source: str) -> list[ShardRef]:
-    """The shards of a source in the order in which they were committed."""
+    """The shards of a source in the order of their commits, without those that were withdrawn."""
     with database.read() as connection:
         return image_shards_in(connection, source)
 
@@ -159,12 +160,14 @@ def image_shards_of(database: Database, source: str) -> list[ShardRef]:
 def image_shards_in(connection: Connection, source: str) -> list[ShardRef]:
     """The same inside a transaction."""
     require_names(connection, sources, [source], what="source")
-    shards = select(*SHARD_COLUMNS).where(image_shards.c.source == source)
+    shards = select(*SHARD_COLUMNS).where(
+        image_shards.c.source == source, image_shards.c.withdrawn_at.is_(None)
+    )
     return [ShardRef(*row) for row in connection.execute(shards.order_by(image_shards.c.number))]
 
 
 def image_shard(database: Database, shard_id: str) -> ShardRef:
-    """One shard by its id, whatever its source.
+    """One shard by its id, whatever its source, also one that was withdrawn.
 
     Raises:
         CatalogMissingError: No shard with that id is committed.

@@ -24,6 +24,7 @@ from pipeline.catalog_labels import labelled_of, quarantined_of
 from pipeline.catalog_rows import Amount, LabelProgress, SourceWork
 from pipeline.catalog_sources import require_names
 from pipeline.catalog_tables import database_now, image_shards, label_sets, quarantine, work
+from pipeline.catalog_withdrawn import require_not_withdrawn
 
 _EXPIRED = (work.c.state == "leased") & (work.c.lease_until <= database_now())
 
@@ -35,6 +36,7 @@ def plan_work(database: Database, label_set: str, sources: Sequence[str]) -> int
 
     Raises:
         CatalogMissingError: No label set or source has that name.
+        WithdrawnError: One of the sources was withdrawn.
     """
     missing = select(
         literal(label_set),
@@ -45,20 +47,22 @@ def plan_work(database: Database, label_set: str, sources: Sequence[str]) -> int
         literal("pending"),
         literal(0),
         literal(0),
-    ).where(image_shards.c.source.in_(sources), ~_is_planned(label_set))
+    ).where(*_unplanned(label_set, sources))
     columns = ["label_set", "shard_id", "source", "number", "images", "state", "attempts", "epoch"]
     with database.write() as connection:
         require_names(connection, label_sets, [label_set], what="label set")
         require_names(connection, tables.sources, sources, what="source")
+        require_not_withdrawn(connection, sources)
         one_planner = select(label_sets.c.name).where(label_sets.c.name == label_set)
         connection.execute(one_planner.with_for_update(key_share=True))
         added = insert(work).from_select(columns, missing)
         return connection.execute(added.execution_options(preserve_rowcount=True)).rowcount
 
 
-def _is_planned(label_set: str) -> ColumnElement[bool]:
+def _unplanned(label_set: str, sources: Sequence[str]) -> tuple[ColumnElement[bool], ...]:
     mine = work.c.label_set == label_set, work.c.shard_id == image_shards.c.shard_id
-    return exists().where(*mine)
+    counts = image_shards.c.source.in_(sources), image_shards.c.withdrawn_at.is_(None)
+    return (*counts, ~exists().where(*mine))
 
 
 def progress(
@@ -112,12 +116,13 @@ def work_ahead(database: Database, label_set: str, sources: Sequence[str]) -> li
 
     Raises:
         CatalogMissingError: No source has that name.
+        WithdrawnError: One of them was withdrawn.
     """
     new = select(image_shards.c.source, func.count(), func.sum(image_shards.c.rows))
-    new = new.where(image_shards.c.source.in_(sources), ~_is_planned(label_set))
-    new = new.group_by(image_shards.c.source)
+    new = new.where(*_unplanned(label_set, sources)).group_by(image_shards.c.source)
     with database.read() as connection:
         require_names(connection, tables.sources, sources, what="source")
+        require_not_withdrawn(connection, sources)
         amounts = _planned_of(connection, label_set, sources)
         for what, query in (("new", new), ("quarantined", _triable_of(label_set, sources))):
             for source, shards, images in connection.execute(query):

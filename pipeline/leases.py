@@ -32,6 +32,7 @@ from pipeline.catalog_tables import (
     work,
 )
 from pipeline.catalog_values import counts, storable_text
+from pipeline.catalog_withdrawn import withdrawn_among
 from pipeline.errors import LeaseLostError, ShardCorruptError
 from pipeline.records import LabelManifest, ShardRef
 
@@ -168,14 +169,14 @@ def charge(database: Database, lease: WorkLease, error: str, *, max_attempts: in
         The state the shard is in now.
 
     Raises:
-        LeaseLostError: Somebody else holds the shard; nothing was charged.
+        LeaseLostError: Somebody else holds the shard, or it was withdrawn; nothing was charged.
     """
     with database.write() as connection:
         attempts = connection.scalar(
             _held(lease).values(attempts=work.c.attempts + 1).returning(work.c.attempts)
         )
         if attempts is None:
-            raise LeaseLostError(_lost(lease))
+            raise LeaseLostError(_lost(connection, lease))
         state = "failed" if attempts >= max_attempts else "pending"
         text = storable_text(error, limit=_ERROR_CHARACTERS)
         connection.execute(_held(lease).values(_FREE | {"state": state, "error": text}))
@@ -191,7 +192,7 @@ def commit_label_shard(database: Database, lease: WorkLease, manifest: LabelMani
 
     Raises:
         ShardCorruptError: The counts do not add up to the image shard.
-        LeaseLostError: Somebody else holds the shard or has labelled it.
+        LeaseLostError: Somebody else holds the shard or has labelled it, or it was withdrawn.
     """
     _check_counts(lease, manifest)
     with database.write() as connection:
@@ -200,7 +201,7 @@ def commit_label_shard(database: Database, lease: WorkLease, manifest: LabelMani
             _remove_former(connection, lease)
             _insert(connection, lease, manifest)
         elif not _is_committed(connection, lease, manifest):
-            raise LeaseLostError(_lost(lease))
+            raise LeaseLostError(_lost(connection, lease))
 
 
 def _check_counts(lease: WorkLease, manifest: LabelManifest) -> None:
@@ -259,7 +260,9 @@ def _is_committed(connection: Connection, lease: WorkLease, manifest: LabelManif
     return connection.scalar(same) is not None
 
 
-def _lost(lease: WorkLease) -> str:
+def _lost(connection: Connection, lease: WorkLease) -> str:
+    if withdrawn_among(connection, [lease.shard.shard_id]):
+        return f"it was withdrawn from source {lease.shard.source!r} while it was being labelled"
     return (
         f"{lease.owner!r} no longer holds shard {lease.shard.shard_id} of label set "
         f"{lease.label_set!r} (epoch {lease.epoch})"
