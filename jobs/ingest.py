@@ -7,7 +7,7 @@ Safe to run again, after being killed at any moment or when the data set has gro
 import os
 import time
 from contextlib import closing, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, cast
 
 from jobs.config import IngestConfig
@@ -19,14 +19,17 @@ from jobs.settings import resolved, value_problems
 from jobs.version import code_version
 from jobs.workspace import Workspace, open_workspace
 from pipeline.catalog import IngestLease
+from pipeline.catalog_sources import terms_differ
 from pipeline.errors import LeaseLostError, PipelineError, SourceError
 from pipeline.filesystems import is_local, public_uri
 from pipeline.ledger import record_source
+from pipeline.licences import terms_from
 from pipeline.lookahead import map_ahead
 from pipeline.presets import presets
 from pipeline.records import Role
 from pipeline.sources import SYNTHETIC, Found, find_members, reader_threads, weight
 from pipeline.storage import Store
+from pipeline.synthetic import LICENCE
 
 AHEAD_BYTES = 128 << 20
 MAX_THREADS = 8
@@ -51,7 +54,7 @@ def ingest(config: IngestConfig, *, reporter: Reporter | None = None) -> dict[st
     config = _with_preset(config)
     members = _checked_members(config)
     with open_workspace(config) as workspace:
-        _register(config, workspace)
+        config = _registered(config, workspace, reporter)
         lease = _begin(config, workspace)
         try:
             # Also what a run that was killed has committed and could not write down.
@@ -79,8 +82,7 @@ def _with_preset(config: IngestConfig) -> IngestConfig:
     """What was left open is as the preset says."""
     preset = presets().get(config.layout)
     role = config.role or (preset.role.value if preset else Role.UNLABELLED.value)
-    licence = config.licence or (preset.terms.licence if preset else None)
-    return replace(config, role=role, licence=licence)
+    return replace(config, role=role)
 
 
 def _checked_members(config: IngestConfig) -> Found:
@@ -111,15 +113,33 @@ def _public(uri: str) -> str:
     return uri if uri.startswith(SYNTHETIC) else public_uri(uri)
 
 
-def _register(config: IngestConfig, workspace: Workspace) -> None:
-    workspace.catalog.register_source(
+def _registered(config: IngestConfig, workspace: Workspace, reporter: Reporter) -> IngestConfig:
+    """Make the source known; the configuration with the licence that its images have."""
+    preset = presets().get(config.layout)
+    terms = asdict(preset.terms) if preset else _terms_of_made(config)
+    row = workspace.catalog.register_source(
         config.source,
         role=config.role or Role.UNLABELLED,
         uri=_public(config.uri),
         layout=config.layout,
         licence=config.licence,
         attribution=config.attribution,
+        preset=preset.name if preset else None,
+        terms=terms,
     )
+    if terms and (other := terms_differ(row.terms, terms)):
+        reporter.warn(
+            f"the terms on record for {row.name} stay, those of the preset are others "
+            f"({'; '.join(other)}): `factory catalog terms` shows and sets them"
+        )
+    return replace(config, licence=row.licence)
+
+
+def _terms_of_made(config: IngestConfig) -> dict[str, Any] | None:
+    """Rendered images belong to nobody."""
+    if not config.uri.startswith(SYNTHETIC):
+        return None
+    return terms_from({"licence": LICENCE}, title="Rendered scenes")
 
 
 def _begin(config: IngestConfig, workspace: Workspace) -> IngestLease:
