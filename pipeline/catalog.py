@@ -70,6 +70,9 @@ class Catalog(Database):
     renew_ingest = catalog_ingest.renew_ingest
     commit_image_shard = catalog_ingest.commit_image_shard
     commit_drops = catalog_ingest.commit_drops
+    commit_piece = catalog_ingest.commit_piece
+    pieces = catalog_ingest.pieces_of
+    last_withdrawal = catalog_ingest.last_withdrawal
     finish_ingest = catalog_ingest.finish_ingest
     release_ingest_of = catalog_ingest.release_ingest_of
     live_ingest = catalog_ingest.live_ingest

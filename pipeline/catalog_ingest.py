@@ -9,12 +9,20 @@ from datetime import UTC, datetime
 from secrets import token_hex
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, func, select, update
 
 from pipeline.catalog_database import Database, insert_if_absent
 from pipeline.catalog_rows import IngestLease, IngestRow
 from pipeline.catalog_sources import require_names
-from pipeline.catalog_tables import database_now, image_drops, image_shards, ingest_runs, sources
+from pipeline.catalog_tables import (
+    database_now,
+    image_drops,
+    image_shards,
+    ingest_pieces,
+    ingest_runs,
+    sources,
+    withdrawals,
+)
 from pipeline.catalog_values import counts, differences, storable, storable_text
 from pipeline.catalog_withdrawn import require_not_withdrawn, withdrawn_among
 from pipeline.errors import CatalogConflictError, LeaseLostError, WithdrawnError
@@ -164,6 +172,50 @@ def commit_drops(
     with database.write() as connection:
         _update_held(connection, lease, state="running")
         return _count_drops(connection, lease, batch_id=batch_id, dropped=dropped)
+
+
+def commit_piece(
+    database: Database, lease: IngestLease, piece_id: str, *, options: str, items: int
+) -> bool:
+    """Note that a piece was read to its end, and that its shards and drops are committed.
+
+    Args:
+        database: The catalog.
+        lease: The right to add to the source.
+        piece_id: The object of that id says what became of its items.
+        options: Digest of what decided which samples were taken.
+        items: How many the object lists.
+
+    Returns:
+        False when this was noted before.
+
+    Raises:
+        LeaseLostError: Another owner took over, or the run is finished.
+    """
+    with database.write() as connection:
+        _update_held(connection, lease, state="running")
+        row = {"source": lease.source, "piece_id": piece_id, "options": options, "items": items}
+        row |= {"run_id": lease.run_id, "finished_at": database_now()}
+        return insert_if_absent(connection, ingest_pieces, **row)
+
+
+def pieces_of(database: Database, source: str, *, options: str | None = None) -> list[str]:
+    """Ids of the pieces that were read to their end, under these options or any, in order."""
+    pieces = select(ingest_pieces.c.piece_id).where(ingest_pieces.c.source == source)
+    if options is not None:
+        pieces = pieces.where(ingest_pieces.c.options == options)
+    with database.read() as connection:
+        return list(connection.scalars(pieces.order_by(ingest_pieces.c.piece_id)))
+
+
+def last_withdrawal(database: Database, source: str) -> int:
+    """Number of the newest withdrawal from a source, 0 without any: what was kept may be refused.
+
+    A piece that was read before it says nothing any more of what is kept now.
+    """
+    with database.read() as connection:
+        newest = select(func.max(withdrawals.c.number)).where(withdrawals.c.source == source)
+        return int(connection.scalar(newest) or 0)
 
 
 def finish_ingest(

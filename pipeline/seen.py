@@ -29,11 +29,11 @@ class DigestSet:
     """A growing set of 16-byte digests: a sorted array, and what came since in a small set."""
 
     def __init__(self, digests: Iterable[bytes] = ()) -> None:
-        self._sorted = np.unique(_array(list(digests)))
+        self._sorted = np.unique(_array(list(digests)))  # several of them joined will do, too
         self._recent: set[bytes] = set()
 
     def __contains__(self, digest: bytes) -> bool:
-        return digest in self._recent or _find(self._sorted, digest) is not None
+        return digest in self._recent or find_digest(self._sorted, digest) is not None
 
     def __len__(self) -> int:
         return len(self._sorted) + len(self._recent)
@@ -49,7 +49,7 @@ class DigestSet:
 class SeenSamples:
     """Sample ids, each with a digest of what was ingested under it."""
 
-    def __init__(self, ids: Sequence[bytes], contents: Sequence[bytes]) -> None:
+    def __init__(self, ids: Sequence[bytes] = (), contents: Sequence[bytes] = ()) -> None:
         order = np.argsort(found := _array(ids), kind="stable")
         self._ids, self._contents = found[order], _array(contents)[order]
 
@@ -58,7 +58,7 @@ class SeenSamples:
 
     def compare(self, sample_id: str, content: bytes) -> Literal["new", "same", "changed"]:
         """Whether the source has this sample, and with the same content."""
-        place = _find(self._ids, bytes.fromhex(sample_id))
+        place = find_digest(self._ids, bytes.fromhex(sample_id))
         if place is None:
             return "new"
         return "same" if self._contents[place] == _array([content])[0] else "changed"
@@ -77,18 +77,20 @@ def drop_digest(drop: Drop) -> bytes:
 
 def seen_samples(store: Store, shards: Sequence[ShardRef]) -> SeenSamples:
     """Read which samples these shards hold; no blob is read."""
-    ids: list[bytes] = []
+    ids: list[bytes] = []  # of one shard each, joined: single ones take three times the memory
     contents: list[bytes] = []
     for rows in _each(lambda shard: read_sample_keys(store, shard.key), shards):
-        ids += [bytes.fromhex(sample_id) for sample_id, _, _ in rows]
-        contents += [content_digest(sha256, truth) for _, sha256, truth in rows]
+        ids.append(b"".join(bytes.fromhex(sample_id) for sample_id, _, _ in rows))
+        contents.append(b"".join(content_digest(sha256, truth) for _, sha256, truth in rows))
     return SeenSamples(ids, contents)
 
 
 def seen_images(store: Store, shards: Sequence[ShardRef]) -> DigestSet:
     """The first half of the sha256 of each image in these shards."""
     rows = _each(lambda shard: read_sample_keys(store, shard.key), shards)
-    return DigestSet(bytes.fromhex(sha256)[:16] for shard in rows for _, sha256, _ in shard)
+    return DigestSet(
+        b"".join(bytes.fromhex(sha256)[:16] for _, sha256, _ in shard) for shard in rows
+    )
 
 
 def seen_drops(store: Store, keys: Sequence[str]) -> DigestSet:
@@ -105,7 +107,8 @@ def _array(digests: Sequence[bytes]) -> NDArray[np.bytes_]:
     return np.frombuffer(b"".join(digests), _DIGEST)
 
 
-def _find(ordered: NDArray[np.bytes_], digest: bytes) -> int | None:
+def find_digest(ordered: NDArray[np.bytes_], digest: bytes) -> int | None:
+    """The first place of a digest in a sorted array of type ``S16``; None where it is not."""
     # Not `np.searchsorted`: it gives the interpreter lock away, and with busy threads around gets
     # it back after milliseconds. NumPy hands out elements without their trailing zeros.
     wanted = digest.rstrip(b"\0")
