@@ -27,7 +27,7 @@ from jobs.workspace import Workspace
 from pipeline.catalog import IngestLease
 from pipeline.filters import ImageLimits, Refusal, Verify, examine
 from pipeline.identity import drops_id, sample_id, sha256_hex
-from pipeline.maps import truth_digest
+from pipeline.maps import annotation_digest
 from pipeline.raw_files import FoundFile
 from pipeline.records import Drop, ImageRecord, Member, Role
 from pipeline.seen import (
@@ -82,7 +82,9 @@ def look(found: Member | Drop | FoundFile, config: IngestConfig) -> Looked | Dro
     sha256 = sha256_hex(item.data)
     header = examine(item.data, limits=_limits(config), verify=cast(Verify, config.verify))
     truth = None if config.role == Role.UNLABELLED else item.truth
-    if not isinstance(header, Refusal) and truth is None and config.role != Role.UNLABELLED:
+    points = item.points if config.role == Role.BENCHMARK and truth is None else ()
+    alone = truth is None and not points and config.role != Role.UNLABELLED
+    if not isinstance(header, Refusal) and alone:
         header = Refusal("no_truth", f"a {config.role} source needs ground truth for each image")
     if isinstance(header, Refusal):
         size = len(item.data)
@@ -100,8 +102,9 @@ def look(found: Member | Drop | FoundFile, config: IngestConfig) -> Looked | Dro
         licence=item.licence or config.licence,
         attribution=item.attribution or config.attribution,
         truth=truth,
+        points=points,
     )
-    return Looked(record, content_digest(sha256, truth_digest(truth) if truth else None))
+    return Looked(record, content_digest(sha256, annotation_digest(truth, points)))
 
 
 def _limits(config: IngestConfig) -> ImageLimits:

@@ -12,7 +12,16 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.errors import ShardCorruptError
-from pipeline.maps import MAP_CODEC, decode_map, decode_mask, encode_map, encode_mask, truth_digest
+from pipeline.maps import (
+    MAP_CODEC,
+    annotation_digest,
+    decode_map,
+    decode_mask,
+    decode_points,
+    encode_map,
+    encode_mask,
+    encode_points,
+)
 from pipeline.records import Geometry, ImageHeader, ImageRecord, Truth
 
 MAX_GROUP_BYTES = (1 << 31) - 1  # what one Arrow array of bytes can hold
@@ -36,6 +45,7 @@ IMAGE_SCHEMA = pa.schema(
         pa.field("truth_width", pa.int32()),
         pa.field("truth_codec", pa.string()),
         pa.field("truth_sha256", pa.string()),
+        pa.field("point_pairs", pa.string()),  # not in shards of before there were any
         pa.field("truth_map", pa.binary()),
         pa.field("sky_mask", pa.binary()),
         pa.field("image", _IMAGE),
@@ -89,7 +99,9 @@ def _row(record: ImageRecord) -> dict[str, Any]:
     row |= {
         name: getattr(header, name) for name in ("width", "height", "format", "exif_orientation")
     }
-    return row | _truth_columns(record.truth)
+    row |= {"point_pairs": encode_points(record.points) if record.points else None}
+    row |= _truth_columns(record.truth)
+    return row | {"truth_sha256": annotation_digest(record.truth, record.points)}
 
 
 def _truth_columns(truth: Truth | None) -> dict[str, Any]:
@@ -104,7 +116,6 @@ def _truth_columns(truth: Truth | None) -> dict[str, Any]:
         "truth_height": height,
         "truth_width": width,
         "truth_codec": MAP_CODEC,
-        "truth_sha256": truth_digest(truth),
         "truth_map": encode_map(truth.values_HW),
         "sky_mask": None if truth.sky_HW is None else encode_mask(truth.sky_HW),
     }
@@ -128,6 +139,7 @@ def image_record(row: Mapping[str, Any], key: str) -> ImageRecord:
         licence=row["licence"],
         attribution=row["attribution"],
         truth=_truth(row, key),
+        points=decode_points(points) if (points := row.get("point_pairs")) else (),
     )
 
 

@@ -7,13 +7,15 @@ geometry stand in columns of their own (`pipeline.shards`).
 """
 
 import hashlib
+import json
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.errors import ShardCorruptError
-from pipeline.records import Truth
+from pipeline.records import PointPair, Truth
 
 MAP_CODEC = "float32-byteshuffle-zstd"
 _LEVEL = 3
@@ -81,3 +83,35 @@ def truth_digest(truth: Truth) -> str:
     if truth.sky_HW is not None:
         digest.update(np.packbits(truth.sky_HW).data)
     return digest.hexdigest()
+
+
+def annotation_digest(truth: Truth | None, points: Sequence[PointPair]) -> str | None:
+    """Hex SHA-256 of what is known of an image: its map or its pairs of points; None of nothing.
+
+    Raises:
+        ValueError: It has both.
+    """
+    if truth is not None and points:
+        raise ValueError("an image has a map or pairs of points, not both")
+    if truth is not None:
+        return truth_digest(truth)
+    return (
+        hashlib.sha256(b"points " + encode_points(points).encode()).hexdigest() if points else None
+    )
+
+
+def encode_points(points: Sequence[PointPair]) -> str:
+    """Pairs of points as JSON: a list of ``[row1, column1, row2, column2, closer]``."""
+    return json.dumps([list(pair) for pair in points], separators=(",", ":"))
+
+
+def decode_points(text: str) -> tuple[PointPair, ...]:
+    """The pairs that were written.
+
+    Raises:
+        ShardCorruptError: It is no such text.
+    """
+    try:
+        return tuple(PointPair(*(int(number) for number in pair)) for pair in json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise ShardCorruptError(f"pairs of points {text[:80]!r} cannot be read: {error}") from error

@@ -6,6 +6,7 @@ Paths inside a source use ``/``; sizes are in pixels unless a name says bytes.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,16 @@ class Truth:
     sky_HW: NDArray[np.bool_] | None = None
 
 
+class PointPair(NamedTuple):
+    """Two points of an image, and which is nearer; pixels from zero at the top left, as shown."""
+
+    row1: int
+    column1: int
+    row2: int
+    column2: int
+    closer: int  # 1 or 2
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """One file found in a data set, read but not yet looked at.
@@ -58,6 +69,7 @@ class Member:
         data: Its bytes.
         offset: Where its bytes start in ``uri``; None where they cannot be read in place.
         truth: Ground truth that belongs to it, for labelled and benchmark layouts.
+        points: Pairs of points that are ground truth in place of a map, or beside one.
     """
 
     path: str
@@ -67,6 +79,7 @@ class Member:
     truth: Truth | None = None
     licence: str | None = None
     attribution: str | None = None
+    points: tuple[PointPair, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +149,7 @@ class ImageRecord:
     licence: str | None = None
     attribution: str | None = None
     truth: Truth | None = None
+    points: tuple[PointPair, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

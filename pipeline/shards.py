@@ -32,7 +32,7 @@ from pipeline.image_columns import (
     image_record,
     image_table,
 )
-from pipeline.maps import truth_digest
+from pipeline.maps import annotation_digest
 from pipeline.records import Drop, ImageRecord, ShardRef
 from pipeline.storage import Store, dropped_key, image_shard_key, read_range
 
@@ -81,8 +81,8 @@ class ImageShardBuilder:
 
     def add(self, record: ImageRecord) -> None:
         """Add the next row."""
-        truth = () if record.truth is None else (truth_digest(record.truth),)
-        self._samples.append((record.sample_id, record.sha256, *truth))
+        known = annotation_digest(record.truth, record.points)
+        self._samples.append((record.sample_id, record.sha256, *([known] if known else [])))
         self._waiting.append(record)
         if len(self._waiting) == ROW_GROUP_ROWS:
             self._flush()

@@ -11,8 +11,9 @@ from PIL import Image
 
 from pipeline.errors import ShardCorruptError
 from pipeline.identity import sample_id, sha256_hex
+from pipeline.image_columns import IMAGE_SCHEMA
 from pipeline.maps import MAP_CODEC
-from pipeline.records import Drop, Geometry, ImageHeader, ImageRecord, Truth
+from pipeline.records import Drop, Geometry, ImageHeader, ImageRecord, PointPair, Truth
 from pipeline.shards import (
     ROW_GROUP_ROWS,
     ImageShardBuilder,
@@ -353,3 +354,49 @@ def test_the_geometries_of_a_shard_are_those_of_its_truths(store):
     assert truth_geometries(store, mixed.key) == geometries
     bare = write_image_shard(store, [record(3)], **SOURCE)
     assert truth_geometries(store, bare.key) == set()
+
+
+PAIRS = (PointPair(3, 4, 5, 1, closer=1), PointPair(0, 0, 5, 7, closer=2))
+
+
+def test_pairs_of_points_come_back_and_count_for_what_a_sample_is(store):
+    plain, pointed = (record(3, points=points) for points in ((), PAIRS))
+    swapped = record(3, points=(PAIRS[0]._replace(closer=2), PAIRS[1]))
+    shards = [write_image_shard(store, [row], **SOURCE) for row in (plain, pointed, swapped)]
+    assert len({shard.shard_id for shard in shards}) == 3
+    read = [next(read_image_rows(store, shard.key)).points for shard in shards]
+    assert read == [(), PAIRS, swapped.points]
+    digests = [read_sample_keys(store, shard.key)[0][2] for shard in shards]
+    assert digests[0] is None and len(set(digests)) == 3
+
+
+def test_a_map_and_pairs_of_points_of_one_image_are_a_mistake(store):
+    with pytest.raises(ValueError, match="not both"):
+        write_image_shard(store, [record(0, points=PAIRS)], **SOURCE)
+
+
+def test_shards_of_before_there_were_points_are_read(store):
+    shard = write_image_shard(store, [record(0), record(3)], **SOURCE)
+    with store.open(shard.key) as file:
+        table = pq.read_table(file).drop_columns("point_pairs")
+    assert set(IMAGE_SCHEMA.names) - set(table.schema.names) == {"point_pairs"}
+    older = io.BytesIO()
+    pq.write_table(table, older)
+    store.put("older.parquet", older.getvalue())
+    for read, wanted in zip(read_image_rows(store, "older.parquet"), [0, 3], strict=True):
+        assert same(read, record(wanted))
+    assert read_sample_keys(store, "older.parquet") == read_sample_keys(store, shard.key)
+
+
+def test_broken_pairs_of_points_are_a_corrupt_shard(store):
+    shard = write_image_shard(store, [record(3, points=PAIRS)], **SOURCE)
+    with store.open(shard.key) as file:
+        table = pq.read_table(file)
+    place = table.schema.get_field_index("point_pairs")
+    for text in ("[[1,2]]", "{", "[1]"):
+        broken = table.set_column(place, "point_pairs", [[text]])
+        sink = io.BytesIO()
+        pq.write_table(broken, sink)
+        store.put("broken.parquet", sink.getvalue())
+        with pytest.raises(ShardCorruptError, match="pairs of points"):
+            list(read_image_rows(store, "broken.parquet"))
