@@ -15,6 +15,8 @@ from pipeline import (
     catalog_objects,
     catalog_snapshots,
     catalog_sources,
+    catalog_withdrawals,
+    catalog_withdrawn,
     catalog_work,
     leases,
 )
@@ -77,6 +79,12 @@ class Catalog(Database):
     release_ingest_of = catalog_ingest.release_ingest_of
     live_ingest = catalog_ingest.live_ingest
     ingests = catalog_ingest.list_ingests
+
+    withdraw_shard = catalog_withdrawals.withdraw_shard
+    withdraw_source = catalog_withdrawals.withdraw_source
+    withdrawals = catalog_withdrawn.list_withdrawals
+    withdrawn_shards = catalog_withdrawn.withdrawn_shards
+    withdrawn_members = catalog_withdrawn.withdrawn_members
 
     open_label_set = catalog_labels.open_label_set
     label_set = catalog_labels.label_set
