@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from jobs.model_licences import licence_of_model
 from jobs.models import ModelLocation, fetch_model
 from jobs.workspace import Workspace
 from model.depth_model import load_depth_model
@@ -83,6 +84,7 @@ def enter_teacher(teacher: TeacherFacts, location: ModelLocation, workspace: Wor
             family=teacher.family,
             geometry=teacher.geometry,
             kind="imported",
+            licence=licence_of_model(location.value),
         )
         record_model(workspace.store, workspace.catalog, teacher.name)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from jobs.console import Reporter
 from jobs.errors import ConfigError, JobError
+from jobs.licence_policy import check_training
 from jobs.metric_start import check_metric_sources, locate_metric_start
 from jobs.models import ModelLocation, fetch_model, locate_encoder
 from jobs.pseudo_labels import check_filter
@@ -65,6 +66,7 @@ def train(
     check_store_exists(config)
     check_trackers(wandb=config.wandb, mlflow=config.mlflow)
     with open_workspace(config) as workspace:
+        check_training(config, pseudo, workspace.catalog, warn=reporter.warn)
         start = _start(config, workspace)
         check_filter(label_filter, pseudo, workspace, reporter)
         segmenter = _segmenter(config, workspace)

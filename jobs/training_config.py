@@ -58,6 +58,13 @@ class LoopOptions(Common):
     preview_steps: int = option(
         "Show predictions on some images every so many steps, as pictures.", 500, minimum=1
     )
+    allow_licence: tuple[str, ...] = option(
+        "Refuse to learn from sources and models under another licence than these, also behind "
+        "labels and teachers; patterns such as CC-BY-4.0, CC0*, any (default: warn of those that "
+        "restrict commercial use).",
+        (),
+        alias="--allow-license",
+    )
     max_damaged: float = option(
         "Stop when more than this share of the rows read is damaged, 0 to 1; those skipped are "
         "counted and named.",

@@ -163,8 +163,8 @@ def _check_resumable(
 
 
 def _plain(value: Any) -> Any:
-    """As it comes back from JSON."""
-    return list(value) if isinstance(value, tuple) else value
+    """As it comes back from JSON; an empty list is like an option that was not there yet."""
+    return list(value) or None if isinstance(value, tuple | list) else value
 
 
 def _shown(value: Any) -> str:
