@@ -13,11 +13,13 @@ command line), ``env`` (environment variable that sets the default), ``choices``
 from dataclasses import dataclass, field
 from typing import Any
 
-# Named here too, because help must not wait for `pipeline.truth`; a test compares.
+# Of those that are one file with a telling suffix. Named here too, because help must not wait for
+# `pipeline.truth`; a test compares.
 TRUTH_NAMES = (
     "png-mm", "png-256", "png-5000", "png-10000", "png-cm", "png-sunrgbd", "png-relative",
     "png8-disparity", "pgm-mm", "npy-m", "npy-ray-hypersim", "npz-disparity", "pfm-disparity",
-    "pfm-m", "pfm-relative",
+    "pfm-m", "pfm-relative", "png-mm-diml", "npy-m-sky", "dpt-m", "exr-disparity-irs",
+    "hdf5-relative", "hdf5-ray-hypersim",
 )  # fmt: skip
 
 LAYOUTS = (

@@ -5,12 +5,13 @@ rest becomes NaN.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.records import Geometry, Truth
+from pipeline.records import Geometry, Member, PointPair, Truth
 from pipeline.truth_files import Numbers, TruthFileError
 
 
@@ -40,6 +41,21 @@ class IndexEntry:
 
     image: str
     truth: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Inner:
+    """A picture with its map, of a file that holds several.
+
+    Attributes:
+        name: Unique in the file; with a suffix that says how ``image`` is encoded.
+        image: An encoded image.
+        stored_HW: Numbers as the file has them.
+    """
+
+    name: str
+    image: bytes
+    stored_HW: Numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +101,8 @@ class TruthEncoding:
         files: How many it takes.
         index: The bytes and the path of a file that a preset's ``index`` matches, to what it says
             belongs together; raises TruthFileError if it is no such file.
+        points: Pairs of points in the files, for sets that have those and no maps.
+        members: What the pictures and maps are in a file that holds both, opened for reading.
         native: Whether a library of native code parses the files, which crafted ones may crash.
         divisor: Stored number over value: 1000 for millimetres kept as whole numbers.
         stereo: Focal length in pixels times baseline in metres, where the file has disparities in
@@ -104,6 +122,8 @@ class TruthEncoding:
     read: Callable[[TruthFiles], Numbers]
     files: int = 1
     index: Callable[[bytes, str], Iterator[IndexEntry]] | None = None
+    points: Callable[[TruthFiles], tuple[PointPair, ...]] | None = None
+    members: Callable[[BinaryIO], Iterator[Inner]] | None = None
     native: bool = False
     divisor: float = 1.0
     stereo: float | None = None
@@ -143,7 +163,46 @@ def decode_truth(
         raise TruthFileError(
             "no_truth", f"{encoding.name} takes {encoding.files} files, found {len(parts)}"
         )
-    stored = encoding.read(TruthFiles(tuple(parts), image_size, image_path))
+    return truth_of(encoding.read(TruthFiles(tuple(parts), image_size, image_path)), encoding)
+
+
+def with_truth(
+    member: Member,
+    parts: Sequence[bytes],
+    encoding: TruthEncoding,
+    *,
+    image_size: tuple[int, int] | None = None,
+) -> Member:
+    """An image with its map, or with its pairs of points where the encoding has those.
+
+    Raises:
+        TruthFileError: As of `decode_truth`.
+        SourceError: The library that reads the files is not installed.
+    """
+    if encoding.points is not None:
+        files = TruthFiles(tuple(parts), image_size, member.path)
+        return replace(member, points=encoding.points(files))
+    truth = decode_truth(parts, encoding, image_size=image_size, image_path=member.path)
+    return replace(member, truth=truth)
+
+
+def inner_members(
+    file: BinaryIO, encoding: TruthEncoding, *, path: str, uri: str
+) -> Iterator[Member]:
+    """The images with their truth inside a file that holds both, under ``path``.
+
+    Raises:
+        TruthFileError: It is no such file, or broken from there on.
+        SourceError: The library that reads it is not installed.
+    """
+    assert encoding.members is not None
+    for inner in encoding.members(file):
+        truth = truth_of(inner.stored_HW, encoding)
+        yield Member(f"{path}/{inner.name}", uri, inner.image, truth=truth)
+
+
+def truth_of(stored: Numbers, encoding: TruthEncoding) -> Truth:
+    """Numbers as a file has them to values in the geometry's unit."""
     if encoding.rotated_bits:
         bits, right = stored.astype(np.uint16), encoding.rotated_bits
         stored = (bits >> right) | (bits << (16 - right))

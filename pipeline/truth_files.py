@@ -69,7 +69,7 @@ def read_pgm16(data: bytes) -> Numbers:
     kind, width, height, largest, start = _pnm_header(data, "a 16-bit PGM")
     if kind != b"P5" or not largest.isdigit() or not 255 < int(largest) < 65536:
         raise _other(f"a 16-bit PGM expected, found {kind.decode()} with maximum {largest!r}")
-    values = _raw(data, start, width, height, dtype=">u2").astype(np.uint16)
+    values = raw_samples(data, start, width, height, dtype=">u2").astype(np.uint16)
     if values.max() > int(largest):
         raise _corrupt(f"a sample is {values.max()}, the header says at most {int(largest)}")
     if values.max() > 4096 and (values & 255).max() < 16:
@@ -91,7 +91,7 @@ def read_pfm(data: bytes) -> Numbers:
         order = "<" if float(scale) < 0 else ">"
     except ValueError as error:
         raise _corrupt(f"the PFM's scale is {scale!r}") from error
-    return _raw(data, start, width, height, dtype=f"{order}f4")[::-1].astype(np.float32)
+    return raw_samples(data, start, width, height, dtype=f"{order}f4")[::-1].astype(np.float32)
 
 
 def read_npy(data: bytes) -> Numbers:
@@ -106,9 +106,8 @@ def read_npy(data: bytes) -> Numbers:
         raise _corrupt(f"a numpy file expected: {error}") from error
     if dtype.kind not in "fiu":
         raise _other(f"numbers expected, found {dtype}")
-    values = _raw(data, file.tell(), *_flat(shape), dtype=dtype)
-    values = values.reshape(shape[::-1]).T if fortran else values.reshape(shape)
-    return np.asarray(values.reshape(_flat(shape)[::-1]))
+    values = raw_samples(data, file.tell(), *_flat(shape), dtype=dtype)
+    return as_map(values.reshape(shape[::-1]).T if fortran else values.reshape(shape))
 
 
 def read_npz(data: bytes) -> Numbers:
@@ -125,6 +124,28 @@ def read_npz(data: bytes) -> Numbers:
     return read_npy(inner)
 
 
+def read_png_mask(data: bytes) -> NDArray[np.bool_]:
+    """A grey PNG of one or eight bits, True where it is white: what is neither is not."""
+    bits = 1 if data[24:25] == b"\1" else 8
+    return np.asarray(_read_png(data, bits=bits) == (1 if bits == 1 else 255))
+
+
+def read_npy_mask(data: bytes) -> NDArray[np.bool_]:
+    """A numpy file H x W, True where it is one."""
+    return np.asarray(read_npy(data) == 1)
+
+
+def as_map(values: Numbers) -> Numbers:
+    """An array H x W, once axes of length one in front or at the end are dropped.
+
+    Raises:
+        TruthFileError: It is no map, or too large for one.
+    """
+    if values.dtype.kind not in "fiu":
+        raise _other(f"numbers expected, found {values.dtype}")
+    return np.asarray(values.reshape(_flat(values.shape)[::-1]))
+
+
 def _read_png(data: bytes, *, bits: int) -> Numbers:
     if not data.startswith(_PNG_START) or len(data) < 26:
         raise _corrupt(f"a grey PNG of {bits} bits expected; no PNG begins like this")
@@ -132,7 +153,7 @@ def _read_png(data: bytes, *, bits: int) -> Numbers:
     if (depth, colour) != (bits, 0):
         found = f"{_PNG_COLOURS.get(colour, f'colour type {colour}')} of {depth}"
         raise _other(f"a grey PNG of {bits} bits expected, found {found}")
-    _check_size(width, height)
+    check_size(width, height)
     try:
         if not scan_png(data).complete:
             raise _corrupt("the end of the PNG is missing")
@@ -149,12 +170,19 @@ def _pnm_header(data: bytes, expected: str) -> tuple[bytes, int, int, bytes, int
     if header is None:
         raise _corrupt(f"{expected} expected; none begins like this")
     kind, width, height, last = header.groups()
-    _check_size(int(width[:9]), int(height[:9]))
+    check_size(int(width[:9]), int(height[:9]))
     return kind, int(width), int(height), last, header.end()
 
 
-def _raw(data: bytes, start: int, width: int, height: int, *, dtype: str | np.dtype) -> Numbers:
-    """Samples row by row from ``start`` to the very end."""
+def raw_samples(
+    data: bytes, start: int, width: int, height: int, *, dtype: str | np.dtype
+) -> Numbers:
+    """Samples row by row, H x W, from ``start`` to the very end.
+
+    Raises:
+        TruthFileError: There are more or fewer bytes, or that is no size of a map.
+    """
+    check_size(width, height)
     wanted, found = width * height * np.dtype(dtype).itemsize, len(data) - start
     if wanted != found:
         raise _corrupt(f"{width} x {height} {np.dtype(dtype)} are {wanted} bytes, found {found}")
@@ -170,11 +198,16 @@ def _flat(shape: tuple[int, ...]) -> tuple[int, int]:
         inner = inner[1:]
     if len(inner) != 2:
         raise _other(f"a map of height x width expected, found an array of shape {shape}")
-    _check_size(inner[1], inner[0])
+    check_size(inner[1], inner[0])
     return inner[1], inner[0]
 
 
-def _check_size(width: int, height: int) -> None:
+def check_size(width: int, height: int) -> None:
+    """Refuse sizes that no map has.
+
+    Raises:
+        TruthFileError: It is empty or too large.
+    """
     if min(width, height) < 1 or width * height > MAX_PIXELS:
         raise _corrupt(f"{width} x {height} is no size of a map (at most {MAX_PIXELS:,} pixels)")
 
