@@ -5,12 +5,14 @@ URI, ingest runs and code version. ``made_from`` walks forward from a source, so
 owner withdraws can be traced through every label set, model and result. Both answer a tree of plain
 dicts, fit for JSON: ``kind``, ``name``, facts, and the next nodes under ``from`` or ``into``.
 
+What was made of images that have been withdrawn since is still there, and marked.
+
 Shards are added up (count, images, digest), never listed: the tree of 62,000 shards is as small as
 that of six. What was met before is named again with ``repeated`` and not walked a second time: a
 chain of self-training ends, and stays linear.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from difflib import get_close_matches
 
 from sqlalchemy import select
@@ -20,7 +22,8 @@ from pipeline.catalog_tables import image_shards, label_sets, models, runs, snap
 from pipeline.errors import CatalogConflictError, CatalogMissingError
 from pipeline.lineage_back import BACK
 from pipeline.lineage_forward import FORWARD
-from pipeline.lineage_nodes import Node, Ref, Step
+from pipeline.lineage_nodes import Node, Ref, walk
+from pipeline.lineage_withdrawn import tainted
 
 _NAMES = {
     "source": sources.c.name,
@@ -42,12 +45,21 @@ def lineage(catalog: Catalog, ref: str) -> Node:
         CatalogMissingError: Nothing has that name.
         CatalogConflictError: Several things have it.
     """
-    return _walk(catalog, _resolve(catalog, ref), BACK, "from")
+    return _marked(catalog, walk(catalog, _resolve(catalog, ref), BACK, "from"))
 
 
 def made_from(catalog: Catalog, ref: str) -> Node:
     """All that was made from it; takes and raises what ``lineage`` does."""
-    return _walk(catalog, _resolve(catalog, ref), FORWARD, "into")
+    return _marked(catalog, walk(catalog, _resolve(catalog, ref), FORWARD, "into"))
+
+
+def _marked(catalog: Catalog, tree: Node) -> Node:
+    """Say ``from_withdrawn`` of what was made with images that were withdrawn since."""
+    names = tainted(catalog)
+    for node in nodes(tree):
+        if node["name"] in names.get(node["kind"], ()):
+            node["from_withdrawn"] = True
+    return tree
 
 
 def nodes(tree: Node) -> Iterator[Node]:
@@ -58,25 +70,6 @@ def nodes(tree: Node) -> Iterator[Node]:
         if not node.get("repeated"):
             yield node
         stack += [*node.get("from", ()), *node.get("into", ())]
-
-
-def _walk(catalog: Catalog, start: Ref, steps: Mapping[str, Step], link: str) -> Node:
-    """Breadth first and without recursion, for chains of any length."""
-    root: Node = {"kind": start.kind, "name": start.name}
-    queue, met = [(start, root)], {start}
-    for ref, node in queue:
-        found = steps[ref.kind](catalog, ref)
-        node |= found.facts
-        node[link] = [*found.leaves]
-        for child in found.next:
-            mention = {"kind": child.kind, "name": child.name, **child.facts}
-            node[link].append(mention)
-            if child in met:
-                mention["repeated"] = True
-            else:
-                met.add(child)
-                queue.append((child, mention))
-    return root
 
 
 def _resolve(catalog: Catalog, ref: str) -> Ref:

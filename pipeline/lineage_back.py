@@ -1,7 +1,6 @@
 """One step back for each kind of thing: what it came from."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import ColumnElement, select
@@ -19,6 +18,7 @@ from pipeline.lineage_nodes import (
     model_facts,
     refs,
     run_facts,
+    shard_facts,
     source_facts,
 )
 
@@ -108,7 +108,7 @@ def _back_source(catalog: Catalog, ref: Ref) -> Found:
 
 
 def _back_shard(catalog: Catalog, ref: Ref) -> Found:
-    shard = asdict(catalog.image_shard(ref.name))
+    shard = shard_facts(catalog, ref.name)
     return Found(shard, [Ref("source", shard["source"])])
 
 

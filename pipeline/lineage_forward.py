@@ -1,18 +1,16 @@
 """One step forward for each kind of thing: what was made of it."""
 
-from dataclasses import asdict
-
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import ColumnElement, exists, or_, select
 
 from pipeline.catalog import Catalog
 from pipeline.catalog_tables import (
     evaluations,
-    image_shards,
     label_sets,
     label_shards,
     models,
     runs,
     snapshot_members,
+    snapshots,
 )
 from pipeline.lineage_nodes import (
     STARTED_FROM,
@@ -22,12 +20,12 @@ from pipeline.lineage_nodes import (
     Step,
     label_set_facts,
     model_facts,
+    pins,
     refs,
     run_facts,
+    shard_facts,
     source_facts,
 )
-
-_PINNED = snapshot_members.c.snapshot_id
 
 
 def _forward_source(catalog: Catalog, ref: Ref) -> Found:
@@ -37,27 +35,30 @@ def _forward_source(catalog: Catalog, ref: Ref) -> Found:
 
 
 def _forward_shard(catalog: Catalog, ref: Ref) -> Found:
-    shard = asdict(catalog.image_shard(ref.name))
+    shard = shard_facts(catalog, ref.name)
     return Found(shard, _made_of_shards(catalog, "shard_id", ref.name))
 
 
 def _made_of_shards(catalog: Catalog, column: str, value: str) -> list[Ref]:
-    """Label sets of some image shards, and the snapshots that hold them with ground truth."""
-    shards = select(image_shards.c.shard_id).where(image_shards.c[column] == value)
-    labelled = label_shards.c.shard_id.in_(shards)
-    with_truth = (snapshot_members.c[column] == value, snapshot_members.c.role == "labelled")
+    """Label sets of some image shards, and the snapshots that hold them with ground truth.
+
+    Also label sets of which a snapshot has labels that were withdrawn since.
+    """
+    of_set = label_shards.c.label_set == label_sets.c.name, label_shards.c[column] == value
+    pinned = snapshot_members.c.label_set == label_sets.c.name, snapshot_members.c[column] == value
+    holds = or_(exists().where(*of_set), exists().where(*pinned))
+    with_truth = pins(label_set=None, **{column: value})
     return [
-        *refs(catalog, "label-set", label_shards.c.label_set, labelled, only=(column, value)),
-        *refs(catalog, "snapshot", _PINNED, *with_truth),
+        *refs(catalog, "label-set", label_sets.c.name, holds, only=(column, value)),
+        *refs(catalog, "snapshot", snapshots.c.snapshot_id, with_truth),
     ]
 
 
 def _forward_label_set(catalog: Catalog, ref: Ref) -> Found:
-    which = [snapshot_members.c.label_set == ref.name]
-    if ref.only is not None:
-        column, value = ref.only
-        which.append(snapshot_members.c[column] == value)
-    return Found(label_set_facts(catalog, ref.name), refs(catalog, "snapshot", _PINNED, *which))
+    only = [ref.only] if ref.only is not None else []
+    held = pins(label_set=ref.name, **dict(only))
+    found = refs(catalog, "snapshot", snapshots.c.snapshot_id, held)
+    return Found(label_set_facts(catalog, ref.name), found)
 
 
 def _forward_snapshot(catalog: Catalog, ref: Ref) -> Found:

@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, exists, select
 
 from pipeline.catalog import Catalog, ModelRow, RunRow
+from pipeline.catalog_tables import image_shards, snapshot_members, snapshots
 
 STARTED_FROM = ("init", "encoder")  # keys of a run's configuration that may name a model
 
@@ -51,6 +52,35 @@ def refs(
         return [Ref(kind, found, **scope) for found in connection.scalars(names)]
 
 
+def pins(**which: str | None) -> ColumnElement[bool]:
+    """Whether a snapshot, a row of ``snapshots``, has a member whose columns are so.
+
+    Asked of each snapshot by the index of its members: there are tens of snapshots, and a million
+    members.
+    """
+    columns = (snapshot_members.c[name] == value for name, value in which.items())
+    return exists().where(snapshot_members.c.snapshot_id == snapshots.c.snapshot_id, *columns)
+
+
+def walk(catalog: Catalog, start: Ref, steps: Mapping[str, Step], link: str) -> Node:
+    """Breadth first and without recursion, for chains of any length."""
+    root: Node = {"kind": start.kind, "name": start.name}
+    queue, met = [(start, root)], {start}
+    for ref, node in queue:
+        found = steps[ref.kind](catalog, ref)
+        node |= found.facts
+        node[link] = [*found.leaves]
+        for child in found.next:
+            mention = {"kind": child.kind, "name": child.name, **child.facts}
+            node[link].append(mention)
+            if child in met:
+                mention["repeated"] = True
+            else:
+                met.add(child)
+                queue.append((child, mention))
+    return root
+
+
 def model_facts(model: ModelRow) -> Node:
     """What there is to say of a model."""
     facts = asdict(model)
@@ -70,7 +100,7 @@ def run_facts(run: RunRow) -> Node:
 
 
 def source_facts(catalog: Catalog, name: str) -> Node:
-    """What there is to say of a source: its licence, and each run that ingested into it."""
+    """What there is to say of a source: licence, what was withdrawn, who ingested what into it."""
     row = catalog.source(name)
     ingests = [
         {
@@ -81,9 +111,24 @@ def source_facts(catalog: Catalog, name: str) -> Node:
             "started_at": run.started_at,
         }
         for run in catalog.ingests(name)
+        if "withdraw" not in run.config  # it held the source, and added nothing
     ]
     keys = ("role", "uri", "layout", "licence", "attribution")
-    return {key: getattr(row, key) for key in keys} | {"ingest_runs": ingests}
+    facts = {key: getattr(row, key) for key in keys} | {"ingest_runs": ingests}
+    if row.withdrawn_at is not None:
+        facts["withdrawn_at"] = row.withdrawn_at
+    elif withdrawn := sum(each.samples for each in catalog.withdrawals(name)):
+        facts["withdrawn_samples"] = withdrawn
+    return facts
+
+
+def shard_facts(catalog: Catalog, shard_id: str) -> Node:
+    """What there is to say of an image shard, also of one that was withdrawn."""
+    facts = asdict(catalog.image_shard(shard_id))
+    at = select(image_shards.c.withdrawn_at).where(image_shards.c.shard_id == shard_id)
+    with catalog.read() as connection:
+        withdrawn_at = connection.scalar(at)
+    return facts if withdrawn_at is None else facts | {"withdrawn_at": withdrawn_at}
 
 
 def label_set_facts(catalog: Catalog, name: str) -> Node:

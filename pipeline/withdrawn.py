@@ -11,15 +11,13 @@ later ingest refuses what it names, and `catalog rebuild` finds in it what was w
 import io
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.catalog_database import Database
-from pipeline.catalog_withdrawn import withdrawn_objects
 from pipeline.errors import ShardCorruptError
 from pipeline.identity import check_name
 from pipeline.lookahead import map_ahead
@@ -71,22 +69,22 @@ class Replacement:
     samples: int
 
 
-class WithdrawnSamples:
-    """What a source must never take again: digests only, 32 bytes for each."""
+class WithdrawnSamples(NamedTuple):
+    """What a source must never take again: digests only, 32 bytes for each.
 
-    def __init__(self, ids: DigestSet, images: DigestSet) -> None:
-        self._ids, self._images = ids, images
+    Attributes:
+        ids: Sample ids.
+        images: First halves of the sha256 of what a person withdrew. The bytes of what was
+            withdrawn as a duplicate stay welcome: its twin has the same.
+    """
 
-    def __len__(self) -> int:
-        return len(self._ids)
+    ids: DigestSet
+    images: DigestSet
 
     def refuses(self, sample_id: str, sha256: str) -> bool:
-        """Whether it was withdrawn, under its own path or, by a person, as these very bytes.
-
-        The bytes of what was withdrawn as a duplicate stay welcome: its twin has the same.
-        """
-        by_id = bytes.fromhex(sample_id) in self._ids
-        return by_id or bytes.fromhex(sha256)[:16] in self._images
+        """Whether it was withdrawn, under its own path or as these very bytes."""
+        is_known = bytes.fromhex(sample_id) in self.ids
+        return is_known or bytes.fromhex(sha256)[:16] in self.images
 
 
 def withdrawn_key(source: str, shard_id: str) -> str:
@@ -186,13 +184,12 @@ def read_withdrawn(store: Store, key: str) -> tuple[dict[str, str], list[Withdra
     return footer, samples
 
 
-def withdrawn_samples(store: Store, database: Database, source: str) -> WithdrawnSamples:
-    """What must never be taken into this source again.
+def withdrawn_samples(store: Store, keys: Iterable[str]) -> WithdrawnSamples:
+    """What the objects under these keys (`catalog_withdrawn.withdrawn_objects`) say.
 
     Raises:
-        ShardCorruptError: One of the objects that say so is gone, or cannot be read.
+        ShardCorruptError: One of them is gone, or cannot be read.
     """
-    keys = withdrawn_objects(database, source)
     ids: list[bytes] = []
     images: list[bytes] = []
     read = map_ahead(
