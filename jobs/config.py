@@ -29,7 +29,10 @@ LAYOUTS = (
 # Every data set that is known by name; a test compares with `pipeline.presets`.
 PRESETS: tuple[str, ...] = (
     "bdd100k", "bdd100k-videos", "google-landmarks-v2", "imagenet-21k", "lsun", "objects365",
-    "open-images-v7", "places365", "sa-1b",
+    "open-images-v7", "places365", "sa-1b", "blendedmvs", "diml-indoor", "diml-outdoor", "hrwsi",
+    "irs", "megadepth", "tartanair", "hypersim", "vkitti2", "kitti", "nyu-v2", "nyu-v2-raw",
+    "nyu-v2-h5", "nyu-v2-png", "sintel", "ddad", "ddad-png", "eth3d", "eth3d-two-view", "diode",
+    "da-2k",
 )  # fmt: skip
 
 

@@ -44,7 +44,10 @@ def test_the_expressions_compile_and_take_whole_names(preset):
 
 def test_image_truth_and_masks_are_told_together_by_the_same_groups(preset):
     if preset.truth is None:
-        assert not preset.masks and not preset.encoding
+        assert not preset.masks
+        read = TRUTH_ENCODINGS[preset.encoding] if preset.encoding else None
+        assert bool(preset.index) == bool(read and read.index)
+        assert not read or read.index or read.members, "nothing would be read"
         return
     groups = set(re.compile(preset.image).groupindex)
     assert groups, "nothing would say which truth belongs to which image"
