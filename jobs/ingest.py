@@ -1,48 +1,53 @@
 """`factory ingest`: a raw data set becomes image shards, each file kept or dropped with a reason.
 
-Safe to run again, after being killed at any moment or when the data set has grown: see
-`jobs.intake`.
+The listing is cut into pieces (`pipeline.pieces`), which are read in this process or, where there
+is more to do and somebody to do it, by several on Ray. Safe to run again, after being killed at any
+moment or when the data set has grown: what was read before and has not changed is not read again.
 """
 
-import os
 import time
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
-from typing import Any, cast
+from typing import Any
 
 from jobs.config import IngestConfig
-from jobs.console import Bar, Reporter
+from jobs.console import Reporter
 from jobs.errors import ConfigError
-from jobs.intake import CHANGED, LEASE_S, Intake, Tally, look
+from jobs.ingest_driver import LEASE_S, IngestDriver
+from jobs.ingest_judge import DETAILS
+from jobs.ingest_run import data_set, work
+from jobs.interrupts import calm_interrupts
 from jobs.owner import current_owner, is_dead
+from jobs.ray_runtime import ray_cluster
 from jobs.settings import resolved, value_problems
 from jobs.version import code_version
 from jobs.workspace import Workspace, open_workspace
 from pipeline.catalog import IngestLease
 from pipeline.catalog_sources import terms_differ
+from pipeline.data_sets import find_items
 from pipeline.errors import LeaseLostError, PipelineError, SourceError
 from pipeline.filesystems import is_local, public_uri
 from pipeline.ledger import record_source
 from pipeline.licences import terms_from
-from pipeline.lookahead import map_ahead
+from pipeline.pieces import Listed
 from pipeline.presets import presets
-from pipeline.records import Role
-from pipeline.sources import SYNTHETIC, Found, find_members, reader_threads, weight
+from pipeline.records import Ignored, Role
+from pipeline.sources import SYNTHETIC
 from pipeline.storage import Store
 from pipeline.synthetic import LICENCE
-
-AHEAD_BYTES = 128 << 20
-MAX_THREADS = 8
-TOGETHER = 16  # handing over a single image costs as much as looking at it
 
 
 def ingest(config: IngestConfig, *, reporter: Reporter | None = None) -> dict[str, Any]:
     """Ingest a data set into a source.
 
     Returns:
-        ``samples_in``, ``kept`` and ``dropped`` (per reason) of the data set at the URI, whether
-        they were new or ``already_present``; ``shards`` and ``bytes`` of the whole source as it is
-        now, ``shards_written`` by this run; ``by_reference`` images whose bytes were not copied.
+        ``samples_in``, ``kept``, ``dropped`` (per reason) and ``ignored`` (files that are no
+        samples, per kind) of the data set at the URI, whether they were new or
+        ``already_present``; ``shards`` and ``bytes`` of the whole source as it is now,
+        ``shards_written`` by this run; ``by_reference`` images whose bytes were not copied;
+        ``pieces`` read by this run, ``pieces_known`` that were not read again, ``pieces_failed``
+        with what ``failed``.
 
     Raises:
         ConfigError: Every problem found, before anything is written.
@@ -52,19 +57,22 @@ def ingest(config: IngestConfig, *, reporter: Reporter | None = None) -> dict[st
     reporter = reporter or Reporter.silent()
     started_s = time.monotonic()
     config = _with_preset(config)
-    members = _checked_members(config)
-    with open_workspace(config) as workspace:
+    listed = _checked_listing(config)
+    with (
+        calm_interrupts(reporter.note),
+        open_workspace(config) as workspace,
+        ExitStack() as stack,
+    ):
+        if config.ray and config.actors != 0:
+            stack.enter_context(ray_cluster(config.ray))
         config = _registered(config, workspace, reporter)
         lease = _begin(config, workspace)
         try:
             # Also what a run that was killed has committed and could not write down.
             record_source(workspace.store, workspace.catalog, config.source)
-            with (
-                Intake(config, workspace, lease) as intake,
-                reporter.progress(f"ingest {config.source}", None, unit="images") as bar,
-            ):
-                _take_all(config, members, intake, bar)
-            summary = _summary(config, workspace, intake.tally, time.monotonic() - started_s)
+            workspace.store.remove_leftovers()
+            driver = work(config, workspace, lease, listed, reporter)
+            summary = _summary(config, workspace, driver, time.monotonic() - started_s)
         except BaseException as error:
             state = "failed" if isinstance(error, Exception) else "stopped"
             with suppress(LeaseLostError):
@@ -85,8 +93,8 @@ def _with_preset(config: IngestConfig) -> IngestConfig:
     return replace(config, role=role)
 
 
-def _checked_members(config: IngestConfig) -> Found:
-    """The members of the data set; nothing but its beginning is read yet."""
+def _checked_listing(config: IngestConfig) -> Iterator[Listed | Ignored]:
+    """What the data set consists of; nothing but its beginning is listed yet."""
     problems = value_problems(config)
     if config.layout == "pairs" and not config.truth:
         problems.append("--layout pairs needs --truth: how are the depth files encoded?")
@@ -98,15 +106,15 @@ def _checked_members(config: IngestConfig) -> Found:
         Store(config.store)
     except ValueError as error:
         problems.append(f"--store: {error}")
-    members: Found = iter(())
+    listed: Iterator[Listed | Ignored] = iter(())
     if not problems:
         try:
-            members = find_members(config.uri, config.layout, truth=config.truth)
+            listed = find_items(data_set(config))
         except (SourceError, ValueError) as error:
             problems.append(str(error))
     if problems:
         raise ConfigError(problems)
-    return members
+    return listed
 
 
 def _public(uri: str) -> str:
@@ -155,39 +163,27 @@ def _begin(config: IngestConfig, workspace: Workspace) -> IngestLease:
     )
 
 
-def _take_all(config: IngestConfig, members: Found, intake: Intake, bar: Bar) -> None:
-    looked = map_ahead(
-        lambda item: look(item, config),
-        members,
-        threads=max(reader_threads(config.uri), min(MAX_THREADS, os.cpu_count() or 1)),
-        ahead=256,
-        together=TOGETHER,
-        weigh=weight,
-        max_weight=AHEAD_BYTES,
-    )
-    with closing(cast(Any, looked)):
-        for item in looked:
-            intake.take(item)
-            bar.advance(1)
-    intake.finish()
-
-
 def _summary(
-    config: IngestConfig, workspace: Workspace, tally: Tally, seconds: float
+    config: IngestConfig, workspace: Workspace, driver: IngestDriver, seconds: float
 ) -> dict[str, Any]:
-    source = workspace.catalog.source(config.source)
+    source, tally = workspace.catalog.source(config.source), driver.tally
     return {
         "source": config.source,
         "samples_in": tally.samples_in,
         "kept": tally.kept,
         "already_present": tally.already_present,
         "dropped": dict(sorted(tally.dropped.items())),
+        "ignored": dict(sorted(tally.ignored.items())),
         "shards": source.shards,
-        "shards_written": tally.shards_written,
+        "shards_written": driver.shards_written,
         "bytes": source.bytes,
         "by_reference": tally.by_reference,
+        "pieces": driver.pieces_done,
+        "pieces_known": driver.known.pieces_found,
+        "pieces_failed": len(driver.failed),
+        "failed": driver.failed,
         "seconds": round(seconds, 3),
-        "images_per_s": round(tally.samples_in / seconds, 2),
+        "images_per_s": round(driver.looked / seconds, 2),
     }
 
 
@@ -201,4 +197,6 @@ def _warn(config: IngestConfig, summary: dict[str, Any], reporter: Reporter) -> 
             "and cannot be read in place"
         )
     if summary["dropped"].get("changed"):
-        reporter.warn(f"{summary['dropped']['changed']} images are not what they were: {CHANGED}")
+        reporter.warn(
+            f"{summary['dropped']['changed']} images are not what they were: {DETAILS['changed']}"
+        )

@@ -108,7 +108,7 @@ def ray_cluster(address: str | None, *, num_cpus: int | None = None) -> Iterator
             address=address,
             logging_level="ERROR",
             log_to_driver=False,
-            runtime_env={"env_vars": _forwarded_environment()},
+            runtime_env={"env_vars": forwarded_environment()},
         )
     else:
         ray.init(
@@ -153,7 +153,7 @@ def free_resources() -> dict[str, float]:
     return dict(ray.available_resources())
 
 
-def _forwarded_environment() -> dict[str, str]:
+def forwarded_environment() -> dict[str, str]:
     """Credentials and endpoints that workers on other machines need to reach the store."""
     return {
         name: value for name, value in os.environ.items() if name.startswith(FORWARDED_PREFIXES)

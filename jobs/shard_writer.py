@@ -7,8 +7,8 @@ from collections import Counter, deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from jobs.version import code_version
 from pipeline.errors import ShardCorruptError
+from pipeline.identity import drops_id
 from pipeline.records import Drop, ImageRecord, ShardRef
 from pipeline.shards import ROW_GROUP_ROWS, ImageShardBuilder, shard_footer, write_drops
 from pipeline.storage import Store
@@ -28,12 +28,21 @@ class Written:
     dropped: dict[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A batch of drops that lies in the store without a shard, and is to be counted."""
+
+    batch: str
+    dropped: dict[str, int]
+
+
 class ShardWriter:
     """Builds one shard after the other; use in a ``with`` block."""
 
-    def __init__(self, store: Store, *, source: str) -> None:
+    def __init__(self, store: Store, *, source: str, code_version: str) -> None:
         self._store = store
         self._source = source
+        self._code_version = code_version
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="shard-writer")
         self._packing: deque[Future[None]] = deque()
         self._unfinished: set[ImageShardBuilder] = set()
@@ -80,16 +89,29 @@ class ShardWriter:
             group.result()  # a group that could not be packed must not be missing silently
         shard = full.builder.put()
         self._unfinished.remove(full.builder)
-        put_drops(self._store, full.drops, source=self._source, batch=shard.shard_id)
+        self._put_drops(full.drops, shard.shard_id)
         arrived = shard_footer(self._store, shard.key).get("shard_id")
         as_written = arrived == shard.shard_id and self._store.size(shard.key) == shard.bytes
         if not as_written or shard.rows != full.rows:
             raise ShardCorruptError(f"{shard.key}: what was read back is not what was written")
         return Written(shard, count_reasons(full.drops))
 
+    def put_drops(self, drops: list[Drop]) -> Refused | None:
+        """Put what was refused with no shard beside it, if anything was."""
+        if not drops:
+            return None
+        batch = drops_id((drop.path, drop.reason, drop.sha256 or "") for drop in drops)
+        self._put_drops(drops, batch)
+        return Refused(batch, count_reasons(drops))
+
+    def _put_drops(self, drops: list[Drop], batch: str) -> None:
+        if drops:
+            said = {"source": self._source, "code_version": self._code_version}
+            write_drops(self._store, drops, shard_id=batch, **said)
+
     def _begin(self) -> None:
         self._builder = ImageShardBuilder(
-            self._store, source=self._source, code_version=code_version()
+            self._store, source=self._source, code_version=self._code_version
         )
         self._unfinished.add(self._builder)
         self._group: list[ImageRecord] = []
@@ -101,12 +123,6 @@ class ShardWriter:
         self._group = []
         while len(self._packing) > GROUPS_AHEAD:
             self._packing.popleft().result()
-
-
-def put_drops(store: Store, drops: list[Drop], *, source: str, batch: str) -> None:
-    """Put what was refused, if anything was."""
-    if drops:
-        write_drops(store, drops, source=source, shard_id=batch, code_version=code_version())
 
 
 def count_reasons(drops: list[Drop]) -> dict[str, int]:

@@ -55,7 +55,7 @@ def data_set(root: Path, count: int = 32) -> Path:
 @pytest.fixture(autouse=True)
 def one_version_of_the_code(monkeypatch):
     """Shards name it; a commit while the tests run must not make them differ."""
-    monkeypatch.setattr("jobs.shard_writer.code_version", lambda: "test")
+    monkeypatch.setattr("jobs.ingest_run.code_version", lambda: "test")
 
 
 @pytest.fixture
@@ -348,13 +348,13 @@ def test_other_ground_truth_under_the_same_path_is_a_change(tmp_path, monkeypatc
         store=str(tmp_path),
     )
     ingest(config)
-    from jobs import intake
+    from jobs import ingest_look
 
-    def doubled(item):
+    def doubled(item, **_):
         truth = dataclasses.replace(item.truth, values_HW=item.truth.values_HW * 2)
         return dataclasses.replace(item, truth=truth)
 
-    monkeypatch.setattr(intake, "load", doubled)
+    monkeypatch.setattr(ingest_look, "load", doubled)
     assert ingest(config)["dropped"] == {"changed": 2}
 
 
@@ -364,7 +364,7 @@ def test_all_problems_are_reported_before_anything_is_written(tmp_path):
         source="../up",
         role="judge",
         layout="pairs",
-        dedup="near",
+        dedup="loose",
         shard_images=0,
         store=str(tmp_path / "store"),
     )
@@ -524,12 +524,12 @@ def test_ctrl_c_gives_the_source_back(config, monkeypatch):
 
 KILLED = """
 import os, signal, sys
-import jobs.shard_writer
+import jobs.ingest_run
 from jobs.config import IngestConfig
 from jobs.ingest import ingest
 from tests.integration.test_ingest import STEPS, Dies
 
-jobs.shard_writer.code_version = lambda: "test"
+jobs.ingest_run.code_version = lambda: "test"
 step, at, after, uri, store, shard = sys.argv[1:]
 holder, name = STEPS[step]
 kill = lambda: os.kill(os.getpid(), signal.SIGKILL)

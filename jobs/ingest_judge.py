@@ -1,0 +1,147 @@
+"""Which samples are new: one judge for all processes that ingest into a source.
+
+What the source had before the run is read when it is first asked for, and nothing of it where there
+is nothing. Asked again about the same samples, as when a piece is tried again, the judge says the
+same again: what a sample claimed, it has claimed for itself.
+
+With ``--dedup exact`` and several processes, which one of two equal images is taken depends on
+which comes first; that one of them is taken does not.
+"""
+
+import hashlib
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from pipeline.records import Drop, ShardRef
+from pipeline.seen import (
+    DigestSet,
+    SeenSamples,
+    drop_digest,
+    seen_drops,
+    seen_images,
+    seen_samples,
+)
+from pipeline.storage import Store
+
+Verdict = Literal["new", "same", "changed", "duplicate", "withdrawn"]
+
+DETAILS: dict[Verdict, str] = {
+    "changed": (
+        "the source has another image or ground truth under this path, and what is committed never "
+        "changes: ingest the new version under another source name"
+    ),
+    "duplicate": "a source of this store has an image of the same bytes",
+    "withdrawn": "it was withdrawn from the source, and stays so",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A sample that is there, or a drop to be written down.
+
+    Attributes:
+        content: Of an image, what is in it; of a drop, its digest.
+        sample_id: Hex; None for a drop.
+        sha256: Of the image, hex.
+    """
+
+    path: str
+    content: bytes
+    sample_id: str | None = None
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is to be done with it.
+
+    Attributes:
+        is_known: Of what is refused: it was written down in an earlier run.
+    """
+
+    verdict: Verdict
+    is_known: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What there was before the run; small, for nothing of it is read yet.
+
+    Attributes:
+        shards: Of the source.
+        drops: Keys of what is written down as refused.
+        images: All shards of all sources, where no bytes are to be taken twice; else none.
+        withdrawn: Called once: sample ids and first halves of sha256 that are not to come back.
+    """
+
+    shards: Sequence[ShardRef] = ()
+    drops: Sequence[str] = ()
+    images: Sequence[ShardRef] | None = None
+    withdrawn: Callable[[Store], tuple[DigestSet, DigestSet]] | None = None
+
+
+class Judge:
+    """Answers questions in their order; for one thread at a time, or several."""
+
+    def __init__(self, store: Store, before: Before) -> None:
+        self._store = store
+        self._before = before
+        self._claims = DigestSet()
+        self._turn = threading.Lock()
+
+    def judge(self, questions: Sequence[Question]) -> list[Answer]:
+        """One answer for each; a drop is always ``new``, and known or not."""
+        with self._turn:
+            return [self._answer(question) for question in questions]
+
+    @cached_property
+    def _samples(self) -> SeenSamples:
+        return seen_samples(self._store, self._before.shards)
+
+    @cached_property
+    def _drops(self) -> DigestSet:
+        return seen_drops(self._store, self._before.drops)
+
+    @cached_property
+    def _images(self) -> DigestSet:
+        return seen_images(self._store, self._before.images or ())
+
+    @cached_property
+    def _withdrawn(self) -> tuple[DigestSet, DigestSet]:
+        withdrawn = self._before.withdrawn
+        return withdrawn(self._store) if withdrawn else (DigestSet(), DigestSet())
+
+    def _answer(self, question: Question) -> Answer:
+        if question.sample_id is None:
+            return Answer("new", question.content in self._drops)
+        verdict = self._verdict(question, question.sample_id)
+        if verdict in ("new", "same"):
+            return Answer(verdict)
+        refusal = Drop(question.path, "", verdict, sha256=question.sha256)
+        return Answer(verdict, drop_digest(refusal) in self._drops)
+
+    def _verdict(self, question: Question, sample_id: str) -> Verdict:
+        known = self._samples.compare(sample_id, question.content)
+        if known != "new":
+            return known
+        sample, image = bytes.fromhex(sample_id), bytes.fromhex(question.sha256)[:16]
+        ids, images = self._withdrawn
+        if sample in ids or image in images:
+            return "withdrawn"
+        return "duplicate" if self._is_taken(sample, image) else "new"
+
+    def _is_taken(self, sample: bytes, image: bytes) -> bool:
+        """Whether another sample has these bytes; if not, they are this one's from now on."""
+        if self._before.images is None:
+            return False
+        claim = hashlib.blake2b(sample + image, digest_size=16).digest()
+        if claim in self._claims:
+            return False
+        if image in self._images:
+            return True
+        self._images.add(image)
+        self._claims.add(claim)
+        return False
