@@ -26,6 +26,7 @@ from jobs import config as configs
 from jobs import training_config
 from jobs.command_line import make_command
 from jobs.errors import ConfigError, Interrupted, JobError
+from jobs.sample_config import CatalogTraceConfig, CatalogWithdrawConfig
 from jobs.settings import load_settings
 from model.errors import CheckpointError, ModelError
 from pipeline.catalog_values import without_credentials
@@ -71,6 +72,7 @@ VERBS = {
 }
 CATALOG = Verb(configs.CatalogConfig, "jobs.catalog_queries:query_catalog")
 REPAIRS = {
+    "withdraw": Verb(CatalogWithdrawConfig, "jobs.catalog_withdraw:withdraw"),
     "verify": Verb(configs.CatalogVerifyConfig, "jobs.catalog_verify:verify_catalog"),
     "gc": Verb(configs.CatalogGcConfig, "jobs.catalog_gc:collect_garbage"),
     "rebuild": Verb(configs.CatalogRebuildConfig, "jobs.catalog_rebuild:rebuild_catalog"),

@@ -22,6 +22,7 @@ from pipeline.errors import (
     CatalogMissingError,
     LeaseLostError,
     PipelineError,
+    WithdrawnError,
 )
 from pipeline.ledger import record_run, record_snapshot
 from pipeline.shards import ROW_GROUP_ROWS
@@ -65,6 +66,7 @@ def open_run(
         CatalogMissingError: Nothing to resume, or no such source or label set.
         ConfigError: Nothing to learn from, too little for the workers, or a resumed run with other
             options than it was begun with.
+        WithdrawnError: Images that the run to be resumed has pinned were withdrawn.
     """
     catalog = workspace.catalog
     _check_name_is_free(config.name, workspace)
@@ -73,6 +75,7 @@ def open_run(
         if earlier is None or earlier.kind != kind or earlier.snapshot_id is None:
             raise CatalogMissingError(f"no {kind} run named {config.name!r} to resume")
         _check_resumable(config, earlier, workspace, note)
+        _check_nothing_was_withdrawn(earlier, workspace)
         catalog.resume_run(earlier.run_id)
         run = TrainingRun(
             earlier.run_id,
@@ -160,6 +163,17 @@ def _check_resumable(
     if changed:
         begun = f"--resume goes on with run {earlier.run_id} as it was begun"
         raise ConfigError([f"{begun}: {text}" for text in changed])
+
+
+def _check_nothing_was_withdrawn(earlier: RunRow, workspace: Workspace) -> None:
+    gone = workspace.catalog.withdrawn_members(earlier.snapshot_id or "")
+    if not gone:
+        return
+    sources = ", ".join(sorted({source for source, _, _ in gone}))
+    raise WithdrawnError(
+        f"run {earlier.run_id} has pinned {len(gone)} shards with images that were withdrawn since "
+        f"(of {sources}): it cannot go on; begin a new one under another --name"
+    )
 
 
 def _plain(value: Any) -> Any:
