@@ -1,4 +1,7 @@
-"""What lies in a tar, a zip or a Parquet file, entry by entry, with nothing ever unpacked to disk.
+"""What lies in an archive, entry by entry, with nothing ever unpacked to disk: tars and zips.
+
+What else holds images (Parquet, Arrow, LMDB, videos) is told here by its name and first bytes, and
+read in modules of its own into the same entries: see `pipeline.containers`.
 
 Archives are not trusted: names are only names, a declared size is checked before anything of that
 size is read, and memory is bounded by one entry. Tars are read from front to back, so that they may
@@ -11,7 +14,6 @@ import gzip
 import io
 import lzma
 import re
-import shutil
 import stat
 import struct
 import tarfile
@@ -25,7 +27,9 @@ from typing import Any, BinaryIO, Literal, cast
 
 import pyarrow as pa
 
-ArchiveKind = Literal["tar", "zip", "parquet"]
+from pipeline.errors import StorageError
+
+ArchiveKind = Literal["tar", "zip", "7z", "parquet", "arrow", "lmdb", "video"]
 
 COPY_BYTES = 1 << 20
 MAX_HEADER_BYTES = 1 << 20
@@ -39,8 +43,17 @@ _UNPACKERS: dict[bytes, Callable[[Any], Any]] = {
 }
 
 _TAR_NAME = re.compile(r"\.(tar|tar\.gz|tgz|tar\.bz2|tbz2?|tar\.xz|txz)$", re.IGNORECASE)
+_KINDS: dict[str, ArchiveKind] = {
+    "zip": "zip",
+    "7z": "7z",
+    "parquet": "parquet",
+    "arrow": "arrow",
+    "mdb": "lmdb",
+    "lmdb": "lmdb",
+    **dict.fromkeys(("mov", "mp4", "m4v", "avi", "mkv", "webm"), "video"),
+}
 _OTHER_NAME = re.compile(
-    r"\.(7z|rar|zst|tzst|lz4|lz|lzma|gz|bz2|xz|z|mdb|lmdb|tfrecord|cab|iso)$", re.IGNORECASE
+    r"\.(rar|egg|zst|tzst|lz4|lz|lzma|gz|bz2|xz|z|tfrecord|cab|iso)$", re.IGNORECASE
 )
 
 # What broken archives make the readers raise. Faults of the file system are StorageErrors, which
@@ -81,6 +94,9 @@ class Entry:
         open: A stream of its bytes, from front to back.
         offset: Where its bytes start in the archive; None where they are not there as they are.
         refusal: Reason and detail, where it is nothing that can be read.
+        ignored: What it is, where it belongs to the data set and is no sample.
+        licence: Of the image, where the archive says.
+        attribution: Whose the image is, where the archive says.
     """
 
     name: str
@@ -88,6 +104,7 @@ class Entry:
     open: Callable[[], BinaryIO]
     offset: int | None = None
     refusal: tuple[str, str] | None = None
+    ignored: str | None = None
     licence: str | None = None
     attribution: str | None = None
 
@@ -108,13 +125,12 @@ class Entry:
 def archive_kind(name: str) -> ArchiveKind | None:
     """The kind of archive that a file's name announces."""
     base = name.rpartition("/")[2]
-    if base.startswith("._"):  # macOS metadata beside the real file
+    if base.startswith("._") or base == "lock.mdb":  # macOS metadata; LMDB's lock
         return None
     if _TAR_NAME.search(base):
         return "tar"
-    if base.lower().endswith(".zip"):
-        return "zip"
-    return "parquet" if base.lower().endswith(".parquet") else None
+    _, dot, suffix = base.rpartition(".")
+    return _KINDS.get(suffix.lower()) if dot else None
 
 
 def is_other_archive(name: str) -> bool:
@@ -126,8 +142,14 @@ def sniff_archive(head: bytes) -> ArchiveKind | None:
     """The kind of archive that begins with these 512 bytes."""
     if head.startswith((b"PK\3\4", b"PK\5\6")):
         return "zip"
+    if head.startswith(b"7z\xbc\xaf\x27\x1c"):
+        return "7z"
     if head.startswith(b"PAR1"):
         return "parquet"
+    if head.startswith(b"ARROW1"):
+        return "arrow"
+    if head[16:24] == b"\xde\xc0\xef\xbe\1\0\0\0":
+        return "lmdb"
     if head[257:262] == b"ustar" or head.startswith(tuple(_UNPACKERS)):
         return "tar"
     return None
@@ -163,9 +185,19 @@ def zip_entries(stream: BinaryIO) -> Iterator[Entry]:
 
 @contextmanager
 def random_access(stream: BinaryIO) -> Iterator[BinaryIO]:
-    """A copy of the stream in a temporary file without a name."""
+    """A copy of the stream in a temporary file without a name.
+
+    Raises:
+        StorageError: There is no room for it.
+    """
     with tempfile.TemporaryFile(prefix="factory-") as copy:
-        shutil.copyfileobj(stream, copy, COPY_BYTES)
+        while data := stream.read(COPY_BYTES):
+            try:
+                copy.write(data)
+            except OSError as error:
+                where = tempfile.gettempdir()
+                message = f"no room in {where} for a copy of what has to be read at will"
+                raise StorageError(f"{message} (set TMPDIR): {error}") from error
         copy.seek(0)
         yield cast(BinaryIO, copy)
 

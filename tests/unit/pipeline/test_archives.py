@@ -21,6 +21,7 @@ from pipeline.archives import (
     tar_entries,
     zip_entries,
 )
+from pipeline.errors import StorageError
 
 FILES = {f"d/{index}.jpg": bytes([index]) * (400 + 113 * index) for index in range(5)}
 
@@ -248,6 +249,12 @@ def test_random_access_copies():
         ("a.txz", "tar"),
         ("b/a.zip", "zip"),
         ("a.Parquet", "parquet"),
+        ("data-00000-of-00001.arrow", "arrow"),
+        ("bedroom_val_lmdb/data.mdb", "lmdb"),
+        ("bedroom_val_lmdb/lock.mdb", None),
+        ("a.MOV", "video"),
+        ("a.mp4", "video"),
+        ("a.7z", "7z"),
         ("a.jpg", None),
         ("tar", None),
         ("zip", None),
@@ -261,7 +268,7 @@ def test_kinds_by_name(name, kind):
     assert archive_kind(name) == kind
 
 
-@pytest.mark.parametrize("name", ["a.7z", "a.rar", "a.tar.zst", "x/data.mdb", "a.jpg.gz"])
+@pytest.mark.parametrize("name", ["a.egg", "a.rar", "a.tar.zst", "a.tfrecord", "a.jpg.gz"])
 def test_containers_that_are_not_read(name):
     assert is_other_archive(name)
     assert not is_other_archive("a.tar.gz") and not is_other_archive("a.jpg")
@@ -272,4 +279,16 @@ def test_kinds_by_first_bytes():
     assert sniff_archive(gzip.compress(tar(FILES))[:512]) == "tar"
     assert sniff_archive(zipped(FILES)[:512]) == "zip"
     assert sniff_archive(b"PAR1" + b"\0" * 508) == "parquet"
+    assert sniff_archive(b"ARROW1" + b"\0" * 506) == "arrow"
+    assert sniff_archive(b"7z\xbc\xaf'\x1c" + b"\0" * 506) == "7z"
     assert sniff_archive(b"\xff\xd8\xff") is None
+
+
+def test_a_copy_that_finds_no_room_is_no_fault_of_the_archive(monkeypatch):
+    class Full(io.BytesIO):
+        def write(self, data):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda **options: Full())
+    with pytest.raises(StorageError, match="TMPDIR"), random_access(io.BytesIO(b"x")):
+        pass
