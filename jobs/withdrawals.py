@@ -8,7 +8,7 @@ on with the shards that are left. What it removes from the catalog is still in t
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,6 +67,7 @@ def withdraw_samples(
     samples: Reasons,
     *,
     reason: str,
+    shards: Sequence[ShardRef] | None = None,
     lease: IngestLease | None = None,
     reporter: Reporter | None = None,
 ) -> Withdrawal:
@@ -80,6 +81,7 @@ def withdraw_samples(
         samples: Reason and detail of each. The reason ``withdrawn`` keeps the same bytes out of the
             source for good, any other only the same path.
         reason: Of the withdrawal as a whole, for `factory catalog`.
+        shards: Those that hold the samples, where the caller knows them; else all are searched.
         lease: Of the caller, who renews it no more often than this does; a new one if None.
         reporter: Hears of the progress.
 
@@ -94,8 +96,13 @@ def withdraw_samples(
     held = nullcontext(lease) if lease else held_source(workspace, source, facts)
     with held as lease:
         done = Withdrawal(source)
-        beat = _heartbeat(workspace, lease)
-        found = _count_per_shard(workspace, source, samples, reporter, beat)
+        beat = heartbeat(workspace, lease)
+        wanted = Wanted(ids=frozenset(samples))
+        found = dict(
+            Counter(
+                each.shard for each in search(workspace, source, wanted, reporter, beat, shards)
+            )
+        )
         try:
             title = f"withdraw from {source}"
             with reporter.progress(title, len(found), unit="shards") as bar:
@@ -105,27 +112,16 @@ def withdraw_samples(
         return done
 
 
-def _count_per_shard(
-    workspace: Workspace,
-    source: str,
-    samples: Reasons,
-    reporter: Reporter,
-    beat: Callable[[], None],
-) -> dict[ShardRef, int]:
-    """The shards that hold some of the samples, and how many."""
-    wanted = Wanted(ids=frozenset(samples))
-    return dict(Counter(found.shard for found in search(workspace, source, wanted, reporter, beat)))
-
-
 def search(
     workspace: Workspace,
     source: str,
     wanted: Wanted,
     reporter: Reporter,
     beat: Callable[[], None] = lambda: None,
+    shards: Sequence[ShardRef] | None = None,
 ) -> Iterator[FoundSample]:
-    """Look through all shards of a source; ``beat`` is called for each of them."""
-    shards = workspace.catalog.image_shards(source)
+    """Look through all shards of a source, or some; ``beat`` is called for each of them."""
+    shards = workspace.catalog.image_shards(source) if shards is None else shards
     with reporter.progress(f"search {source}", len(shards), unit="shards") as bar:
 
         def advance(count: int) -> None:
@@ -169,7 +165,8 @@ def _write_down(workspace: Workspace, done: Withdrawal) -> None:
         record_label_set(workspace.store, workspace.catalog, label_set)
 
 
-def _heartbeat(workspace: Workspace, lease: IngestLease) -> Callable[[], None]:
+def heartbeat(workspace: Workspace, lease: IngestLease) -> Callable[[], None]:
+    """What renews a lease that is held, when it is called often enough."""
     renewed_s = time.monotonic()
 
     def beat() -> None:

@@ -3,16 +3,26 @@
 `catalog_withdrawals` is what withdraws.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from pipeline.catalog_database import Database
-from pipeline.catalog_tables import image_shards, snapshot_members, sources, withdrawals
+from pipeline.catalog_rows import Amount
+from pipeline.catalog_tables import (
+    image_shards,
+    label_sets,
+    label_shards,
+    snapshot_members,
+    sources,
+    withdrawals,
+)
 from pipeline.errors import WithdrawnError
+
+AT_ONCE = 500  # ids in one statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +81,29 @@ def withdrawn_members(database: Database, snapshot_id: str) -> list[tuple[str, s
     with database.read() as connection:
         rows = connection.execute(gone.order_by(image_shards.c.source, image_shards.c.shard_id))
         return [(source, shard_id, at) for source, shard_id, at in rows]
+
+
+def labels_at_stake(
+    database: Database, source: str, shard_ids: Sequence[str] | None = None
+) -> dict[str, Amount]:
+    """What withdrawing these shards, or all of a source, would cost each label set."""
+    found: dict[str, Amount] = {}
+    with database.read() as connection:
+        names = list(connection.scalars(select(label_sets.c.name).order_by(label_sets.c.name)))
+        for which in _chosen(source, shard_ids):
+            lost = select(label_shards.c.label_set, func.count(), func.sum(label_shards.c.labelled))
+            lost = lost.where(label_shards.c.label_set.in_(names), which)
+            for name, count, images in connection.execute(lost.group_by(label_shards.c.label_set)):
+                found[name] = found.get(name, Amount()) + Amount(count, int(images))
+    return found
+
+
+def _chosen(source: str, shard_ids: Sequence[str] | None) -> Iterator[ColumnElement[bool]]:
+    if shard_ids is None:
+        yield label_shards.c.source == source
+        return
+    for start in range(0, len(shard_ids), AT_ONCE):
+        yield label_shards.c.shard_id.in_(shard_ids[start : start + AT_ONCE])
 
 
 def require_not_withdrawn(connection: Connection, names: Iterable[str]) -> None:
