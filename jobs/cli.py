@@ -26,7 +26,7 @@ from jobs import config as configs
 from jobs import training_config
 from jobs.command_line import make_command
 from jobs.errors import ConfigError, Interrupted, JobError
-from jobs.sample_config import CatalogTraceConfig, CatalogWithdrawConfig
+from jobs.sample_config import CatalogWithdrawConfig
 from jobs.settings import load_settings
 from model.errors import CheckpointError, ModelError
 from pipeline.catalog_values import without_credentials
