@@ -24,6 +24,7 @@ from pipeline.data_sets import Item, Sample
 from pipeline.errors import ShardCorruptError
 from pipeline.identity import check_name, sha256_hex
 from pipeline.lookahead import map_ahead
+from pipeline.raw_files import FoundFile
 from pipeline.records import Drop
 from pipeline.seen import find_digest
 from pipeline.storage import Store
@@ -87,13 +88,14 @@ def item_digest(item: Listed, *, options: str) -> bytes | None:
 def _facts(item: Listed) -> tuple[str, ...] | None:
     if isinstance(item, Drop):
         return ("drop", item.path, item.uri, item.reason, item.detail)
-    if isinstance(item, Sample):
-        parts = (item.image, *item.truth)
-        known = all(part.version for part in parts)
-        return ("sample", item.path, item.encoding, item.version) if known else None
-    if item.kind != "file":  # a link is never opened, and so cannot change
-        return (item.kind, item.path, item.uri)
-    return ("file", item.path, item.uri, str(item.bytes), item.version) if item.version else None
+    kind = getattr(item, "kind", "file")
+    if kind != "file":  # a link is never opened, and so cannot change
+        return (kind, item.path, item.uri) if isinstance(item, FoundFile) else None
+    if isinstance(item, Sample) and not all(part.version for part in (item.image, *item.truth)):
+        return None
+    where = getattr(item, "uri", ""), getattr(item, "encoding", "")
+    facts = (type(item).__name__, item.path, *where, str(item.bytes), item.version)
+    return facts if item.version else None
 
 
 def cut_pieces(

@@ -1,0 +1,178 @@
+"""Pieces are cut the same whatever was taken out before, and items read are known again."""
+
+import dataclasses
+from collections import Counter
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.data_sets import Part, Sample
+from pipeline.errors import ShardCorruptError
+from pipeline.pieces import (
+    Outcome,
+    Piece,
+    cut_pieces,
+    item_digest,
+    known_items,
+    options_digest,
+    piece_key,
+    read_piece,
+    write_piece,
+)
+from pipeline.raw_files import FoundFile
+from pipeline.records import Drop
+from pipeline.storage import Store
+
+OPTIONS = options_digest(layout="auto")
+FILE = FoundFile("a/b.jpg", "/data/a/b.jpg", 10, version="17")
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(str(tmp_path))
+
+
+def files(sizes: list[int]) -> list[FoundFile]:
+    return [
+        FoundFile(f"{number:05d}.jpg", f"/data/{number:05d}.jpg", size, version="1")
+        for number, size in enumerate(sizes)
+    ]
+
+
+def cut(items, *, max_items: int = 5, max_bytes: int = 100) -> list[Piece]:
+    return list(cut_pieces(items, options=OPTIONS, max_items=max_items, max_bytes=max_bytes))
+
+
+@given(st.lists(st.integers(0, 150), max_size=60))
+def test_every_item_is_in_one_piece_and_a_limit_is_passed_by_the_last_one_only(sizes):
+    items = files(sizes)
+    pieces = cut(items)
+    assert [item for piece in pieces for item in piece.items] == items
+    for piece in pieces:
+        assert 1 <= len(piece.items) <= 5
+        assert sum(item.bytes for item in piece.items[:-1]) < 100
+    for piece in pieces[:-1]:
+        assert len(piece.items) == 5 or sum(item.bytes for item in piece.items) >= 100
+
+
+@given(st.lists(st.integers(0, 150), max_size=60), st.data())
+def test_without_some_whole_pieces_the_others_are_as_they_were(sizes, data):
+    pieces = cut(files(sizes))
+    stay = [piece for piece in pieces[:-1] if data.draw(st.booleans())] + pieces[-1:]
+    assert cut(item for piece in stay for item in piece.items) == stay
+
+
+def test_a_piece_is_named_after_its_items_and_the_options():
+    (piece,) = cut(files([1, 2, 3]))
+    assert piece.piece_id[0] == "p" and len(piece.piece_id) == 21
+    (other,) = cut(files([1, 2, 4]))
+    (again,) = cut(files([1, 2, 3]))
+    (strict,) = cut_pieces(
+        files([1, 2, 3]), options=options_digest(layout="images"), max_items=5, max_bytes=100
+    )
+    assert again == piece
+    assert len({piece.piece_id, other.piece_id, strict.piece_id}) == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"path": "a/c.jpg"}, {"uri": "/elsewhere/a/b.jpg"}, {"bytes": 11}, {"version": "18"}],
+)
+def test_a_file_that_changed_or_moved_is_another(change):
+    other = dataclasses.replace(FILE, **change)
+    assert item_digest(other, options=OPTIONS) != item_digest(FILE, options=OPTIONS)
+    assert item_digest(dataclasses.replace(FILE), options=OPTIONS) == item_digest(
+        FILE, options=OPTIONS
+    )
+
+
+def test_what_says_nothing_of_its_version_is_never_known():
+    assert item_digest(dataclasses.replace(FILE, version=""), options=OPTIONS) is None
+    image = Part("a.png", "/data/x.tar", 512, 10, 10, version="3")
+    depth = dataclasses.replace(image, path="a.npy", offset=2048)
+    sample = Sample("a.png", image, (depth,), "npy-m")
+    assert item_digest(sample, options=OPTIONS) is not None
+    unsure = dataclasses.replace(sample, truth=(dataclasses.replace(depth, version=""),))
+    assert item_digest(unsure, options=OPTIONS) is None
+    moved = dataclasses.replace(sample, truth=(dataclasses.replace(depth, offset=4096),))
+    assert item_digest(moved, options=OPTIONS) != item_digest(sample, options=OPTIONS)
+
+
+def test_links_and_what_the_listing_refuses_are_known():
+    link = FoundFile("l", "/data/l", 0, "link")
+    drop = Drop("a.png", "/data", "no_truth", "nothing belongs to it")
+    digests = [item_digest(each, options=OPTIONS) for each in (link, drop)]
+    assert None not in digests and len(set(digests)) == 2
+
+
+def test_options_of_another_kind_are_other_options():
+    assert options_digest(a=1, b=None) == options_digest(b=None, a=1)
+    assert options_digest(a=1) != options_digest(a=2) != options_digest(a="2")
+
+
+def test_what_became_of_items_is_found_again(store):
+    items = [*files([10, 20, 30]), dataclasses.replace(FILE, path="no\udcffname", version="")]
+    (piece,) = cut(items)
+    outcomes = [
+        Outcome(1),
+        Outcome(7, Counter(truncated=2, empty=1), Counter(annotation=4)),
+        Outcome(0, Counter(truncated=1)),
+        Outcome(1),
+    ]
+    assert write_piece(store, piece, outcomes, source="s") == 3  # the last one has no version
+    known = known_items(store, "s", [piece.piece_id])
+    assert len(known) == 3 and known.pieces_found == 0
+    found = [known.find(digest) for digest in piece.digests if digest]
+    assert found == outcomes[:3]
+    assert known.pieces_found == 1
+    assert known.find(b"\0" * 16) is None
+
+
+def test_items_of_many_pieces_are_kept_apart(store):
+    pieces = cut(files([1] * 23))
+    for number, piece in enumerate(pieces):
+        outcomes = [Outcome(number * 100 + place) for place in range(len(piece.items))]
+        write_piece(store, piece, outcomes, source="s")
+    known = known_items(store, "s", [piece.piece_id for piece in pieces])
+    for number, piece in enumerate(pieces):
+        for place, digest in enumerate(piece.digests):
+            assert digest is not None
+            assert known.find(digest) == Outcome(number * 100 + place)
+    assert known.pieces_found == 5
+
+
+def test_the_same_items_give_the_same_object(store):
+    (piece,) = cut(files([1, 2]))
+    objects = []
+    for _ in range(2):
+        write_piece(store, piece, [Outcome(1), Outcome(0, Counter(b=1, a=1))], source="s")
+        objects.append(store.get(piece_key("s", piece.piece_id)))
+    assert objects[0] == objects[1]
+
+
+def test_a_piece_that_is_gone_or_broken_is_read_again(store):
+    one, two, three = cut(files([100, 100, 100]))
+    for piece in (one, two):
+        write_piece(store, piece, [Outcome(1)], source="s")
+    store.put(piece_key("s", two.piece_id), b"PAR1 and nothing else")
+    known = known_items(store, "s", [one.piece_id, two.piece_id, three.piece_id])
+    assert len(known) == 1
+    with pytest.raises(ShardCorruptError, match=two.piece_id):
+        read_piece(store, piece_key("s", two.piece_id))
+    assert len(known_items(store, "s", [])) == 0
+
+
+def test_nothing_is_written_where_nothing_can_be_known(store):
+    (piece,) = cut([dataclasses.replace(FILE, version="")])
+    assert write_piece(store, piece, [Outcome(1)], source="s") == 0
+    assert list(store.list()) == []
+
+
+def test_people_can_read_what_became_of_a_piece(store, tmp_path):
+    (piece,) = cut(files([5]))
+    write_piece(store, piece, [Outcome(3, Counter(empty=1))], source="s")
+    (row,) = pq.read_table(tmp_path / piece_key("s", piece.piece_id)).to_pylist()
+    assert (row["path"], row["bytes"], row["kept"]) == ("00000.jpg", 5, 3)
+    assert row["refused"] == '{"dropped": {"empty": 1}, "ignored": {}}'
