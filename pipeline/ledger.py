@@ -6,6 +6,7 @@ what they are about, and `catalog rebuild` puts them back:
 
     sources/<source>/source.json                    the source, its ingest runs
     sources/<source>/shards.jsonl, drops.jsonl      its shards in order, what was refused
+    sources/<source>/pieces.jsonl                   what was read to its end
     labels/<label-set>/label_set.json, shards.jsonl the set, its committed label shards
     models/<name>/factory.json                      transformers looks at files it knows by name
     runs/<run>/run.json, snapshot.jsonl             the run, and the exact shards it learns from
@@ -49,6 +50,11 @@ def drops_key(source: str) -> str:
     return f"sources/{check_name(source)}/drops.jsonl"
 
 
+def pieces_key(source: str) -> str:
+    """The pieces of a source that were read to their end."""
+    return f"sources/{check_name(source)}/pieces.jsonl"
+
+
 def label_set_key(label_set: str) -> str:
     """The label set: teacher and recipe."""
     return f"labels/{check_name(label_set)}/label_set.json"
@@ -86,6 +92,9 @@ def record_source(store: Store, database: Database, name: str) -> None:
     _put_merged(store, image_shards_key(name), rows)
     rows = _rows(database, drops, drops.c.source == name, drops.c.batch_id, drops.c.reason)
     _put_merged(store, drops_key(name), rows, by="batch_id")
+    pieces = tables.ingest_pieces
+    rows = _rows(database, pieces, pieces.c.source == name, pieces.c.piece_id)
+    _put_merged(store, pieces_key(name), rows, by="piece_id")
 
 
 def record_label_set(store: Store, database: Database, name: str) -> None:

@@ -31,6 +31,7 @@ from pipeline.ledger import (
     source_key,
 )
 from pipeline.lookahead import map_ahead
+from pipeline.rebuild_pieces import restore_pieces
 from pipeline.rebuilding import AHEAD, BY, READERS, Rebuilding
 from pipeline.seen import DigestSet
 from pipeline.shards import read_image_rows
@@ -78,6 +79,7 @@ def rebuild_sources(job: Rebuilding) -> None:
         job.advance(1)
     for source in sources:
         _restore_drops(job, source)
+        restore_pieces(job, source.name, source.lines, runs=source.runs)
 
 
 def _names(job: Rebuilding) -> list[str]:

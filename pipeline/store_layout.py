@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 LEDGER_FILES = {
-    "sources": ("source.json", "shards.jsonl", "withdrawn.json", "drops.jsonl"),
+    "sources": ("source.json", "shards.jsonl", "withdrawn.json", "drops.jsonl", "pieces.jsonl"),
     "labels": ("label_set.json", "shards.jsonl"),
 }
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
@@ -14,6 +14,7 @@ _DROPS = "[sd][0-9a-f]+"  # of a shard, or of a batch in which nothing else was 
 _PATTERNS = {
     "image_shards": re.compile(rf"sources/(?P<of>{_NAME})/(?P<shard>{_SHARD})\.parquet"),
     "drops": re.compile(rf"sources/(?P<of>{_NAME})/dropped/(?P<shard>{_DROPS})\.parquet"),
+    "pieces": re.compile(rf"sources/(?P<of>{_NAME})/pieces/(?P<shard>p[0-9a-f]+)\.parquet"),
     "withdrawn": re.compile(rf"sources/(?P<of>{_NAME})/withdrawn/(?P<shard>{_SHARD})\.parquet"),
     "label_shards": re.compile(
         rf"labels/(?P<of>{_NAME})/(?P<shard>{_NAME})/(?:(?P<epoch>\d+)-)?{_NAME}\.parquet"
@@ -30,10 +31,11 @@ class StoredObject:
     """What a key says.
 
     Attributes:
-        kind: ``image_shards, drops, withdrawn, label_shards, sky_masks, models, runs,
+        kind: ``image_shards, drops, pieces, withdrawn, label_shards, sky_masks, models, runs,
             evaluations, ledger``, or ``other`` for what the factory did not write there.
         of: Name of the source, label set, model or run.
-        shard: Id of the image shard that it is or belongs to; of drops, of their batch.
+        shard: Id of the image shard that it is or belongs to; of drops, of their batch; of a
+            piece, its own.
         epoch: Of the lease under which labels were made; None where the key does not say.
     """
 

@@ -9,6 +9,7 @@ from pipeline.ledger import (
     image_shards_key,
     label_shards_key,
     model_key,
+    pieces_key,
     read_lines,
     read_object,
     record_label_set,
@@ -48,6 +49,11 @@ def test_a_source_is_written_down_in_the_order_of_its_commits(store, catalog):
     assert [line["sha256"] for line in lines] == [shard.sha256 for shard in shards]
     drops = read_lines(store, drops_key("street"))
     assert [(line["reason"], line["images"]) for line in drops] == [("tiny", 2), ("torn", 1)]
+    catalog.commit_piece(lease, "p1", options="o", items=7)
+    record_source(store, catalog, "street")
+    (piece,) = read_lines(store, pieces_key("street"))
+    assert (piece["piece_id"], piece["options"], piece["items"]) == ("p1", "o", 7)
+    assert piece["run_id"] == lease.run_id
     runs = read_object(store, source_key("street"))["ingest_runs"]
     assert [(run["run_id"], run["state"]) for run in runs] == [
         (row.run_id, row.state) for row in catalog.ingests("street")

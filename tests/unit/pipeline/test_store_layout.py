@@ -3,6 +3,7 @@
 import pytest
 
 from pipeline import ledger
+from pipeline.pieces import piece_key
 from pipeline.sky_masks import sky_key
 from pipeline.storage import dropped_key, image_shard_key, label_shard_key, model_prefix, run_prefix
 from pipeline.store_layout import describe
@@ -17,6 +18,7 @@ def test_what_the_store_writes_is_known_again():
     assert facts(image_shard_key("a.b", "s1")) == ("image_shards", "a.b", "s1", None)
     assert facts(dropped_key("a", "s0f")) == ("drops", "a", "s0f", None)
     assert facts(dropped_key("a", "d1")) == ("drops", "a", "d1", None)
+    assert facts(piece_key("a", "p0f")) == ("pieces", "a", "p0f", None)
     assert facts(label_shard_key("v1", "s1", "0012-ab")) == ("label_shards", "v1", "s1", 12)
     assert facts(label_shard_key("v1", "s1", "whole")) == ("label_shards", "v1", "s1", None)
     assert facts(sky_key("a", "c0" * 32, "s1")) == ("sky_masks", "a", "s1", None)
@@ -31,6 +33,7 @@ def test_what_the_store_writes_is_known_again():
         ledger.source_key("a"),
         ledger.image_shards_key("a"),
         ledger.drops_key("a"),
+        ledger.pieces_key("a"),
         ledger.label_set_key("a"),
         ledger.label_shards_key("a"),
     ],
