@@ -15,6 +15,7 @@ _PATTERNS = {
     "image_shards": re.compile(rf"sources/(?P<of>{_NAME})/(?P<shard>{_SHARD})\.parquet"),
     "drops": re.compile(rf"sources/(?P<of>{_NAME})/dropped/(?P<shard>{_DROPS})\.parquet"),
     "pieces": re.compile(rf"sources/(?P<of>{_NAME})/pieces/(?P<shard>p[0-9a-f]+)\.parquet"),
+    "hashes": re.compile(rf"sources/(?P<of>{_NAME})/hashes/{_NAME}/(?P<shard>{_SHARD})\.parquet"),
     "withdrawn": re.compile(rf"sources/(?P<of>{_NAME})/withdrawn/(?P<shard>{_SHARD})\.parquet"),
     "label_shards": re.compile(
         rf"labels/(?P<of>{_NAME})/(?P<shard>{_NAME})/(?:(?P<epoch>\d+)-)?{_NAME}\.parquet"
