@@ -32,8 +32,8 @@ class StoredObject:
     """What a key says.
 
     Attributes:
-        kind: ``image_shards, drops, pieces, withdrawn, label_shards, sky_masks, models, runs,
-            evaluations, ledger``, or ``other`` for what the factory did not write there.
+        kind: ``image_shards, drops, pieces, hashes, withdrawn, label_shards, sky_masks, models,
+            runs, evaluations, ledger``, or ``other`` for what the factory did not write there.
         of: Name of the source, label set, model or run.
         shard: Id of the image shard that it is or belongs to; of drops, of their batch; of a
             piece, its own.
