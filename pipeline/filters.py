@@ -29,7 +29,7 @@ Other reasons come from where files are found and what the source has: see `pipe
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.images import MAX_PIXELS, ImageDecodeError, decode_rgb, open_image
+from pipeline.images import MAX_PIXELS, ImageDecodeError, decode_rgb, read_header
 from pipeline.records import ImageHeader
 
 MAX_BYTES = 256 << 20
@@ -80,7 +80,7 @@ def examine(
     if len(data) > limits.max_bytes:
         return Refusal("too_many_bytes", f"{len(data):,} bytes, the limit is {limits.max_bytes:,}")
     try:
-        opened = open_image(data, max_pixels=limits.max_pixels)
+        opened = read_header(data, max_pixels=limits.max_pixels)
         width, height = opened.shown_size
         refusal = _outside(width, height, limits=limits)
         if refusal is None and not opened.structure.complete:

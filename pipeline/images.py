@@ -138,24 +138,33 @@ class ImageDecodeError(PipelineError, ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class OpenedImage:
-    """An image whose header was read and whose pixels were not.
+class ReadHeader:
+    """What is known of an image before its pixels are.
 
     Attributes:
         structure: Size, orientation and completeness; the size is as stored.
-        grey_bits: Of a grey value that has more than eight; Pillow keeps a TIFF's 12 as they are.
     """
 
     format: str
     structure: Structure
-    image: ImageFile
-    grey_bits: int
 
     @property
     def shown_size(self) -> tuple[int, int]:
         """Width and height after orientation."""
         width, height = self.structure.width, self.structure.height
         return (height, width) if self.structure.orientation >= 5 else (width, height)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedImage(ReadHeader):
+    """An image whose header was read and whose pixels were not.
+
+    Attributes:
+        grey_bits: Of a grey value that has more than eight; Pillow keeps a TIFF's 12 as they are.
+    """
+
+    image: ImageFile
+    grey_bits: int
 
 
 def decode_rgb(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
@@ -224,6 +233,20 @@ def _luma(image: Image.Image) -> Image.Image:
     """Eight bits of grey; alpha is dropped."""
     image.info.pop("transparency", None)
     return image if image.mode == "L" else image.convert("RGB").convert("L")
+
+
+def read_header(data: bytes, *, max_pixels: int = MAX_PIXELS) -> ReadHeader:
+    """As `open_image`, without what decoding takes: a usual JPEG need not be opened for that.
+
+    Raises:
+        ImageDecodeError: As `open_image`, in every case.
+    """
+    if data.startswith(b"\xff\xd8\xff"):
+        structure = _scan("JPEG", data)
+        if structure is not None and structure.is_usual:
+            _check_structure(structure, max_pixels)
+            return ReadHeader("JPEG", structure)
+    return open_image(data, max_pixels=max_pixels)
 
 
 def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> OpenedImage:

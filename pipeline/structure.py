@@ -27,6 +27,9 @@ _JPEG_STRIDE = 1 << 20
 _JPEG_SIZED = frozenset([0xC4, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)])
 _JPEG_BARE = frozenset([0x00, 0x01, 0xD8, *range(0xD0, 0xD8)])
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_JPEG_METADATA = frozenset(range(0xE1, 0xF0)) - {0xEE}  # Adobe's APP14 says how to read colour
+_JPEG_HEADER = _JPEG_SIZED | _JPEG_FRAMES
+_JPEG_USUAL = _JPEG_METADATA | {0xC4, 0xDA, 0xDD, 0xFE}
 
 
 class BrokenStructureError(ValueError):
@@ -44,6 +47,8 @@ class Structure:
         frames: More than one for an animation.
         complete: Whether the end that the format demands is there.
         metadata: Spans (start, end) of the segments that no decoder needs for the pixels.
+        is_usual: Of a JPEG: all of its header is as it is in every photograph, so that a decoder
+            has nothing to say of it before the pixels.
     """
 
     width: int
@@ -52,6 +57,7 @@ class Structure:
     frames: int
     complete: bool
     metadata: tuple[tuple[int, int], ...] = ()
+    is_usual: bool = False
 
 
 def scan_jpeg(data: bytes) -> Structure:
@@ -59,25 +65,30 @@ def scan_jpeg(data: bytes) -> Structure:
     size: tuple[int, int] | None = None
     exif = xmp = b""
     metadata: list[tuple[int, int]] = []
-    scan, several = 0, False
+    scan, follows, frames, several, is_usual = 0, 2, 0, False, True
     for marker, start, end in _jpeg_header(data):
-        body = data[start + 4 : end] if marker in (0xE1, 0xE2) else b""
         if marker in _JPEG_FRAMES:
-            size = _jpeg_size(data, start, end)
-        elif body.startswith(b"Exif\0\0"):
-            exif += body[6:] if exif else body
-        elif body.startswith(_JPEG_XMP):
-            xmp = body[len(_JPEG_XMP) :]
-        several = several or body.startswith(b"MPF\0")
-        if marker in range(0xE1, 0xF0) and marker != 0xEE:  # Adobe's APP14 says how to read colour
+            size, frames = _jpeg_size(data, start, end), frames + 1
+        elif marker in _JPEG_METADATA:
             metadata.append((start, end))
-        scan = start
+            if marker > 0xE2:
+                pass
+            elif data.startswith(b"Exif\0\0", start + 4, end):
+                exif += data[start + 10 if exif else start + 4 : end]
+            elif data.startswith(_JPEG_XMP, start + 4, end):
+                xmp = data[start + 4 + len(_JPEG_XMP) : end]
+            elif data.startswith(b"MPF\0", start + 4, end):
+                several = True
+        is_usual = is_usual and start == follows and _is_usual(data, marker, start, end)
+        scan, follows = start, end
     if size is None:
         raise BrokenStructureError("no frame header before the pixels")
     width, height = size
     # Where other pictures follow, the mark at the end of the file may be theirs.
     complete = (data.endswith(b"\xff\xd9") and not several) or _jpeg_ends(data, scan)
-    return Structure(width, height, orientation(exif, xmp), 1, complete, tuple(metadata))
+    turned = orientation(exif, xmp) if exif or xmp else 1
+    is_usual = is_usual and frames == 1
+    return Structure(width, height, turned, 1, complete, tuple(metadata), is_usual)
 
 
 def scan_png(data: bytes) -> Structure:
@@ -169,8 +180,18 @@ def _exif_orientation(tiff: bytes) -> int | None:
 
 def _jpeg_header(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Marker, start and end of each segment up to and including the first start of scan."""
-    position = 2
+    position, last = 2, len(data) - 4
     while True:
+        # Nearly always the next segment follows at once.
+        if position <= last and data[position] == 0xFF and data[position + 1] in _JPEG_HEADER:
+            marker = data[position + 1]
+            end = position + 2 + (data[position + 2] << 8 | data[position + 3])
+            if position + 4 <= end <= len(data):
+                yield marker, position, end
+                if marker == 0xDA:
+                    return
+                position = end
+                continue
         start = data.find(b"\xff", position)
         position = start + 1
         while start >= 0 and data[position : position + 1] == b"\xff":
@@ -190,6 +211,25 @@ def _jpeg_header(data: bytes) -> Iterator[tuple[int, int, int]]:
         if marker == 0xDA:
             return
         position = end
+
+
+def _is_usual(data: bytes, marker: int, start: int, end: int) -> bool:
+    """Whether every decoder takes a segment as a matter of course.
+
+    Baseline, extended or progressive frames of 8 bits with 1, 3 or 4 components; whole quantisation
+    tables; JFIF and Adobe segments that are long enough for what they are to say.
+    """
+    if marker in (0xC0, 0xC1, 0xC2):
+        bits, components = data[start + 4], data[start + 9]
+        return bits == 8 and components in (1, 3, 4) and end == start + 10 + 3 * components
+    if marker == 0xDB:
+        place = start + 4
+        while place < end:
+            place += 129 if data[place] >> 4 else 65
+        return place == end
+    if marker in (0xE0, 0xEE):
+        return end >= start + 16
+    return marker in _JPEG_USUAL
 
 
 def _jpeg_size(data: bytes, start: int, end: int) -> tuple[int, int]:

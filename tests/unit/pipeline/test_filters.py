@@ -337,6 +337,6 @@ def test_faults_of_the_code_are_not_taken_for_broken_files(monkeypatch):
     def bug(data: bytes) -> None:
         raise AttributeError("a programming error")
 
-    monkeypatch.setitem(examine.__globals__, "open_image", lambda data, **options: bug(data))
+    monkeypatch.setitem(examine.__globals__, "read_header", lambda data, **options: bug(data))
     with pytest.raises(AttributeError, match="a programming error"):
         examine(encoded("PNG"), limits=LIMITS)
