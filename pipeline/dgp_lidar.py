@@ -83,7 +83,8 @@ def project_lidar(files: TruthFiles) -> Numbers:
 
     A point of the cloud's ``(N, 4)`` x, y, z, intensity goes to the world by the LiDAR's pose, from
     there to the camera by the inverse of its own, and to the nearest pixel; the nearest of several
-    points in a pixel stays.
+    points in a pixel stays. (TRI-ML's own `generate_depth_map` cuts positions off to whole pixels,
+    half a pixel beside its rule for resized cameras, and keeps the last point of the cloud.)
 
     Raises:
         TruthFileError: Cloud, calibration or scene are broken or know nothing of that image.
