@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import ShardCorruptError
+from pipeline.followed_file import FollowedFile
 from pipeline.identity import check_name, sha256_hex
 from pipeline.identity import shard_id as shard_id_of
 from pipeline.image_columns import (
@@ -66,6 +67,7 @@ class ImageShardBuilder:
         self._waiting: list[ImageRecord] = []
         self._file = store.scratch_file()
         self._sink = pa.OSFile(str(self._file), "wb")
+        self._digest = FollowedFile(self._file)
         self._writer = pq.ParquetWriter(
             self._sink,
             IMAGE_SCHEMA,
@@ -113,8 +115,10 @@ class ImageShardBuilder:
         self._writer.add_key_value_metadata(_prefixed(footer))
         self._writer.close()
         self._sink.close()
+        self._digest.follow()
         key = image_shard_key(self._source, shard_id)
-        size, sha256 = _put_once(self._store, key, self._file)
+        size, sha256 = self._digest.bytes, self._digest.hexdigest()
+        _put_once(self._store, key, self._file, sha256=sha256)
         return ShardRef(self._source, shard_id, key, self.rows, size, sha256)
 
     def discard(self) -> None:
@@ -123,12 +127,14 @@ class ImageShardBuilder:
             self._writer.close()  # writes a footer, for which a full disk has no room
             self._sink.close()
         finally:
+            self._digest.close()
             self._file.unlink(missing_ok=True)
 
     def _flush(self) -> None:
         if self._waiting:
             self._writer.write_table(image_table(self._waiting), row_group_size=ROW_GROUP_ROWS)
             self._waiting = []
+            self._digest.follow()
 
 
 def write_image_shard(
@@ -262,10 +268,8 @@ def _prefixed(footer: Mapping[str, str]) -> dict[bytes, bytes]:
     return {_PREFIX + name.encode(): value.encode() for name, value in footer.items()}
 
 
-def _put_once(store: Store, key: str, file: Path) -> tuple[int, str]:
-    """Put a finished file, unless the store has just that; returns its size and sha256."""
-    with file.open("rb") as reading:
-        size, sha256 = file.stat().st_size, hashlib.file_digest(reading, "sha256").hexdigest()
+def _put_once(store: Store, key: str, file: Path, *, sha256: str) -> None:
+    """Put a finished file, unless the store has just that."""
     try:
         store.put_file(file, key, exclusive=True)
     except FileExistsError:
@@ -273,9 +277,8 @@ def _put_once(store: Store, key: str, file: Path) -> tuple[int, str]:
         # version of the code, and were never committed.
         with store.open(key) as there:
             if hashlib.file_digest(cast(Any, there), "sha256").hexdigest() == sha256:
-                return size, sha256
+                return
         store.put_file(file, key)
-    return size, sha256
 
 
 def _rows(
