@@ -6,7 +6,7 @@ named. The store is listed first and the catalog asked afterwards, see `pipeline
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,8 +14,11 @@ from typing import Any
 
 from jobs.config import CatalogGcConfig
 from jobs.console import Reporter
+from jobs.run_files import RunFiles
+from jobs.training_owner import is_held
 from jobs.workspace import Workspace, check_store_exists, open_workspace
 from pipeline.catalog import Catalog
+from pipeline.catalog_withdrawn import which_withdrawn
 from pipeline.errors import CatalogMissingError, ShardCorruptError
 from pipeline.garbage import (
     FOREIGN,
@@ -26,22 +29,37 @@ from pipeline.garbage import (
     Verdict,
     sweep_label_set,
     sweep_source,
+    sweep_unfinished,
+    sweep_withdrawn,
 )
-from pipeline.ledger import drops_key, image_shards_key, label_shards_key, read_lines
+from pipeline.ledger import (
+    drops_key,
+    image_shards_key,
+    label_shards_key,
+    pieces_key,
+    read_lines,
+)
 from pipeline.storage import Store
 from pipeline.store_layout import StoredObject, describe
 
 AT_ONCE = 100  # nobody can begin to ingest, or pin, while so many objects are removed
 THREADS = 8
-KINDS = ("image_shards", "drops", "label_shards", "sky_masks", "scratch_files")
+IMAGE_KINDS = ("image_shards", "sky_masks")
+SOURCE_KINDS = (*IMAGE_KINDS, "drops", "pieces", "withdrawn")
+KINDS = (*SOURCE_KINDS, "label_shards", "scratch_files")
 
 
 @dataclass(slots=True)
 class Sweep:
-    """What was removed, or would be, and what stays for which reason."""
+    """What was removed, or would be, and what stays for which reason.
+
+    Attributes:
+        training: Ids of runs that are at work now.
+    """
 
     store: Store
     dry_run: bool
+    training: frozenset[str] = frozenset()
     removed: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
     bytes: int = 0
     kept: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -75,8 +93,8 @@ def collect_garbage(config: CatalogGcConfig, *, reporter: Reporter | None = None
     reporter = reporter or Reporter.silent()
     check_store_exists(config)
     with open_workspace(config) as workspace:
-        sweep = Sweep(workspace.store, config.dry_run)
         per_folder = _listed(workspace.store, reporter)  # before the catalog is asked
+        sweep = Sweep(workspace.store, config.dry_run, _training(workspace, reporter))
         title = "look for garbage" if config.dry_run else "remove garbage"
         total = sum(map(len, per_folder.values()))
         with reporter.progress(title, total=total, unit="objects") as bar:
@@ -88,6 +106,18 @@ def collect_garbage(config: CatalogGcConfig, *, reporter: Reporter | None = None
         else:
             reporter.note("dry run: nothing was removed")
         return _summary(workspace, sweep)
+
+
+def _training(workspace: Workspace, reporter: Reporter) -> frozenset[str]:
+    """Runs that read what they have pinned; asked only where something of that was withdrawn."""
+    catalog = workspace.catalog
+    return frozenset(
+        run.run_id
+        for run in catalog.runs()
+        if run.state == "running"
+        and catalog.withdrawn_members(run.snapshot_id or "")
+        and is_held(RunFiles(workspace.store, run.run_id), note=reporter.note)
+    )
 
 
 def _summary(workspace: Workspace, sweep: Sweep) -> dict[str, Any]:
@@ -145,24 +175,42 @@ def _is_known(catalog: Catalog, top: str, name: str) -> bool:
 def _sweep_source(
     catalog: Catalog, source: str, items: Sequence[StoredObject], sweep: Sweep
 ) -> None:
-    objects = [item for item in items if item.kind in ("image_shards", "drops", "sky_masks")]
+    objects = [item for item in items if item.kind in SOURCE_KINDS]
     try:
         committed = {shard.shard_id for shard in catalog.image_shards(source)}
+        withdrawn = set(catalog.withdrawn_shards(source))
+        # Drops and the names of withdrawn samples stay when their shard is withdrawn.
+        named = {row.shard_id for row in catalog.withdrawals(source) if row.shard_id}
         batches = committed | set(catalog.drop_batches(source))
         recorded = {row["shard_id"] for row in read_lines(sweep.store, image_shards_key(source))}
         recorded |= {row["batch_id"] for row in read_lines(sweep.store, drops_key(source))}
+        pieces = set(catalog.pieces(source))
+        recorded |= {row["piece_id"] for row in read_lines(sweep.store, pieces_key(source))}
     except (CatalogMissingError, ShardCorruptError, KeyError) as error:
         _keep_all(sweep, objects, _unsure(error))
         return
-    left = [item for item in objects if item.shard not in batches]
+    counted: dict[str, set[str]] = {"withdrawn": named, "drops": batches, "pieces": pieces}
+    left = [item for item in objects if item.shard not in counted.get(item.kind, committed)]
+    gone = [item for item in left if item.kind in IMAGE_KINDS and item.shard in withdrawn]
+    _sweep(sweep, gone, partial(sweep_withdrawn, catalog, source, training=sweep.training))
+    cut = [item for item in left if item.kind == "withdrawn" and item.shard in committed]
+    _sweep(sweep, cut, partial(sweep_unfinished, catalog, source, dry_run=sweep.dry_run))
+    done = {item.key for item in (*gone, *cut)}
+    left = [item for item in left if item.key not in done]
     _keep_all(sweep, [item for item in left if item.shard in recorded], RECORDED)
     left = [item for item in left if item.shard not in recorded]
-    for some in _chunks(left):
+    _sweep(sweep, left, partial(sweep_source, catalog, source, dry_run=sweep.dry_run))
+
+
+def _sweep(
+    sweep: Sweep,
+    items: Sequence[StoredObject],
+    judge: Callable[[Mapping[str, str], Remove], Verdict],
+) -> None:
+    """Let ``judge`` remove what is garbage of these, some at a time."""
+    for some in _chunks(items):
         remove = sweep.remover({item.key: item.kind for item in some})
-        shards = {item.key: item.shard for item in some}
-        _note_kept(
-            sweep, some, sweep_source(catalog, source, shards, remove, dry_run=sweep.dry_run)
-        )
+        _note_kept(sweep, some, judge({item.key: item.shard for item in some}, remove))
 
 
 def _sweep_label_set(
@@ -172,7 +220,9 @@ def _sweep_label_set(
     try:
         committed = {row.shard.shard_id: row.key for row in catalog.label_shards(label_set)}
         lines = read_lines(sweep.store, label_shards_key(label_set))
-        recorded = {row["key"] for row in lines if row["shard_id"] not in committed}
+        lost = [row for row in lines if row["shard_id"] not in committed]
+        withdrawn = which_withdrawn(catalog, [str(row["shard_id"]) for row in lost])
+        recorded = {row["key"] for row in lost if row["shard_id"] not in withdrawn}
     except (CatalogMissingError, ShardCorruptError, KeyError) as error:
         _keep_all(sweep, objects, _unsure(error))
         return
@@ -184,7 +234,8 @@ def _sweep_label_set(
     for some in _chunks(left):
         remove = sweep.remover({item.key: item.kind for item in some})
         attempts = [LabelObject(item.key, item.shard, item.epoch or 0) for item in some]
-        _note_kept(sweep, some, sweep_label_set(catalog, label_set, attempts, remove))
+        verdict = sweep_label_set(catalog, label_set, attempts, remove, training=sweep.training)
+        _note_kept(sweep, some, verdict)
 
 
 def _unsure(error: Exception) -> str:

@@ -126,6 +126,15 @@ def _said(source: str, withdrawn_at: float, reason: str | None) -> str:
     return f"source {source!r} was withdrawn on {_day(withdrawn_at)}: {reason or 'unknown'}"
 
 
+def which_withdrawn(database: Database, shard_ids: Sequence[str]) -> set[str]:
+    """Which of any number of shards count no more."""
+    found: set[str] = set()
+    with database.read() as connection:
+        for start in range(0, len(shard_ids), AT_ONCE):
+            found |= withdrawn_among(connection, shard_ids[start : start + AT_ONCE])
+    return found
+
+
 def withdrawn_among(connection: Connection, shard_ids: Sequence[str]) -> set[str]:
     """Which of these shards count no more."""
     return set(connection.scalars(_withdrawn(image_shards.c.shard_id.in_(shard_ids))))
