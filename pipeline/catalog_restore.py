@@ -28,6 +28,7 @@ class KnownShard:
     rows: int
     sha256: str
     run_id: str
+    withdrawn_at: float | None
 
 
 def require_empty(connection: Connection, name: str) -> None:

@@ -17,7 +17,7 @@ killed. Lines about shards that this catalog does not know stay, because another
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from secrets import token_hex
 from typing import Any
 
@@ -26,6 +26,7 @@ from sqlalchemy import ColumnElement, Table, select
 from pipeline import catalog_tables as tables
 from pipeline.catalog_database import Database
 from pipeline.catalog_rows import SnapshotRow
+from pipeline.catalog_withdrawn import which_withdrawn
 from pipeline.errors import ShardCorruptError
 from pipeline.identity import check_name
 from pipeline.storage import Store, model_prefix, run_prefix
@@ -103,7 +104,9 @@ def record_label_set(store: Store, database: Database, name: str) -> None:
     _put_object(store, label_set_key(name), label_set=row)
     shards = tables.label_shards
     rows = _rows(database, shards, shards.c.label_set == name, shards.c.shard_id)
-    _put_merged(store, label_shards_key(name), rows)
+    former = _former(lambda: read_lines(store, label_shards_key(name)))
+    lost = [str(row.get("shard_id")) for row in _others(former, rows, "shard_id")]
+    _put_merged(store, label_shards_key(name), rows, without=which_withdrawn(database, lost))
 
 
 def record_model(store: Store, database: Database, name: str) -> None:
@@ -181,9 +184,17 @@ def _put_object(store: Store, key: str, **content: Any) -> None:
     store.put(key, text.encode())
 
 
-def _put_merged(store: Store, key: str, rows: list[Row], *, by: str = "shard_id") -> None:
-    """Put all rows, after those of other shards or batches that are there."""
+def _put_merged(
+    store: Store,
+    key: str,
+    rows: list[Row],
+    *,
+    by: str = "shard_id",
+    without: Collection[str] = (),
+) -> None:
+    """Put all rows, after those of other shards or batches that are there, but for some."""
     former = _former(lambda: read_lines(store, key))
+    former = [row for row in former if row.get(by) not in without]
     if former or rows:
         store.put(key, _lines([*_others(former, rows, by), *rows]))
 

@@ -90,6 +90,11 @@ def _labels(job: Rebuilding, images: Mapping[str, KnownShard]) -> Iterator[_Labe
             facts = "when and how fast some label shards were made"
             job.say_unknown(f"label set {name}", facts)
         for shard_id, attempts in _per_shard(objects, lines).items():
+            image = images.get(shard_id)
+            if image is not None and image.withdrawn_at is not None:
+                job.skip(attempts[0].key, "its images were withdrawn")
+                job.advance(len(attempts))
+                continue
             yield _Labels(label_set, shard_id, images.get(shard_id), attempts, lines)
 
 

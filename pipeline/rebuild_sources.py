@@ -32,6 +32,7 @@ from pipeline.ledger import (
 )
 from pipeline.lookahead import map_ahead
 from pipeline.rebuild_pieces import restore_pieces
+from pipeline.rebuild_withdrawn import restore_withdrawals, withdrawn_shards, withdrawn_source
 from pipeline.rebuilding import AHEAD, BY, READERS, Rebuilding
 from pipeline.seen import DigestSet
 from pipeline.shards import read_image_rows
@@ -48,12 +49,16 @@ class _Source:
         lines: Its shards as the ledger has them.
         runs: Ingest runs that are back, newest last.
         samples: What its shards hold, where some are not in the ledger.
+        withdrawn: By shard id, what is known of the withdrawal of a shard that counts no more.
+        whole: The withdrawal of all of it.
     """
 
     name: str
     lines: list[Row]
     runs: list[str] = field(default_factory=list)
     samples: DigestSet | None = None
+    withdrawn: dict[str, Row] = field(default_factory=dict)
+    whole: Row | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,8 @@ def rebuild_sources(job: Rebuilding) -> None:
             _restore_shard(job, candidate, shard)
         job.advance(1)
     for source in sources:
+        rows = [*source.withdrawn.values(), *([source.whole] if source.whole else [])]
+        restore_withdrawals(job, source.name, rows)
         _restore_drops(job, source)
         restore_pieces(job, source.name, source.lines, runs=source.runs)
 
@@ -87,7 +94,7 @@ def _names(job: Rebuilding) -> list[str]:
         item.of for of in job.objects.get("ledger", {}).values() for item in of
         if item.key.startswith("sources/")
     }  # fmt: skip
-    return sorted({*with_ledger, *job.names("image_shards", "drops")})
+    return sorted({*with_ledger, *job.names("image_shards", "drops", "withdrawn")})
 
 
 def _source(job: Rebuilding, name: str) -> _Source | None:
@@ -98,11 +105,14 @@ def _source(job: Rebuilding, name: str) -> _Source | None:
     with job.noting(key):
         known = read_object(job.store, key) or {}
     row = known.get("source") or _guess(job, name)
-    source = None
+    source, whole = None, withdrawn_source(job, name)
     with job.noting(key):
         if row is not None:
-            job.insert(tables.sources, {**row, "name": name}, key=key)
-            source = _Source(name, lines)
+            withdrawn_at = row.get("withdrawn_at") or (whole or {}).get("withdrawn_at")
+            row = {**row, "name": name, "withdrawn_at": withdrawn_at}
+            job.insert(tables.sources, row, key=key)
+            withdrawn = withdrawn_shards(job, name, lines)
+            source = _Source(name, lines, withdrawn=withdrawn, whole=whole)
     if source is not None:
         _restore_runs(job, source, known.get("ingest_runs", []))
     return source
@@ -165,14 +175,23 @@ def _candidates(job: Rebuilding, sources: list[_Source]) -> Iterator[_Candidate]
     yield from others
 
 
-def _look(store: Store, candidate: _Candidate) -> tuple[_Candidate, StoredShard | Problem]:
+def _look(store: Store, candidate: _Candidate) -> tuple[_Candidate, StoredShard | Problem | None]:
+    """The shard as it is; None of one that was withdrawn, whose object may be gone."""
+    source = candidate.source
+    if source.whole or candidate.shard_id in source.withdrawn:
+        return candidate, None
     try:
         return candidate, read_images(store, candidate.key)
     except READ_ERRORS as error:
         return candidate, unreadable(candidate.key, error)
 
 
-def _restore_shard(job: Rebuilding, candidate: _Candidate, shard: StoredShard | Problem) -> None:
+def _restore_shard(
+    job: Rebuilding, candidate: _Candidate, shard: StoredShard | Problem | None
+) -> None:
+    if shard is None:
+        _restore_withdrawn(job, candidate)
+        return
     if isinstance(shard, Problem):
         job.problems.append(shard)
         return
@@ -188,6 +207,19 @@ def _restore_shard(job: Rebuilding, candidate: _Candidate, shard: StoredShard | 
     row = (line or {"committed_at": job.now}) | identity | facts
     row["run_id"] = _run(job, source, shard, row.get("run_id"))
     job.insert(tables.image_shards, row, key=shard.key)
+
+
+def _restore_withdrawn(job: Rebuilding, candidate: _Candidate) -> None:
+    """Put the row of a shard back that counts no more: snapshots still name it."""
+    source, line = candidate.source, candidate.line
+    if line is None:
+        job.skip(candidate.key, "it was withdrawn")
+        return
+    of_it = source.withdrawn.get(candidate.shard_id) or source.whole or {}
+    run_id = _stands_for(job, source, line.get("run_id"), code_version=UNKNOWN)
+    row = line | {"source": source.name, "shard_id": candidate.shard_id, "run_id": run_id}
+    row |= {"withdrawn_at": line.get("withdrawn_at") or of_it.get("withdrawn_at") or job.now}
+    job.insert(tables.image_shards, row, key=candidate.key)
 
 
 def _said_rows(shard: StoredShard) -> int | None:
@@ -209,6 +241,11 @@ def _take_samples(source: _Source, shard: StoredShard) -> bool:
 
 def _run(job: Rebuilding, source: _Source, shard: StoredShard, run_id: object) -> str:
     """The ingest run that committed a shard; one that stands for those nobody wrote down."""
+    version = shard.footer.get("code_version", UNKNOWN)
+    return _stands_for(job, source, run_id, code_version=version)
+
+
+def _stands_for(job: Rebuilding, source: _Source, run_id: object, *, code_version: str) -> str:
     if run_id in source.runs:
         return str(run_id)
     stand_in = next((run for run in source.runs if run.startswith(f"{BY}-")), None)
@@ -217,7 +254,7 @@ def _run(job: Rebuilding, source: _Source, shard: StoredShard, run_id: object) -
         row: Mapping[str, Any] = {
             "run_id": stand_in, "source": source.name, "epoch": _next_epoch(job, source.name),
             "owner": BY, "lease_until": 0.0, "state": "done", "uri": UNKNOWN, "config": {},
-            "code_version": shard.footer.get("code_version", UNKNOWN), "summary": {},
+            "code_version": code_version, "summary": {},
             "started_at": job.now, "finished_at": job.now,
         }  # fmt: skip
         job.insert(tables.ingest_runs, row, key=source_key(source.name))

@@ -19,6 +19,7 @@ BY = "rebuild"  # who is said to have done what nobody wrote down
 Restored = (
     "sources",
     "image_shards",
+    "withdrawals",
     "label_sets",
     "label_shards",
     "runs",
