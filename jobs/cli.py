@@ -73,6 +73,7 @@ VERBS = {
 CATALOG = Verb(configs.CatalogConfig, "jobs.catalog_queries:query_catalog")
 REPAIRS = {
     "withdraw": Verb(CatalogWithdrawConfig, "jobs.catalog_withdraw:withdraw"),
+    "duplicates": Verb(CatalogDuplicatesConfig, "jobs.duplicates:find_duplicates"),
     "verify": Verb(configs.CatalogVerifyConfig, "jobs.catalog_verify:verify_catalog"),
     "gc": Verb(configs.CatalogGcConfig, "jobs.catalog_gc:collect_garbage"),
     "rebuild": Verb(configs.CatalogRebuildConfig, "jobs.catalog_rebuild:rebuild_catalog"),
