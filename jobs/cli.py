@@ -25,6 +25,7 @@ import typer
 from jobs import config as configs
 from jobs import training_config
 from jobs.command_line import make_command
+from jobs.duplicates_config import CatalogDuplicatesConfig
 from jobs.errors import ConfigError, Interrupted, JobError
 from jobs.sample_config import CatalogWithdrawConfig
 from jobs.settings import load_settings
