@@ -43,11 +43,19 @@ class SampleBlock:
         sha256: uint8 n x 32, of the original bytes.
         hashes: uint64 n; whatever where there is none.
         hashed: bool n; whether there is one.
+        is_known: False where nobody could read them: they are numbered, and like nothing.
     """
 
     sha256: NDArray[np.uint8]
     hashes: NDArray[np.uint64]
     hashed: NDArray[np.bool_]
+    is_known: bool = True
+
+
+def unknown_block(rows: int) -> SampleBlock:
+    """Samples of which nothing is known but how many there are."""
+    none = np.zeros(rows, np.uint64)
+    return SampleBlock(np.zeros((rows, 32), np.uint8), none, none.astype(bool), is_known=False)
 
 
 def find_duplicates(
@@ -89,6 +97,9 @@ def _spill(blocks: Iterable[SampleBlock], digests: Partitioned, hashes: Partitio
     start = 0
     for block in blocks:
         indexes = np.arange(start, start + len(block.sha256), dtype=np.uint64)
+        start += len(indexes)
+        if not block.is_known:
+            continue
         records = np.empty(len(indexes), DIGEST)
         halves = np.ascontiguousarray(block.sha256[:, :16]).view("<u8")
         records["high"], records["low"], records["index"] = halves[:, 0], halves[:, 1], indexes
@@ -96,7 +107,6 @@ def _spill(blocks: Iterable[SampleBlock], digests: Partitioned, hashes: Partitio
         hashed = np.empty(np.count_nonzero(block.hashed), HASHED)
         hashed["hash"], hashed["index"] = block.hashes[block.hashed], indexes[block.hashed]
         hashes.add(hashed, np.arange(len(hashed)) % len(hashes))
-        start += len(indexes)
 
 
 def _all_pairs(

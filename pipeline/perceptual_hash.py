@@ -27,7 +27,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.images import decode_grey
+from pipeline.images import ImageDecodeError, decode_grey
+from pipeline.sandbox import DECODER_CRASHED
 
 ALGORITHM = "dct64-1"  # changes with every change of the bits
 BITS = 64
@@ -45,6 +46,25 @@ def perceptual_hash(data: bytes) -> int | None:
         ImageDecodeError: It cannot be decoded.
     """
     return hash_of_grey(decode_grey(data, side=SIDE))
+
+
+def answer_hash(data: bytes) -> bytes:
+    """What a child process answers: ``#`` and the hash, ``!`` and a reason; nothing: too flat."""
+    try:
+        found = perceptual_hash(data)
+    except ImageDecodeError as error:
+        return f"!{error.reason}".encode()
+    return b"" if found is None else b"#" + found.to_bytes(BITS // 8, "big")
+
+
+def hash_in_answer(answer: bytes) -> int | str | None:
+    """The hash in such an answer, the reason why there is no picture, or None: it is too flat."""
+    kind, rest = answer[:1], answer[1:]
+    if kind == b"#" and len(rest) == BITS // 8:
+        return int.from_bytes(rest, "big")
+    if kind == b"!":
+        return rest.decode("ascii", "replace")
+    return None if not answer else DECODER_CRASHED
 
 
 def hash_of_grey(grey_HW: NDArray[np.float32]) -> int | None:

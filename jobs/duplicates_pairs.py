@@ -1,0 +1,110 @@
+"""Pairs of images by name, and how many there are between which sources."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from jobs.duplicates_search import READERS, Searched
+from pipeline.errors import ShardCorruptError
+from pipeline.image_hashes import read_paths
+from pipeline.lookahead import map_ahead
+from pipeline.pairs_file import NamedPair
+from pipeline.records import ShardRef
+from pipeline.storage import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """Images of one source that are like images of another, or of the same one, that stay."""
+
+    source: str
+    like: str
+    exact: int
+    near: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many images are like others.
+
+    Attributes:
+        groups: Images that stay and that others are like.
+        leaks: Images outside benchmarks that are like one of a benchmark.
+    """
+
+    exact: int
+    near: int
+    groups: int
+    leaks: int
+    between: tuple[Between, ...]
+
+
+def count_pairs(searched: Searched, *, benchmark_images: int) -> Counts:
+    """Add up; ``benchmark_images`` come first among all."""
+    names = list(dict.fromkeys(shard.source for shard in searched.shards))
+    of_shard = np.array([names.index(shard.source) for shard in searched.shards] or [0])
+    table: Counter[tuple[int, int, bool]] = Counter()
+    has_copies = np.zeros(len(searched.ids), bool)
+    leaks = 0
+    for some in searched.chunks():
+        mine, its = (
+            of_shard[np.searchsorted(searched.starts, some[column].astype(np.int64), "right") - 1]
+            for column in ("index", "twin")
+        )
+        table.update(zip(mine.tolist(), its.tolist(), some["exact"].tolist(), strict=True))
+        has_copies[some["twin"]] = True
+        leaks += int(
+            ((some["twin"] < benchmark_images) & (some["index"] >= benchmark_images)).sum()
+        )
+    pairs = sorted({(one, other) for one, other, _ in table})
+    between = tuple(
+        Between(names[one], names[other], table[one, other, True], table[one, other, False])
+        for one, other in pairs
+    )
+    exact, near = sum(row.exact for row in between), sum(row.near for row in between)
+    return Counts(exact, near, int(has_copies.sum()), leaks, between)
+
+
+def named_pairs(
+    store: Store, searched: Searched, *, benchmark_images: int, leaks_only: bool = False
+) -> Iterator[NamedPair]:
+    """Every image that is like an earlier one, in order, with the names of both.
+
+    Of each shard that has some of them the paths are read, for some thousand pairs at a time.
+    """
+    for some in searched.chunks():
+        is_leak = (some["twin"] < benchmark_images) & (some["index"] >= benchmark_images)
+        if leaks_only:
+            some, is_leak = some[is_leak], is_leak[is_leak]
+        places = [(searched.place(row[0]), searched.place(row[1])) for row in some.tolist()]
+        shards = dict.fromkeys(place.shard for pair in places for place in pair)
+        paths = _paths(store, shards)
+        for (index, twin, distance, exact), leak, (mine, its) in zip(
+            some.tolist(), is_leak.tolist(), places, strict=True
+        ):
+            yield NamedPair(
+                kind="exact" if exact else "near",
+                leak=leak,
+                distance=distance,
+                source=mine.shard.source,
+                path=paths[mine.shard][mine.row],
+                sample_id=searched.sample_id(index),
+                shard_id=mine.shard.shard_id,
+                twin_source=its.shard.source,
+                twin_path=paths[its.shard][its.row],
+                twin_sample_id=searched.sample_id(twin),
+                twin_shard_id=its.shard.shard_id,
+            )
+
+
+def _paths(store: Store, shards: dict[ShardRef, None]) -> dict[ShardRef, list[str]]:
+    def read(shard: ShardRef) -> list[str]:
+        try:
+            return read_paths(store, shard)
+        except (ShardCorruptError, FileNotFoundError):  # its hashes are there, it is not
+            return ["(unreadable)"] * shard.rows
+
+    found = map_ahead(read, shards, threads=READERS, ahead=4 * READERS)
+    return dict(zip(shards, found, strict=True))
