@@ -10,7 +10,7 @@ which comes first; that one of them is taken does not.
 
 import hashlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -25,6 +25,7 @@ from pipeline.seen import (
     seen_samples,
 )
 from pipeline.storage import Store
+from pipeline.withdrawn import WithdrawnSamples, withdrawn_samples
 
 Verdict = Literal["new", "same", "changed", "duplicate", "withdrawn"]
 
@@ -74,13 +75,13 @@ class Before:
         shards: Of the source.
         drops: Keys of what is written down as refused.
         images: All shards of all sources, where no bytes are to be taken twice; else none.
-        withdrawn: Called once: sample ids and first halves of sha256 that are not to come back.
+        withdrawn: Keys of what names the samples that were withdrawn from the source.
     """
 
     shards: Sequence[ShardRef] = ()
     drops: Sequence[str] = ()
     images: Sequence[ShardRef] | None = None
-    withdrawn: Callable[[Store], tuple[DigestSet, DigestSet]] | None = None
+    withdrawn: Sequence[str] = ()
 
 
 class Judge:
@@ -110,9 +111,8 @@ class Judge:
         return seen_images(self._store, self._before.images or ())
 
     @cached_property
-    def _withdrawn(self) -> tuple[DigestSet, DigestSet]:
-        withdrawn = self._before.withdrawn
-        return withdrawn(self._store) if withdrawn else (DigestSet(), DigestSet())
+    def _withdrawn(self) -> WithdrawnSamples:
+        return withdrawn_samples(self._store, self._before.withdrawn)
 
     def _answer(self, question: Question) -> Answer:
         if question.sample_id is None:
@@ -127,17 +127,16 @@ class Judge:
         known = self._samples.compare(sample_id, question.content)
         if known != "new":
             return known
-        sample, image = bytes.fromhex(sample_id), bytes.fromhex(question.sha256)[:16]
-        ids, images = self._withdrawn
-        if sample in ids or image in images:
+        if self._withdrawn.refuses(sample_id, question.sha256):
             return "withdrawn"
-        return "duplicate" if self._is_taken(sample, image) else "new"
+        return "duplicate" if self._is_taken(sample_id, question.sha256) else "new"
 
-    def _is_taken(self, sample: bytes, image: bytes) -> bool:
+    def _is_taken(self, sample_id: str, sha256: str) -> bool:
         """Whether another sample has these bytes; if not, they are this one's from now on."""
         if self._before.images is None:
             return False
-        claim = hashlib.blake2b(sample + image, digest_size=16).digest()
+        image = bytes.fromhex(sha256)[:16]
+        claim = hashlib.blake2b(f"{sample_id} {sha256}".encode(), digest_size=16).digest()
         if claim in self._claims:
             return False
         if image in self._images:
