@@ -9,6 +9,7 @@ once, to be committed by the driver: a piece may be an archive of a terabyte.
 In memory: `AHEAD_BYTES` of what was read, two row groups that wait to be packed.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
@@ -20,6 +21,7 @@ from jobs.ingest_look import IngestJob, Looked, look
 from jobs.ingest_piece import PieceDone, PieceTask, PieceWork
 from jobs.shard_writer import ShardWriter, Written
 from pipeline.data_sets import read_item
+from pipeline.examiner import Examiner
 from pipeline.lookahead import map_ahead
 from pipeline.raw_files import FoundFile
 from pipeline.records import Drop, Ignored, ImageRecord, Member
@@ -61,8 +63,10 @@ class IngestEngine:
             StorageError: The data set cannot be read any more, or the store not be written.
         """
         job = self._job
+        decoders = min(job.threads, os.cpu_count() or 1)
+        examine = Examiner(job.limits, verify=job.verify, children=decoders)
         looked = map_ahead(
-            lambda at: _Seen(at.work, at.place, None if at.found is None else look(at.found, job)),
+            lambda at: _look(at, job, examine),
             self._found(tasks),
             threads=job.threads,
             ahead=AHEAD,
@@ -71,7 +75,7 @@ class IngestEngine:
             max_weight=AHEAD_BYTES,
         )
         writer = ShardWriter(job.store, source=job.source, code_version=job.code_version)
-        with closing(cast(Any, looked)), writer:
+        with examine, closing(cast(Any, looked)), writer:
             yield from _Packing(job, self._judge, writer).pack(looked)
 
     def _found(self, tasks: Iterable[PieceTask]) -> Iterator["_Found"]:
@@ -102,6 +106,10 @@ class _Seen:
     work: PieceWork
     place: int
     item: Looked | Drop | Ignored | None
+
+
+def _look(at: _Found, job: IngestJob, examine: Examiner) -> _Seen:
+    return _Seen(at.work, at.place, None if at.found is None else look(at.found, job, examine))
 
 
 def _weight(found: _Found) -> int:

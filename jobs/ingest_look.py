@@ -15,7 +15,8 @@ withdrawn             the sample, or an image of its bytes, was withdrawn from t
 from dataclasses import dataclass
 
 from pipeline.data_sets import DataSet
-from pipeline.filters import ImageLimits, Refusal, Verify, examine
+from pipeline.examiner import Examiner
+from pipeline.filters import ImageLimits, Refusal, Verify
 from pipeline.identity import sample_id, sha256_hex
 from pipeline.maps import truth_digest
 from pipeline.raw_files import FoundFile
@@ -60,7 +61,9 @@ class Looked:
     content: bytes
 
 
-def look(found: Member | Drop | Ignored | FoundFile, job: IngestJob) -> Looked | Drop | Ignored:
+def look(
+    found: Member | Drop | Ignored | FoundFile, job: IngestJob, examine: Examiner
+) -> Looked | Drop | Ignored:
     """Read one sample, hash and check it."""
     if isinstance(found, Ignored):
         return found
@@ -68,7 +71,7 @@ def look(found: Member | Drop | Ignored | FoundFile, job: IngestJob) -> Looked |
     if isinstance(item, Drop):
         return item
     sha256 = sha256_hex(item.data)
-    header = examine(item.data, limits=job.limits, verify=job.verify)
+    header = examine(item.data)
     truth = None if job.role == Role.UNLABELLED else item.truth
     if not isinstance(header, Refusal) and truth is None and job.role != Role.UNLABELLED:
         header = Refusal("no_truth", f"a {job.role} source needs ground truth for each image")
