@@ -7,16 +7,21 @@ which names everything it came from.
 from collections.abc import Callable
 from typing import Any
 
+from jobs.catalog_terms import terms_record
 from jobs.config import CATALOG_QUESTIONS, QUESTIONS_WITH_REF, CatalogConfig
 from jobs.console import Reporter
 from jobs.errors import ConfigError
+from jobs.licence_policy import licences_behind, origins_of
 from jobs.readable import readable_time
 from jobs.workspace import check_store_exists, open_workspace
 from pipeline.catalog import Catalog, LabelSetRow, RunRow
 from pipeline.errors import CatalogConflictError, CatalogMissingError
 from pipeline.lineage import lineage, made_from
+from pipeline.presets import presets
+from pipeline.records import Role
 
 Record = dict[str, Any]
+_ROLES = {role: number for number, role in enumerate(Role)}  # in this order people read them
 
 
 def query_catalog(config: CatalogConfig, *, reporter: Reporter | None = None) -> Record:
@@ -34,9 +39,36 @@ def query_catalog(config: CatalogConfig, *, reporter: Reporter | None = None) ->
     if config.question in QUESTIONS_WITH_REF and config.ref is None:
         meaning = CATALOG_QUESTIONS[config.question]
         raise ConfigError([f"catalog {config.question} needs a name: {meaning}"])
+    if config.question == "presets":
+        return list_presets()
     check_store_exists(config)
     with open_workspace(config) as workspace:
         return _ANSWERS[config.question](workspace.catalog, config.ref or "")
+
+
+def list_presets() -> Record:
+    """Every data set that `ingest --layout` knows by name; no store is needed."""
+    return {
+        "presets": [
+            {
+                "name": preset.name,
+                "title": preset.terms.title,
+                "role": preset.role.value,
+                "images": preset.images,
+                "licence": preset.terms.licence,
+                "rehost": preset.terms.rehost,
+                "commercial": preset.terms.commercial,
+                "expected": preset.help,
+                "attribution_required": preset.terms.attribution,
+                "homepage": preset.terms.homepage,
+                "citation": preset.terms.citation,
+                "note": preset.terms.note,
+            }
+            for preset in sorted(
+                presets().values(), key=lambda each: (_ROLES[each.role], each.name)
+            )
+        ]
+    }
 
 
 def _sources(catalog: Catalog, _: str) -> Record:
@@ -49,8 +81,9 @@ def _sources(catalog: Catalog, _: str) -> Record:
                 "shards": row.shards,
                 "bytes": row.bytes,
                 "dropped": dict(row.dropped),
-                "licence": row.licence,
-                "attribution": row.attribution,
+                **terms_record(row),
+                "withdrawn": readable_time(row.withdrawn_at),
+                "preset": row.preset,
                 "uri": row.uri,
                 "layout": row.layout,
                 "created": readable_time(row.created_at),
@@ -156,6 +189,7 @@ def _label_set(catalog: Catalog, row: LabelSetRow) -> Record:
 
 
 def _models(catalog: Catalog, _: str) -> Record:
+    origins = origins_of(catalog)
     return {
         "models": [
             {
@@ -164,6 +198,7 @@ def _models(catalog: Catalog, _: str) -> Record:
                 "family": row.family,
                 "geometry": row.geometry,
                 "licence": row.licence,
+                "licences_behind": licences_behind(origins.behind(("model", row.name))),
                 "place": row.key or row.uri,
                 "run": row.run_id,
                 "sha256": row.sha256,

@@ -22,8 +22,8 @@ from typing import Any
 
 import typer
 
+from jobs import catalog_config, training_config
 from jobs import config as configs
-from jobs import training_config
 from jobs.command_line import make_command
 from jobs.duplicates_config import CatalogDuplicatesConfig
 from jobs.errors import ConfigError, Interrupted, JobError
@@ -75,6 +75,13 @@ CATALOG = Verb(configs.CatalogConfig, "jobs.catalog_queries:query_catalog")
 REPAIRS = {
     "withdraw": Verb(CatalogWithdrawConfig, "jobs.catalog_withdraw:withdraw"),
     "duplicates": Verb(CatalogDuplicatesConfig, "jobs.duplicates:find_duplicates"),
+    "terms": Verb(catalog_config.CatalogTermsConfig, "jobs.catalog_terms:source_terms"),
+    "attribution": Verb(
+        catalog_config.CatalogAttributionConfig, "jobs.catalog_attribution:export_attribution"
+    ),
+    "croissant": Verb(
+        catalog_config.CatalogCroissantConfig, "jobs.catalog_croissant:export_croissant"
+    ),
     "verify": Verb(configs.CatalogVerifyConfig, "jobs.catalog_verify:verify_catalog"),
     "gc": Verb(configs.CatalogGcConfig, "jobs.catalog_gc:collect_garbage"),
     "rebuild": Verb(configs.CatalogRebuildConfig, "jobs.catalog_rebuild:rebuild_catalog"),

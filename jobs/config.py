@@ -280,10 +280,11 @@ class ReportConfig(Common):
 
 
 CATALOG_QUESTIONS = {
-    "sources": "Every source: role, licence, images, what was dropped.",
+    "sources": "Every source: role, licence and what it permits, images, what was dropped.",
+    "presets": "Every data set that ingest --layout knows: its terms, and what it expects.",
     "shards": "Every shard of a source, or of a label set.",
     "label-sets": "Every label set: teacher, recipe, how much of it is done.",
-    "models": "Every model: what it is and where its files are.",
+    "models": "Every model: what it is, where its files are, licences of what it came from.",
     "runs": "Every training run: state, steps, losses.",
     "evaluations": "Every result of a model under a protocol.",
     "lineage": "What a model, label set or source was made from, and what was made from it.",

@@ -18,6 +18,18 @@ FOLDED = 16  # characters to which a long cell may be folded
 BETWEEN = 3  # characters of a table beside those of each column
 DURATIONS = ("stages",)  # mappings whose values are seconds
 SHARES = ("device_busy",)
+# What a person is shown of lists with more columns than a table can have; --json has all.
+COLUMNS = {
+    "sources": (
+        "name", "role", "images", "shards", "bytes", "dropped",
+        "licence", "rehost", "commercial", "withdrawn",
+    ),
+    "presets": (
+        "name", "title", "role", "images", "licence", "rehost", "commercial", "expected",
+    ),
+}  # fmt: skip
+ONLY_IF_ANY = ("withdrawn",)
+IN_TOTAL = ("dropped",)  # of those columns: counts per reason, added up
 DIGESTS = ("sha256", "hash", "digest")
 DIGEST_CHARACTERS = 12  # enough to tell things apart; --json has them whole
 
@@ -38,7 +50,8 @@ def _render_summary(summary: Mapping[str, Any], *, width: int) -> RenderableType
     blocks: list[RenderableType] = []
     for key, value in summary.items():
         if _is_records(value):
-            blocks.append(_records(key, _one_row_per_space(value), width=width))
+            rows = _for_people(key, _one_row_per_space(value))
+            blocks.append(_records(key, rows, width=width))
         elif _is_node(value):
             blocks += [Text(f"\n{_words(key)}", style="bold"), _tree(value)]
         else:
@@ -65,6 +78,19 @@ def _one_row_per_space(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str
         rest = {name: value for name, value in record.items() if name != "metrics"}
         rows += [{**rest, "space": space, **metrics} for space, metrics in spaces.items()]
     return rows
+
+
+def _for_people(title: str, records: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """The columns to show, where there are more than can be read."""
+    if title not in COLUMNS:
+        return records
+    empty = {name for name in ONLY_IF_ANY if not any(record.get(name) for record in records)}
+    shown = [name for name in COLUMNS[title] if name not in empty]
+    return [{name: _total(name, record.get(name)) for name in shown} for record in records]
+
+
+def _total(name: str, value: Any) -> Any:
+    return sum(value.values()) if name in IN_TOTAL and isinstance(value, Mapping) else value
 
 
 def _is_node(value: object) -> bool:

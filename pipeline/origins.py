@@ -6,8 +6,9 @@ label set has some of.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, Literal
 
 from sqlalchemy import select
@@ -21,6 +22,7 @@ from pipeline.catalog_tables import (
     snapshot_members,
     sources,
 )
+from pipeline.errors import CatalogConflictError, CatalogMissingError
 from pipeline.licences import permissions
 from pipeline.presets import Permission
 
@@ -93,10 +95,37 @@ class Origins:
             queue.extend((*step, via) for step in self._steps(kind, name))
         return sorted(found.values(), key=lambda origin: (origin.kind == "model", origin.name))
 
-    def snapshots(self, model: str) -> set[str]:
-        """The snapshots that a model and the models it began with have learnt from."""
+    def find(self, ref: str) -> tuple[Kind, str]:
+        """What has that name; ``model:NAME``, ``label-set:NAME``, ``source:NAME`` where several do.
+
+        Raises:
+            CatalogMissingError: Nothing has it.
+            CatalogConflictError: Several things have it.
+        """
+        known: dict[Kind, Collection[str]] = {
+            "source": self._sources,
+            "label-set": self._label_sets,
+            "model": self._models,
+        }
+        kind, _, name = ref.partition(":")
+        asked = {each: (name if each == kind else ref) for each in known if kind in (each, ref)}
+        found = [(each, called) for each, called in asked.items() if called in known[each]]
+        if not found:
+            meant = get_close_matches(
+                name or ref, [n for names in known.values() for n in names], 1
+            )
+            guess = f"; did you mean {meant[0]!r}?" if meant else ""
+            msg = f"no source, label set or model is named {ref!r}{guess}"
+            raise CatalogMissingError(msg)
+        if len(found) > 1:
+            listed = " or ".join(f"{each}:{ref}" for each, _ in found)
+            raise CatalogConflictError(f"{ref!r} is several things: say {listed}")
+        return found[0]
+
+    def snapshots(self, *things: tuple[Kind, str]) -> set[str]:
+        """The snapshots that models have learnt from: these, teachers, and what they began with."""
         pinned: set[str] = set()
-        queue: list[tuple[Kind, str]] = [("model", model)]
+        queue = [*things]
         met: set[tuple[Kind, str]] = set()
         for kind, name in queue:
             if (kind, name) in met or kind == "source":

@@ -5,11 +5,12 @@ import shutil
 
 import pytest
 
-from jobs.catalog_queries import query_catalog
+from jobs.catalog_queries import list_presets, query_catalog
 from jobs.config import CATALOG_QUESTIONS, CatalogConfig
 from jobs.errors import ConfigError
 from jobs.workspace import open_workspace
 from pipeline.errors import CatalogConflictError, CatalogMissingError
+from pipeline.presets import presets
 from pipeline.records import LabelManifest, ShardRef
 
 
@@ -86,6 +87,27 @@ def test_sources(ask):
     assert (photos["name"], photos["images"], photos["shards"]) == ("photos", 6, 2)
     assert photos["dropped"] == {"truncated": 2}
     assert (rooms["role"], rooms["licence"], rooms["bytes"]) == ("labelled", "CC0-1.0", 99)
+
+
+def test_what_a_source_permits_follows_from_its_licence(ask):
+    photos = ask("sources")["sources"][0]
+    assert (photos["rehost"], photos["commercial"], photos["withdrawn"]) == ("yes", "yes", None)
+
+
+def test_presets_need_no_store():
+    listed = list_presets()["presets"]
+    assert {row["name"] for row in listed} == set(presets())
+    assert [row["role"] for row in listed] == sorted(
+        (row["role"] for row in listed), key=["unlabelled", "labelled", "benchmark"].index
+    )
+    assert all(row["expected"] and row["homepage"] and row["licence"] for row in listed)
+    assert query_catalog(CatalogConfig(store="/no/such/store", question="presets"))
+
+
+def test_a_model_shows_the_licences_of_what_it_came_from(ask):
+    teacher, student = ask("models")["models"]
+    assert teacher["licences_behind"] == ["unknown"], "a model of which nobody said"
+    assert student["licences_behind"] == ["CC0-1.0", "unknown"]
 
 
 def test_shards_of_a_source(ask):

@@ -36,6 +36,18 @@ def test_records_become_a_table_with_every_column():
     assert all(word in text for word in ("protocol", "images", "note", "kitti@1", "652", "[red]x"))
 
 
+def test_a_list_with_many_columns_shows_people_some_of_them():
+    row = {
+        "name": "photos", "role": "unlabelled", "images": 7, "shards": 1, "bytes": 9,
+        "dropped": {"truncated": 1200, "too_small": 34}, "licence": "MIT", "rehost": "yes",
+        "commercial": "no", "homepage": "https://hidden", "withdrawn": None,
+    }  # fmt: skip
+    text = shown({"sources": [row]})
+    assert "1,234" in text and "MIT" in text
+    assert "hidden" not in text and "withdrawn" not in text
+    assert "2026-02-03" in shown({"sources": [row, row | {"withdrawn": "2026-02-03 14:05:06"}]})
+
+
 def test_lineage_becomes_a_tree():
     source = {"kind": "source", "name": "photos", "licence": "CC0-1.0", "from": []}
     labels = {

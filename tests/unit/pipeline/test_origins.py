@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.catalog import Catalog
-from pipeline.errors import CatalogMissingError
+from pipeline.errors import CatalogConflictError, CatalogMissingError
 from pipeline.licences import terms_from
 from pipeline.origins import Origins
 from tests.catalog_factories import fill_source, label_all
@@ -102,9 +102,22 @@ def test_several_things_share_what_is_behind_them(line):
 
 def test_snapshots_of_a_model_and_of_the_teachers_before_it(line):
     origins = Origins(line, ELSEWHERE.get)
-    assert len(origins.snapshots("teacher")) == 1
-    assert origins.snapshots("teacher") < origins.snapshots("student")
-    assert origins.snapshots("released-1234") == set()
+    assert len(origins.snapshots(("model", "teacher"))) == 1
+    assert origins.snapshots(("model", "teacher")) < origins.snapshots(("model", "student"))
+    assert origins.snapshots(("model", "released-1234"), ("source", "rooms")) == set()
+    assert origins.snapshots(("label-set", "labels")) == origins.snapshots(("model", "teacher"))
+
+
+def test_things_by_their_names(line):
+    label(line, "rooms", "teacher", "a" * 64, "more")
+    origins = Origins(line, ELSEWHERE.get)
+    assert origins.find("student") == ("model", "student")
+    assert origins.find("label-set:rooms") == ("label-set", "rooms")
+    with pytest.raises(CatalogConflictError, match="say source:rooms or label-set:rooms"):
+        origins.find("rooms")
+    for ref in ("studnet", "model:studnet", "source:student"):
+        with pytest.raises(CatalogMissingError, match="did you mean 'student'"):
+            origins.find(ref)
 
 
 def test_self_training_in_a_circle_ends(line):
