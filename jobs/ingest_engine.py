@@ -23,11 +23,10 @@ from jobs.shard_writer import ShardWriter, Written
 from pipeline.data_sets import read_item
 from pipeline.examiner import Examiner
 from pipeline.lookahead import map_ahead
-from pipeline.raw_files import FoundFile
 from pipeline.records import Drop, Ignored, ImageRecord, Member
 from pipeline.seen import drop_digest
 from pipeline.shards import ROW_GROUP_ROWS
-from pipeline.sources import weight
+from pipeline.sources import Unread, weight
 
 AHEAD_BYTES = 128 << 20
 AHEAD = 256
@@ -96,7 +95,7 @@ class _Found:
 
     work: PieceWork
     place: int
-    found: Member | Drop | Ignored | FoundFile | None
+    found: Member | Drop | Ignored | Unread | None
 
 
 @dataclass(frozen=True, slots=True)

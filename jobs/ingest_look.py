@@ -19,10 +19,9 @@ from pipeline.examiner import Examiner
 from pipeline.filters import ImageLimits, Refusal, Verify
 from pipeline.identity import sample_id, sha256_hex
 from pipeline.maps import truth_digest
-from pipeline.raw_files import FoundFile
 from pipeline.records import Drop, Ignored, ImageRecord, Member, Role
 from pipeline.seen import content_digest
-from pipeline.sources import load
+from pipeline.sources import Unread, load
 from pipeline.storage import Store
 
 
@@ -62,7 +61,7 @@ class Looked:
 
 
 def look(
-    found: Member | Drop | Ignored | FoundFile, job: IngestJob, examine: Examiner
+    found: Member | Drop | Ignored | Unread, job: IngestJob, examine: Examiner
 ) -> Looked | Drop | Ignored:
     """Read one sample, hash and check it."""
     if isinstance(found, Ignored):

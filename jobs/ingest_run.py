@@ -97,17 +97,20 @@ def _work_on(run: _Run, pieces: Iterator[Piece]) -> None:
     if not _wants_ray(run.config, len(first)):
         dangerous: list[Piece] = []
         engine = IngestEngine(run.job, Judge(run.job.store, run.before).judge)
-        run.driver.run_inline(engine, _harmless(left, dangerous))
+        run.driver.run_inline(engine, _harmless(left, run.job.data_set, dangerous))
         left = chain(dangerous, left)
         first = dangerous
     if first:
         _work_on_ray(run, left)
 
 
-def _harmless(pieces: Iterator[Piece], dangerous: list[Piece]) -> Iterator[Piece]:
+def _harmless(
+    pieces: Iterator[Piece], data_set: DataSet, dangerous: list[Piece]
+) -> Iterator[Piece]:
     """Pieces up to the first that native code would open, which is put aside."""
     for piece in pieces:
-        if any(is_native(item) for item in piece.items if not isinstance(item, Drop)):
+        items = [item for item in piece.items if not isinstance(item, Drop)]
+        if any(is_native(item, data_set) for item in items):
             dangerous.append(piece)
             return
         yield piece

@@ -5,7 +5,7 @@ In place of fsspec's own readers, whose caches take a short answer for the end o
 
 import io
 from collections.abc import Callable
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 
 def ranged_file(
@@ -24,6 +24,16 @@ def ranged_file(
         close: Called once, when the file is closed.
     """
     return _RangedFile(fetch, size=size, ahead=ahead, close=close)
+
+
+def window(stream: BinaryIO, start: int, length: int) -> BinaryIO:
+    """A stretch of an open file as a file of its own; closing it leaves the file open."""
+
+    def fetch(begin: int, end: int) -> bytes:
+        stream.seek(start + begin)
+        return stream.read(end - begin)
+
+    return cast(BinaryIO, io.BufferedReader(ranged_file(fetch, size=length, ahead=0)))
 
 
 class _RangedFile(io.RawIOBase):

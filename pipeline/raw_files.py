@@ -23,6 +23,7 @@ from pipeline.ranged_file import ranged_file
 
 BUFFER_BYTES = 1 << 20
 STREAM_AHEAD_BYTES = 8 << 20
+SCATTERED_BUFFER_BYTES, SCATTERED_AHEAD_BYTES = 4 << 10, 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +45,29 @@ class FoundFile:
     version: str = ""
 
 
-def open_uri(uri: str) -> BinaryIO:
+def open_uri(uri: str, *, is_scattered: bool = False) -> BinaryIO:
     """A source file or archive for reading, best from front to back; the caller closes it.
 
     What goes wrong while it is read is a StorageError, and so cannot be mistaken for a fault of
     the archive inside.
+
+    Args:
+        uri: Local path or any fsspec URL.
+        is_scattered: Little will be read, here and there: do not read ahead of it.
     """
     what = public_uri(uri)
+    ahead = SCATTERED_AHEAD_BYTES if is_scattered else STREAM_AHEAD_BYTES
     with ordinary_errors(what):
         if is_local(uri):
             raw: Any = local_file(uri).open("rb", buffering=0)
         else:
             fs, path = filesystem(uri)
-            raw = _remote_file(fs, path)
-    return checked_file(raw, what, buffer_bytes=BUFFER_BYTES)
+            raw = _remote_file(fs, path, ahead=ahead)
+    buffer_bytes = SCATTERED_BUFFER_BYTES if is_scattered else BUFFER_BYTES
+    return checked_file(raw, what, buffer_bytes=buffer_bytes)
 
 
-def _remote_file(fs: Any, path: str) -> Any:
+def _remote_file(fs: Any, path: str, *, ahead: int) -> Any:
     """As it is opened there, in exact and patient reads where it can be read from anywhere."""
     opened = remote_files.persistent(
         lambda: fs.open(path, "rb", block_size=STREAM_AHEAD_BYTES, cache_type="none")
@@ -68,9 +75,7 @@ def _remote_file(fs: Any, path: str) -> Any:
     size = getattr(opened, "size", None)
     if not isinstance(size, int) or not opened.seekable():
         return opened
-    return ranged_file(
-        remote_files.exact_reads(opened), size=size, ahead=STREAM_AHEAD_BYTES, close=opened.close
-    )
+    return ranged_file(remote_files.exact_reads(opened), size=size, ahead=ahead, close=opened.close)
 
 
 def read_uri(uri: str) -> bytes:
@@ -84,13 +89,15 @@ def read_uri(uri: str) -> bytes:
         return remote_files.persistent(lambda: bytes(fs.cat_file(path)))
 
 
-def file_bytes(uri: str) -> int:
-    """The size of a source file."""
+def found_file(uri: str, path: str) -> FoundFile:
+    """A file by its address, with its size and version."""
     with ordinary_errors(public_uri(uri)):
         if is_local(uri):
-            return local_file(uri).stat().st_size
-        fs, path = filesystem(uri)
-        return int(remote_files.describe(fs, path)["size"] or 0)
+            facts = local_file(uri).stat()
+            return FoundFile(path, uri, facts.st_size, version=str(facts.st_mtime_ns))
+        fs, there = filesystem(uri)
+        entry = remote_files.describe(fs, there)
+        return FoundFile(path, uri, int(entry["size"] or 0), version=_version(entry))
 
 
 def read_range(uri: str, offset: int, length: int) -> bytes:
@@ -135,13 +142,23 @@ def walk_folder(uri: str) -> Iterator[FoundFile]:
         yield from _walk_remote(fs, root.rstrip("/"), uri=uri.rstrip("/"))
 
 
-def _walk_local(folder: Path, above: str) -> Iterator[FoundFile]:
+def list_folder(uri: str) -> Iterator[FoundFile]:
+    """The files of one folder in the order of names, without those of the folders in it."""
+    if is_local(uri):
+        yield from _walk_local(local_file(uri), "", is_deep=False)
+    else:
+        fs, root = filesystem(uri)
+        yield from _walk_remote(fs, root.rstrip("/"), uri=uri.rstrip("/"), is_deep=False)
+
+
+def _walk_local(folder: Path, above: str, *, is_deep: bool = True) -> Iterator[FoundFile]:
     with ordinary_errors(str(folder)):
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     for entry in entries:
         path = f"{above}{entry.name}"
         if entry.is_dir(follow_symlinks=False):
-            yield from _walk_local(Path(entry.path), f"{path}/")
+            if is_deep:
+                yield from _walk_local(Path(entry.path), f"{path}/")
         elif entry.is_file(follow_symlinks=False):
             with ordinary_errors(entry.path):
                 facts = entry.stat(follow_symlinks=False)
@@ -151,7 +168,9 @@ def _walk_local(folder: Path, above: str) -> Iterator[FoundFile]:
             yield FoundFile(path, entry.path, 0, kind)
 
 
-def _walk_remote(fs: Any, folder: str, *, uri: str, above: str = "") -> Iterator[FoundFile]:
+def _walk_remote(
+    fs: Any, folder: str, *, uri: str, above: str = "", is_deep: bool = True
+) -> Iterator[FoundFile]:
     with ordinary_errors(public_uri(f"{uri}/{above}")):
         found = remote_files.persistent(lambda: fs.ls(folder, detail=True))
         entries = sorted(found, key=lambda entry: str(entry["name"]))
@@ -161,7 +180,8 @@ def _walk_remote(fs: Any, folder: str, *, uri: str, above: str = "") -> Iterator
             continue
         path = f"{above}{place.rpartition('/')[2]}"
         if entry["type"] == "directory":
-            yield from _walk_remote(fs, place, uri=uri, above=f"{path}/")
+            if is_deep:
+                yield from _walk_remote(fs, place, uri=uri, above=f"{path}/")
         else:
             size = int(entry.get("size") or 0)
             yield FoundFile(path, f"{uri}/{path}", size, version=_version(entry))
