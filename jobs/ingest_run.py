@@ -29,6 +29,7 @@ from jobs.shard_writer import count_reasons
 from jobs.version import code_version
 from jobs.workspace import Workspace
 from pipeline.catalog import IngestLease
+from pipeline.catalog_withdrawn import withdrawn_objects
 from pipeline.data_sets import DataSet, is_native
 from pipeline.filters import ImageLimits, Verify
 from pipeline.pieces import Listed, Piece, cut_pieces, known_items, options_digest
@@ -200,6 +201,7 @@ def _before(config: IngestConfig, workspace: Workspace) -> Before:
         shards=catalog.image_shards(config.source),
         drops=[dropped_key(config.source, batch) for batch in batches],
         images=images if config.dedup != "none" else None,
+        withdrawn=withdrawn_objects(catalog, config.source),
     )
 
 
