@@ -34,6 +34,7 @@ from pipeline.catalog import LabelSetRow, LabelShardRow, ModelRow, SnapshotMembe
 from pipeline.lookahead import map_ahead
 from pipeline.records import ShardRef
 from pipeline.storage import Store, dropped_key
+from pipeline.withdrawn import read_withdrawn
 
 THREADS = 8
 AHEAD = 4 * THREADS
@@ -134,6 +135,10 @@ def _source_checks(workspace: Workspace, name: str) -> Iterator[Check]:
         yield Check(key, None, partial(_check_drops, store, key, dropped))
 
 
+    for key in catalog.withdrawn_objects(name):
+        yield Check(key, None, partial(_check_withdrawn, store, key))
+
+
 def _label_set_checks(workspace: Workspace, name: str) -> Iterator[Check]:
     store, catalog = workspace.store, workspace.catalog
     label_set = catalog.label_set(name)
@@ -151,6 +156,12 @@ def _check_images(store: Store, shard: ShardRef) -> list[Problem]:
 def _check_drops(store: Store, key: str, dropped: Mapping[str, int]) -> list[Problem]:
     found = read_drop_counts(store, key)
     return list(differences(key, {"dropped": dict(dropped)}, {"dropped": dict(found.reasons)}))
+
+
+def _check_withdrawn(store: Store, key: str) -> list[Problem]:
+    """Without it, a later ingest would take again what was withdrawn."""
+    footer, samples = read_withdrawn(store, key)
+    return list(differences(key, {"rows": footer.get("rows")}, {"rows": str(len(samples))}))
 
 
 def _check_labels(store: Store, label_set: LabelSetRow, row: LabelShardRow) -> list[Problem]:

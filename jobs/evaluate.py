@@ -90,6 +90,7 @@ def _benchmark_shards(workspace: Workspace, source: str) -> list[ShardRef]:
     role = workspace.catalog.source(source).role
     if role == "unlabelled":
         raise ConfigError([f"source {source!r} is unlabelled: a benchmark needs ground truth"])
+    workspace.catalog.check_not_withdrawn([source])
     shards = workspace.catalog.image_shards(source)
     if not shards:
         raise ConfigError([f"source {source!r} has no images yet: ingest some first"])

@@ -44,7 +44,9 @@ def check_sources(workspace: Workspace, sources: Sequence[str]) -> None:
     Raises:
         CatalogMissingError: No source has that name.
         ConfigError: Names those without images.
+        WithdrawnError: Names those that were withdrawn.
     """
+    workspace.catalog.check_not_withdrawn(sources)
     empty = [name for name in sources if not workspace.catalog.source(name).shards]
     if empty:
         hint = "has no images: ingest something into it first"

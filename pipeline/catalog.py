@@ -83,6 +83,7 @@ class Catalog(Database):
     withdraw_shard = catalog_withdrawals.withdraw_shard
     withdraw_source = catalog_withdrawals.withdraw_source
     withdrawals = catalog_withdrawn.list_withdrawals
+    check_not_withdrawn = catalog_withdrawn.check_not_withdrawn
     withdrawn_objects = catalog_withdrawn.withdrawn_objects
     withdrawn_shards = catalog_withdrawn.withdrawn_shards
     withdrawn_members = catalog_withdrawn.withdrawn_members

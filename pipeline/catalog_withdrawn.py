@@ -106,6 +106,12 @@ def _chosen(source: str, shard_ids: Sequence[str] | None) -> Iterator[ColumnElem
         yield label_shards.c.shard_id.in_(shard_ids[start : start + AT_ONCE])
 
 
+def check_not_withdrawn(database: Database, names: Iterable[str]) -> None:
+    """Refuse sources that were withdrawn as a whole, by name, with date and reason."""
+    with database.read() as connection:
+        require_not_withdrawn(connection, names)
+
+
 def require_not_withdrawn(connection: Connection, names: Iterable[str]) -> None:
     """Refuse sources that were withdrawn as a whole.
 
