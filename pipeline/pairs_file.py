@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -36,14 +37,8 @@ class NamedPair:
     twin_shard_id: str
 
 
-_SCHEMA = pa.schema(
-    [
-        pa.field(
-            each.name, {"bool": pa.bool_(), "int": pa.int32()}.get(str(each.type), pa.string())
-        )
-        for each in fields(NamedPair)
-    ]
-)
+_TYPES: dict[Any, pa.DataType] = {str: pa.string(), bool: pa.bool_(), int: pa.int32()}
+_SCHEMA = pa.schema([pa.field(each.name, _TYPES[each.type]) for each in fields(NamedPair)])
 
 
 def write_pairs(pairs: Iterable[NamedPair], file: Path) -> int:

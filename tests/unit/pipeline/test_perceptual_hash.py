@@ -1,6 +1,5 @@
 """Hashes of pictures: near for copies of one, far for different ones, none for flat ones."""
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,27 +9,18 @@ from PIL import Image, ImageEnhance, ImageOps
 from scipy.fft import dctn
 
 from pipeline.images import ImageDecodeError, decode_grey, decode_rgb
-from pipeline.perceptual_hash import SIDE, distances, hash_of_grey, perceptual_hash
+from pipeline.perceptual_hash import (
+    SIDE,
+    answer_hash,
+    distances,
+    hash_in_answer,
+    hash_of_grey,
+    perceptual_hash,
+)
+from pipeline.sandbox import DECODER_CRASHED
+from tests.pictures import encoded, picture
 
 NEAR = 4
-
-
-def encoded(image: Image.Image, format: str = "JPEG", **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format, **options)
-    return buffer.getvalue()
-
-
-def picture(seed: int, *, width: int = 320, height: int = 240) -> Image.Image:
-    """Something with a spectrum like a photograph's: amplitudes fall with the frequency."""
-    rng = np.random.default_rng(seed)
-    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(width), np.fft.fftfreq(height)))
-    amplitude = 1 / np.maximum(frequency, 1 / width)
-    noise_CHW = rng.standard_normal((3, height, width))
-    common = rng.standard_normal((height, width))
-    waves = np.fft.ifft2(np.fft.fft2(0.4 * noise_CHW + common) * amplitude).real
-    scaled = 128 + 45 * (waves - waves.mean()) / waves.std()
-    return Image.fromarray(np.moveaxis(scaled.clip(0, 255), 0, -1).astype(np.uint8))
 
 
 def bits_between(first: bytes, second: bytes) -> int:
@@ -149,6 +139,14 @@ def test_a_broken_image_has_its_reason() -> None:
     with pytest.raises(ImageDecodeError) as raised:
         perceptual_hash(data[: len(data) // 2])
     assert raised.value.reason == "truncated"
+
+
+def test_a_child_process_answers_in_bytes() -> None:
+    seen = encoded(picture(0))
+    assert hash_in_answer(answer_hash(seen)) == perceptual_hash(seen)
+    assert hash_in_answer(answer_hash(encoded(Image.new("L", (64, 64))))) is None
+    assert hash_in_answer(answer_hash(b"no image")) == "not_an_image"
+    assert hash_in_answer(b"nonsense") == hash_in_answer(b"#123") == DECODER_CRASHED
 
 
 def test_distances_count_bits() -> None:
