@@ -1,0 +1,152 @@
+"""Licence and author of each image come from the files that data sets keep beside them."""
+
+import csv
+import threading
+from dataclasses import replace
+
+import pytest
+
+from pipeline.attribution_tables import Credits, credits_of, find_tables
+from pipeline.errors import SourceError
+from pipeline.presets import AttributionTable, presets
+from pipeline.raw_files import FoundFile
+from pipeline.records import Member
+
+LANDMARKS = presets()["google-landmarks-v2"]
+OPEN_IMAGES = presets()["open-images-v7"]
+BY = "https://creativecommons.org/licenses/by/2.0/"
+KEY = "0000a08541a4821e"
+
+
+def write(file, header, *rows) -> FoundFile:
+    with file.open("w", encoding="utf-8", newline="") as text:
+        csv.writer(text).writerows([header, *rows])
+    return FoundFile(file.name, str(file), file.stat().st_size)
+
+
+@pytest.fixture
+def landmarks(tmp_path):
+    return write(
+        tmp_path / "train_attribution.csv",
+        ["id", "url", "author", "license", "title"],
+        [KEY, "https://x.org/1", 'Ann "A", of\nB', BY, "Où, là"],
+        ["00068445f38e7e8f", "", "", BY, ""],
+        ["000e9c9462493b23", "https://x.org/3", "Ben", "", "Tower"],
+        [KEY, "https://x.org/other", "Somebody else", "none", ""],
+    )
+
+
+def credits_in(preset, *files) -> Credits:
+    assert preset.attribution is not None
+    return Credits(preset.attribution, files)
+
+
+def test_the_line_of_each_image(landmarks):
+    table = credits_in(LANDMARKS, landmarks)
+    assert len(table) == 4
+    first = table.find(KEY)
+    assert first and first.licence == BY
+    assert first.attribution == '"Où, là" by Ann "A", of B, https://x.org/1'
+    assert table.find("00068445f38e7e8f").attribution is None
+    assert table.find("000e9c9462493b23").licence is None
+    assert table.find("ffffffffffffffff") is None
+
+
+def test_members_are_credited_by_the_name_in_their_path(landmarks):
+    table = credits_in(LANDMARKS, landmarks)
+    member = Member(f"images_000.tar/0/0/0/{KEY}.jpg", "u", b"", licence="the whole set's")
+    credited = table.credited(member, LANDMARKS)
+    assert credited.licence == BY and "Ann" in credited.attribution
+    assert replace(credited, licence=member.licence, attribution=None) == member
+    for path in ("0/0/0/ffffffffffffffff.jpg", "notes.jpg"):
+        stray = replace(member, path=path)
+        assert table.credited(stray, LANDMARKS) == stray
+
+
+def test_open_images_has_one_table_per_split(tmp_path):
+    header = [
+        "ImageID", "Subset", "OriginalURL", "OriginalLandingURL", "License", "AuthorProfileURL",
+        "Author", "Title", "OriginalSize", "OriginalMD5", "Thumbnail300KURL", "Rotation",
+    ]  # fmt: skip
+    row = ["000026e7ee790996", "train", "http://f/o.jpg", "http://f/p", BY, "http://f/ann", "Ann",
+           "Sea", "1", "x", "", "0.0"]  # fmt: skip
+    write(tmp_path / "train-images-boxable-with-rotation.csv", header, row)
+    write(tmp_path / "validation-images-with-rotation.csv", header, ["0001eeaf4aed83f9", *row[1:]])
+    write(tmp_path / "train-annotations-bbox.csv", ["ImageID"], ["000026e7ee790996"])
+    files = find_tables(str(tmp_path), OPEN_IMAGES)
+    assert [file.path for file in files] == [
+        "train-images-boxable-with-rotation.csv",
+        "validation-images-with-rotation.csv",
+    ]
+    table = credits_in(OPEN_IMAGES, *files)
+    for key in ("000026e7ee790996", "0001eeaf4aed83f9"):
+        assert table.find(key).attribution == '"Sea" by Ann, http://f/p'
+
+
+def test_a_set_that_demands_attribution_is_not_taken_without_the_file(tmp_path):
+    (tmp_path / "images_000.tar").write_bytes(b"")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "train_attribution.csv").write_bytes(b"")
+    with pytest.raises(SourceError, match=r"train_attribution\.csv there .*github\.com") as caught:
+        find_tables(str(tmp_path), LANDMARKS)
+    assert str(tmp_path) in str(caught.value)
+    assert find_tables(str(tmp_path), presets()["sa-1b"]) == ()
+
+
+def test_the_file_lies_in_the_folder_or_beside_the_archive(tmp_path, landmarks):
+    (tmp_path / "images_000.tar").write_bytes(b"")
+    for uri in (str(tmp_path), f"{tmp_path}/", str(tmp_path / "images_000.tar")):
+        (found,) = find_tables(uri, LANDMARKS)
+        assert found.path == "train_attribution.csv" and found.bytes == landmarks.bytes
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "\0\0\0", "<html>\n</html>\n"])
+def test_another_file_of_that_name_says_what_was_expected(tmp_path, text):
+    (tmp_path / "train_attribution.csv").write_text(text)
+    (file,) = find_tables(str(tmp_path), LANDMARKS)
+    with pytest.raises(SourceError, match=r"train_attribution\.csv has no column id"):
+        credits_in(LANDMARKS, file)
+
+
+def test_a_field_without_end_is_an_error_not_all_of_memory(tmp_path):
+    file = tmp_path / "train_attribution.csv"
+    file.write_text('id,url,author,license,title\nx,"' + "y" * (1 << 21))
+    with pytest.raises(SourceError, match="no table of authors"):
+        credits_in(LANDMARKS, FoundFile(file.name, str(file), 1))
+
+
+def test_rows_that_are_cut_short_are_passed_over(tmp_path):
+    table = AttributionTable(files=r"t\.csv", key="id", image_key="id", author="who")
+    file = write(tmp_path / "t.csv", ["id", "who"], ["a", "Ann"], ["b"], ["c", "Cid"])
+    credits = Credits(table, [file])
+    assert [credits.find(key) is not None for key in "abc"] == [True, False, True]
+    assert credits.find("a").licence is None
+
+
+def test_every_row_of_many_is_found_from_many_threads(tmp_path):
+    table = AttributionTable(files=r"t\.csv", key="id", image_key="id", author="who")
+    count = 30_000
+    rows = [[f"{row:x}", f"author {row}"] for row in range(count)]
+    credits = Credits(table, [write(tmp_path / "t.csv", ["id", "who"], *rows)])
+    assert len(credits) == count
+    wrong = []
+
+    def ask(start: int) -> None:
+        for row in range(start, count, 997):
+            credit = credits.find(f"{row:x}")
+            if credit is None or credit.attribution != f"by author {row}":
+                wrong.append(row)
+
+    threads = [threading.Thread(target=ask, args=(start,)) for start in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_a_process_reads_the_files_once(landmarks):
+    table = LANDMARKS.attribution
+    assert credits_of(table, (landmarks,)) is credits_of(table, (landmarks,))
+    changed = replace(landmarks, version="2")
+    assert credits_of(table, (changed,)) is not credits_of(table, (landmarks,))
