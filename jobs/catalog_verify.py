@@ -134,7 +134,6 @@ def _source_checks(workspace: Workspace, name: str) -> Iterator[Check]:
         key = dropped_key(name, batch)
         yield Check(key, None, partial(_check_drops, store, key, dropped))
 
-
     for key in catalog.withdrawn_objects(name):
         yield Check(key, None, partial(_check_withdrawn, store, key))
 
