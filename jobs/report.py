@@ -1,7 +1,5 @@
 """`factory report`: one self-contained HTML page about a source, a label set or a model."""
 
-import os
-import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,6 +7,7 @@ from typing import Any
 from jobs.config import ReportConfig
 from jobs.console import Reporter
 from jobs.errors import ConfigError
+from jobs.files import written_whole
 from jobs.report_label_set import label_set_page
 from jobs.report_model import model_page
 from jobs.report_page import Page, render
@@ -35,7 +34,8 @@ def report(config: ReportConfig, *, reporter: Reporter | None = None) -> dict[st
         reporter.note(f"looking at {thing['kind']} {thing['name']}")
         page = _page(workspace, thing["kind"], thing["name"], config)
     html = render(page).encode("utf-8", "backslashreplace")  # names may hold half a surrogate
-    _write(Path(config.out), html)
+    with written_whole(config.out) as scratch:
+        scratch.write_bytes(html)
     return {
         "target": thing["name"],
         "kind": thing["kind"],
@@ -55,14 +55,3 @@ def _page(workspace: Workspace, kind: str, name: str, config: ReportConfig) -> P
     if kind == "model":
         return model_page(workspace, name, colophon=colophon)
     raise ConfigError([f"{name!r} is a {kind}: a report is about a source, a label set or a model"])
-
-
-def _write(path: Path, html: bytes) -> None:
-    """Whole or not at all: an earlier page stays until the new one is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        scratch.write_bytes(html)
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)

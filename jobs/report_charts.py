@@ -14,6 +14,7 @@ WIDTH, HEIGHT = 520.0, 190.0
 LEFT, RIGHT, TOP, BOTTOM = 50.0, 8.0, 8.0, 24.0
 CURVE_POINTS = 300
 TICK_DISTANCE = 44.0
+CHARACTER = 6.0  # width of one in the text of a mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,9 +198,15 @@ def _x_ticks(
     places = _scale(bend(found), float(bend(low)), float(bend(high)), LEFT, WIDTH - RIGHT)
     shown: list[Tick] = []
     for at, mark in zip(places, found, strict=True):
-        if not shown or at - shown[-1].at >= TICK_DISTANCE:
+        if not shown or at - shown[-1].at >= _room(shown[-1], text(mark), is_first=len(shown) == 1):
             shown.append(Tick(_round(at), text(mark)))
     return tuple(shown)
+
+
+def _room(before: Tick, text: str, *, is_first: bool) -> float:
+    """Pixels between two marks; the first text begins at its place, the others surround theirs."""
+    reach = len(before.text) * (1.0 if is_first else 0.5) + len(text) / 2
+    return max(TICK_DISTANCE, (reach + 1) * CHARACTER)
 
 
 def _round_marks(low: float, high: float, *, log: bool) -> list[float]:

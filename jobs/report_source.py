@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from jobs.readable import readable_bytes, readable_time
 from jobs.report_charts import Chart, histogram
 from jobs.report_images import photograph, truth_map
-from jobs.report_lineage import NOT_GIVEN, in_short, lineage_sections
+from jobs.report_lineage import in_short, lineage_sections
 from jobs.report_page import Fact, Figure, Page, Reason, Section, Table
 from jobs.report_samples import example_drops, image_facts, pixels_of, sample_images
+from jobs.report_terms import aside_section, terms_section, withdrawn_section
 from jobs.workspace import Workspace
-from pipeline.catalog import SourceRow
+from pipeline.catalog import IngestRow, SourceRow
 from pipeline.records import ImageRecord, ShardRef
 
 ASPECTS = (1 / 8, 1 / 4, 1 / 2, 9 / 16, 2 / 3, 3 / 4, 1, 4 / 3, 3 / 2, 16 / 9, 2, 3, 4, 8)
@@ -21,6 +22,8 @@ def source_page(workspace: Workspace, name: str, *, samples: int, colophon: str)
     row, shards = workspace.catalog.source(name), workspace.catalog.image_shards(name)
     figures = _figures(workspace, shards, samples)
     images = list(image_facts(workspace.store, shards))
+    runs = workspace.catalog.ingests(name)
+    if_any = (aside_section(runs), withdrawn_section(workspace, row))
     return Page(
         kind=f"{row.role} source",
         name=name,
@@ -36,7 +39,9 @@ def source_page(workspace: Workspace, name: str, *, samples: int, colophon: str)
                 table=_formats(images),
             ),
             _dropped(workspace, row),
-            Section("provenance", "Provenance", facts=_provenance(workspace, row)),
+            *(section for section in if_any if section is not None),
+            terms_section(row),
+            Section("provenance", "Provenance", facts=_provenance(workspace, row, runs)),
             *lineage_sections(workspace.catalog, f"source:{name}"),
         ),
         colophon=colophon,
@@ -103,7 +108,8 @@ def _sampled(figures: Sequence[Figure], row: SourceRow, samples: int) -> str:
 
 def _summary(row: SourceRow) -> str:
     layout = "" if row.layout == "auto" else f" ({row.layout})"
-    return f"{row.images:,} images from {row.uri}{layout}."
+    withdrawn = f" Withdrawn on {readable_time(row.withdrawn_at)} UTC." if row.withdrawn_at else ""
+    return f"{row.images:,} images from {row.uri}{layout}.{withdrawn}"
 
 
 def _tiles(row: SourceRow) -> tuple[Fact, ...]:
@@ -156,20 +162,20 @@ def _dropped(workspace: Workspace, row: SourceRow) -> Section:
     )
 
 
-def _provenance(workspace: Workspace, row: SourceRow) -> tuple[Fact, ...]:
-    runs = tuple(
+def _provenance(
+    workspace: Workspace, row: SourceRow, runs: Sequence[IngestRow]
+) -> tuple[Fact, ...]:
+    ingests = tuple(
         Fact(
             f"Ingest run {index}",
             f"{readable_time(run.started_at)} UTC, {run.state}, from {run.uri}",
             f"code {run.code_version}",
         )
-        for index, run in enumerate(workspace.catalog.ingests(row.name), start=1)
+        for index, run in enumerate(runs, start=1)
     )
     return (
-        Fact("Licence", row.licence or NOT_GIVEN),
-        Fact("Attribution", row.attribution or NOT_GIVEN),
         Fact(
             "Content", workspace.catalog.source_digest(row.name), "digest of all shards", code=True
         ),
-        *runs,
+        *ingests,
     )

@@ -19,8 +19,10 @@ from jobs.report_model import count_parameters, training_charts
 from jobs.workspace import open_workspace
 from pipeline.errors import CatalogConflictError, CatalogMissingError, ShardCorruptError
 from pipeline.labels import read_label_rows, write_label_shard
+from pipeline.licences import terms_from
 from pipeline.shards import read_image_rows, write_image_shard
 from pipeline.storage import Store
+from tests.catalog_factories import begin_ingest
 from tests.report_stores import HOSTILE, fill_store
 
 TARGETS = ("photos", "rooms", "labels", "teacher", "student")
@@ -71,6 +73,37 @@ def test_a_page_contains_no_script_and_fetches_nothing(page, target):
     assert not {"script", "iframe", "object", "embed", "base", "form"} & set(found.tags)
     assert found.handlers == []
     assert all(address.startswith(("data:", "#")) for address in found.addresses)
+
+
+def test_terms_of_a_source_are_text(store, tmp_path):
+    copy = shutil.copytree(store, tmp_path / "store")
+    said = {"licence": f"L {HOSTILE}", "homepage": f"javascript:alert(1) {HOSTILE}"}
+    said |= {"citation": f"C {HOSTILE}", "note": f"N {HOSTILE}", "commercial": "conditions"}
+    with open_workspace(Common(store=str(copy))) as workspace:
+        workspace.catalog.set_terms("photos", terms_from(said, title=f"T {HOSTILE}"))
+        lease = begin_ingest(workspace.catalog, "photos")
+        workspace.catalog.finish_ingest(lease, {"ignored": {"masked twin": 30, "list": 12}})
+    out = tmp_path / "photos.html"
+    report(ReportConfig(store=str(copy), target="photos", out=str(out)))
+    found = Reader(out.read_text())
+    for letter in ("L", "C", "N", "T", "javascript:alert(1)"):
+        assert f"{letter} {HOSTILE}" in found.text
+    assert "Commercial use on conditions" in found.text
+    assert "Publishing images again nobody has said" in found.text
+    assert "42 files belong to the data set" in found.text and "masked twin" in found.text
+    assert all(address.startswith(("data:", "#")) for address in found.addresses)
+
+
+def test_what_was_withdrawn_is_on_the_page(store, tmp_path):
+    copy = shutil.copytree(store, tmp_path / "store")
+    with open_workspace(Common(store=str(copy))) as workspace:
+        lease = begin_ingest(workspace.catalog, "photos")
+        workspace.catalog.withdraw_source(lease, reason="their owner asked", ttl_s=60)
+    out = tmp_path / "photos.html"
+    report(ReportConfig(store=str(copy), target="photos", out=str(out)))
+    found = Reader(out.read_text()).text
+    assert "The whole source was withdrawn." in found and "Withdrawn on 2" in found
+    assert "their owner asked 12 images" in found
 
 
 def test_hostile_names_stay_text(page):

@@ -79,6 +79,16 @@ def test_marks_on_the_axis_do_not_overlap(low, high, log):
     assert places[0] >= LEFT and places[-1] <= WIDTH - RIGHT
 
 
+def test_long_marks_keep_more_room():
+    def text(ratio):
+        return f"1 : {1 / ratio:.3g}"
+
+    marks = [1 / 2, 9 / 16, 2 / 3, 3 / 4, 1]
+    chart = histogram("t", [0.5, 2.0], caption="c", log=True, marks=marks, text=text)
+    first, second = chart.x_ticks[:2]
+    assert second.at - first.at >= 6 * len(first.text), "the first text begins at its place"
+
+
 def test_given_marks_are_used_where_they_fall_on_the_axis():
     chart = histogram("t", [0.6, 2.1], caption="c", log=True, marks=(0.1, 1.0, 2.0, 9.0))
     assert [tick.text for tick in chart.x_ticks] == ["1", "2"]
