@@ -1,10 +1,12 @@
 """Every labelled set and benchmark in its native layout: what is found, read and left out."""
 
 import io
+import tarfile
 from collections import Counter
 
 import h5py
 import numpy as np
+import py7zr
 import pytest
 from PIL import Image
 
@@ -43,6 +45,15 @@ def members(found) -> dict[str, Member]:
     return {member.path: member for member in made}
 
 
+def tarred(files: dict[str, bytes], path) -> None:
+    path.parent.mkdir(parents=True)
+    with tarfile.open(path, "w:gz" if path.name.endswith("gz") else "w") as archive:
+        for name, data in files.items():
+            info = tarfile.TarInfo(f"./{name}")
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+
+
 def counted(found) -> dict[str, int]:
     return dict(Counter(item.what for item in found if isinstance(item, Ignored)))
 
@@ -56,17 +67,29 @@ def test_every_preset_with_truth_is_tried():
     assert set(NATIVE) == {preset.name for preset in known if preset.role != Role.UNLABELLED}
 
 
-@pytest.mark.parametrize("packing", ["folder", "zip"])
-@pytest.mark.parametrize("name", NATIVE)
+# Where a file has to be read to know what belongs together, nothing can be streamed.
+PACKED = [
+    (name, packing)
+    for name in NATIVE
+    for packing in ("folder", "zip", "tar", "tar.gz")
+    if packing != "tar.gz" or not presets()[name].index
+]
+
+
+@pytest.mark.parametrize(("name", "packing"), PACKED)
 def test_the_native_layout_is_read(name, packing, tmp_path):
     native = NATIVE[name](tmp_path)
     where = tmp_path / "set"
-    folder = packing == "folder"
-    uri = write(native.files, where) if folder else zipped(native.files, where / "set.zip")
-    found = everything(str(where) if not folder else uri, name)
+    if packing == "folder":
+        write(native.files, where)
+    elif packing == "zip":
+        zipped(native.files, where / "set.zip")
+    else:
+        tarred(native.files, where / f"set.{packing}")
+    found = everything(str(where), name)
     assert drops(found) == {}
     assert counted(found) == native.ignored
-    prefix = "" if folder else "set.zip/"
+    prefix = "" if packing == "folder" else f"set.{packing}/"
     made = members(found)
     assert set(made) == {prefix + path for path in native.truths}
     for path, wanted in native.truths.items():
@@ -78,6 +101,22 @@ def test_the_native_layout_is_read(name, packing, tmp_path):
         assert member.truth.geometry is native.geometry
         assert member.truth.values_HW.dtype == np.float32
         np.testing.assert_allclose(member.truth.values_HW, wanted, rtol=3e-3, equal_nan=True)
+
+
+def test_eth3d_is_read_from_its_two_archives_per_scene(tmp_path):
+    native = eth3d(tmp_path)
+    where = tmp_path / "set"
+    where.mkdir()
+    for part, end in (("office_dslr_jpg.7z", "/images/"), ("office_dslr_depth.7z", "/ground")):
+        with py7zr.SevenZipFile(where / part, "w") as archive:
+            for path, data in native.files.items():
+                if end in path:
+                    archive.writestr(data, path)
+    found = everything(str(where), "eth3d")
+    made = members(found)
+    assert drops(found) == {} and len(made) == 1
+    (wanted,) = native.truths.values()
+    np.testing.assert_array_equal(next(iter(made.values())).truth.values_HW, wanted)
 
 
 @pytest.mark.parametrize("name", ["tartanair", "vkitti2"])
