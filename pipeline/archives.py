@@ -94,7 +94,6 @@ class Entry:
         open: A stream of its bytes, from front to back.
         offset: Where its bytes start in the archive; None where they are not there as they are.
         refusal: Reason and detail, where it is nothing that can be read.
-        ignored: What it is, where it belongs to the data set and is no sample.
         licence: Of the image, where the archive says.
         attribution: Whose the image is, where the archive says.
     """
@@ -104,7 +103,6 @@ class Entry:
     open: Callable[[], BinaryIO]
     offset: int | None = None
     refusal: tuple[str, str] | None = None
-    ignored: str | None = None
     licence: str | None = None
     attribution: str | None = None
 

@@ -7,16 +7,22 @@ of record batches (or, of other tools, Arrow files), one of which is in memory a
 """
 
 import json
+import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
 import pyarrow as pa
 
-from pipeline.archives import Entry
+from pipeline.archives import Entry, archive_kind
+from pipeline.choices import Choice
 from pipeline.image_rows import ImageColumns, image_columns, row_entries
-from pipeline.raw_files import read_uri
+from pipeline.raw_files import is_folder, list_folder, read_uri
+from pipeline.records import Ignored
 
 INFO_FILE = "dataset_info.json"
+_ABOUT = (INFO_FILE, "dataset_dict.json", "state.json", "README.md", ".gitattributes")
+# What the library keeps of its own computations: the same images once more.
+_CACHE = re.compile(r"cache-.*\.arrow|(?:.*-)?indices(?:-.*)?\.arrow")
 _FILE_MAGIC = b"ARROW1"
 
 
@@ -43,12 +49,30 @@ def arrow_entries(stream: BinaryIO) -> Iterator[Entry]:
             yield from row_entries(_sound(reader, columns), columns)
 
 
+def choose_saved(path: str) -> Choice:
+    """Arrow files are opened, files about them ignored."""
+    name = path.rpartition("/")[2]
+    if name in _ABOUT:
+        return Ignored(path, "table")
+    if _CACHE.fullmatch(name):
+        return Ignored(path, "cache")
+    return archive_kind(path)
+
+
 def stated_licence(uri: str) -> str | None:
-    """The licence that the ``dataset_info.json`` beside an Arrow file states, if it does."""
-    folder, _, _ = uri.rpartition("/")
+    """The licence that a saved data set states in its ``dataset_info.json``, if it does.
+
+    Args:
+        uri: Of its folder, of that of several splits (the first one's counts), or of an Arrow file.
+    """
     try:
-        info = json.loads(read_uri(f"{folder}/{INFO_FILE}" if folder else INFO_FILE))
-    except (FileNotFoundError, PermissionError, ValueError):
+        folder = uri.rstrip("/") if is_folder(uri) else uri.rpartition("/")[0] or "."
+        named = {file.path for file in list_folder(folder)}
+        if INFO_FILE not in named and "dataset_dict.json" in named:
+            splits = json.loads(read_uri(f"{folder}/dataset_dict.json"))["splits"]
+            folder = f"{folder}/{splits[0]}"
+        info = json.loads(read_uri(f"{folder}/{INFO_FILE}"))
+    except (FileNotFoundError, PermissionError, ValueError, LookupError, TypeError):
         return None
     licence = info.get("license") if isinstance(info, dict) else None
     return licence.strip() or None if isinstance(licence, str) else None

@@ -15,12 +15,13 @@ from functools import lru_cache
 from itertools import chain
 
 from pipeline.archives import archive_kind
-from pipeline.choices import Refused, open_archives, open_nothing
+from pipeline.choices import Refused
 from pipeline.containers import NATIVE
 from pipeline.errors import SourceError
 from pipeline.filesystems import public_uri
 from pipeline.inner_images import inner_of, read_inner
 from pipeline.joins import NOT_IN_SPLIT, Anything, Joined, Names, join
+from pipeline.layouts import LAYOUTS, WITH_SIDECARS, choose_in
 from pipeline.listing import all_parts, files_of, kind_of, named_kind, streamed_only
 from pipeline.lookahead import map_ahead
 from pipeline.member_paths import normalised_text
@@ -34,6 +35,7 @@ from pipeline.parts import (
 from pipeline.presets import Preset, presets
 from pipeline.raw_files import FoundFile, found_file
 from pipeline.records import Drop, Ignored, Member
+from pipeline.sidecars import without_tables
 from pipeline.sources import (
     SYNTHETIC,
     Found,
@@ -63,7 +65,6 @@ __all__ = [
 ]
 
 READ_AHEAD_BYTES = 64 << 20
-LAYOUTS = ("auto", "images", "tar", "zip", "parquet", "lmdb", "arrow", "video", "pairs")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -198,12 +199,17 @@ def _names(data_set: DataSet) -> Names | Anything:
     preset = presets().get(data_set.layout)
     if preset is not None:
         return Names(preset, split)
-    return Anything(split, opens=open_nothing if data_set.layout == "images" else open_archives)
+    return Anything(split, opens=choose_in(data_set.layout))
 
 
 def _reading(data_set: DataSet, names: Names | Anything) -> Reading:
     every = data_set.every or names.every
-    return Reading(choose=names.choose, every=every, max_bytes=data_set.max_bytes)
+    return Reading(
+        choose=names.choose,
+        every=every,
+        with_sidecars=data_set.layout in WITH_SIDECARS,
+        max_bytes=data_set.max_bytes,
+    )
 
 
 def _check_libraries(preset: Preset) -> None:
@@ -216,7 +222,10 @@ def _listed(files: Iterable[FoundFile], data_set: DataSet) -> Iterator[Item | Dr
     """The files that are images, or archives of images."""
     names = _names(data_set)
     is_all = True
-    for file in files:
+    for file in without_tables(files) if data_set.layout == "img2dataset" else files:
+        if isinstance(file, Ignored):
+            yield file
+            continue
         path = normalised_text(file.path)
         choice = names.choose(path) if path else named_kind(file, data_set.layout)
         if isinstance(choice, Ignored):

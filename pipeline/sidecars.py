@@ -29,10 +29,11 @@ _IMAGES = (
 
 
 def choose_images(path: str) -> Choice:
-    """Archives are opened, images read, all else is ignored."""
+    """Archives are opened, images read, all else is ignored; a row of a table has no suffix."""
     kind = archive_kind(path)
     base = path.rpartition("/")[2]
-    if kind is not None or base.startswith("._") or base.rpartition(".")[2].lower() in _IMAGES:
+    _, dot, suffix = base.rpartition(".")
+    if kind is not None or base.startswith("._") or not dot or suffix.lower() in _IMAGES:
         return kind
     return Ignored(path, TABLE if base.endswith("_stats.json") else SIDECAR)
 

@@ -42,11 +42,13 @@ from pipeline.choices import Choose, Refused, open_archives
 from pipeline.containers import entries_in, max_copy_bytes
 from pipeline.errors import SourceError
 from pipeline.filesystems import is_local, public_uri
+from pipeline.image_rows import NoImagesError
 from pipeline.member_paths import UniqueNames, normalised, normalised_text
 from pipeline.parts import MAX_MEMBER_BYTES, MAX_NESTING, Part, Sample
 from pipeline.ranged_file import window
 from pipeline.raw_files import FoundFile, open_uri, read_uri
 from pipeline.records import Drop, Ignored, Member
+from pipeline.sidecars import joined
 from pipeline.truth import read_sample
 from pipeline.video_frames import EVERY
 
@@ -64,11 +66,13 @@ class Reading:
     Attributes:
         choose: What is to be done with each path inside them.
         every: Of a video every so many-th frame is taken.
+        with_sidecars: JSON beside an image says whose it is.
         max_bytes: A larger file is dropped unread.
     """
 
     choose: Choose = open_archives
     every: int = EVERY
+    with_sidecars: bool = False
     max_bytes: int = MAX_MEMBER_BYTES
 
 
@@ -180,6 +184,8 @@ def _or_drop(items: Found, place: _Place) -> Found:
         yield Drop(place.path, place.uri, "corrupt_archive", error.detail)
     except SourceError as error:  # the library that reads it is not installed
         yield Drop(place.path, place.uri, "unsupported_archive", str(error))
+    except NoImagesError as error:
+        yield Drop(place.path, place.uri, "not_an_image", str(error))
     except ARCHIVE_FAULTS as error:
         yield _corrupt(place, error)
 
@@ -191,6 +197,8 @@ def _entries_in(kind: ArchiveKind, stream: BinaryIO, place: _Place) -> Found:
         copied = random_access(stream)
     with copied as seekable:
         entries = entries_in(kind, seekable, every=place.reading.every)
+        if place.reading.with_sidecars:
+            entries = joined(entries, max_bytes=place.reading.max_bytes)
         yield from _from_entries(entries, place)
 
 
@@ -206,8 +214,6 @@ def _from_entries(entries: Iterator[Entry], place: _Place) -> Found:
             yield choice
         elif entry.refusal is not None:
             yield Drop(path, place.uri, *entry.refusal)
-        elif entry.ignored is not None:
-            yield Ignored(path, entry.ignored)
         elif isinstance(choice, Refused):
             yield Drop(path, place.uri, choice.reason, choice.detail, bytes=entry.size)
         elif choice is not None:

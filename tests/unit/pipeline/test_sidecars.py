@@ -131,7 +131,7 @@ def test_a_broken_entry_of_a_zip_is_refused_and_the_others_are_read():
         ("00000.parquet", "parquet"),
         ("00000.tar/000000000.json", Ignored("00000.tar/000000000.json", "sidecar")),
         ("x/a.cls", Ignored("x/a.cls", "sidecar")),
-        ("README", Ignored("README", "sidecar")),
+        ("00000.parquet/000000000", None),
         ("00000_stats.json", Ignored("00000_stats.json", "table")),
         ("._a.jpg", None),
     ],
