@@ -13,7 +13,8 @@ from jobs.model_licences import licence_of_model
 from jobs.training_config import LoopOptions
 from pipeline.catalog import Catalog
 from pipeline.licences import UNKNOWN, allows, names
-from pipeline.origins import MADE_OF_NOTHING, STARTED_FROM, Kind, Origin, Origins
+from pipeline.lineage_nodes import STARTED_FROM
+from pipeline.origins import MADE_OF_NOTHING, Kind, Origin, Origins
 
 SHOWN = 12
 

@@ -6,13 +6,14 @@ from typing import Any
 from jobs.readable import readable_bytes, readable_time
 from jobs.report_page import Fact, Section, Table
 from pipeline.catalog import Catalog
+from pipeline.licences import permissions
 from pipeline.lineage import lineage, made_from, nodes
 
 NOT_GIVEN = "not given"
 LONGEST_ID = 24
 SHORT = 12  # characters of a digest that tell things apart
 _SHOWN = {
-    "source": ("role", "licence", "images"),
+    "source": ("role", "licence", "commercial", "images"),
     "label-set": ("images", "recipe_hash", "code_version"),
     "model": ("made", "licence", "sha256", "external"),
     "run": ("job", "state", "code_version"),
@@ -53,9 +54,12 @@ def sources_section(catalog: Catalog, ref: str) -> Section | None:
         "Sources and licences",
         text=f"No licence was given for {without} of {len(rows)} sources." if without else "",
         table=Table(
-            ("Source", "Role", "Licence", "Attribution", "Images", "Ingested from", "Ingest runs"),
+            (
+                *("Source", "Role", "Licence", "Commercial use", "Published again", "Attribution"),
+                *("Images", "Ingested from", "Ingest runs"),
+            ),
             rows,
-            (False, False, False, False, True, False, False),
+            (*(False,) * 6, True, False, False),
         ),
     )
 
@@ -77,10 +81,13 @@ def _source_row(catalog: Catalog, name: str) -> tuple[str, ...]:
         f"{readable_time(run.started_at)} UTC, {run.state}, code {run.code_version}"
         for run in catalog.ingests(name)
     ]
+    allowed = permissions(row.terms, row.licence)
     return (
         name,
         row.role,
         row.licence or NOT_GIVEN,
+        allowed.commercial,
+        allowed.rehost,
         row.attribution or "",
         f"{row.images:,}",
         row.uri,

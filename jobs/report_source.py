@@ -22,7 +22,8 @@ def source_page(workspace: Workspace, name: str, *, samples: int, colophon: str)
     row, shards = workspace.catalog.source(name), workspace.catalog.image_shards(name)
     figures = _figures(workspace, shards, samples)
     images = list(image_facts(workspace.store, shards))
-    runs = workspace.catalog.ingests(name)
+    # A withdrawal holds the source as an ingest does, and ingests nothing.
+    runs = [run for run in workspace.catalog.ingests(name) if "withdraw" not in run.config]
     if_any = (aside_section(runs), withdrawn_section(workspace, row))
     return Page(
         kind=f"{row.role} source",

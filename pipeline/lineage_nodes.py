@@ -8,8 +8,10 @@ from sqlalchemy import ColumnElement, exists, select
 
 from pipeline.catalog import Catalog, ModelRow, RunRow
 from pipeline.catalog_tables import image_shards, snapshot_members, snapshots
+from pipeline.licences import permissions
 
-STARTED_FROM = ("init", "encoder")  # keys of a run's configuration that may name a model
+# Keys of a run's configuration that may name a model of which something went into the new one.
+STARTED_FROM = ("init", "encoder", "sky_segmenter")
 
 Node = dict[str, Any]
 
@@ -113,8 +115,9 @@ def source_facts(catalog: Catalog, name: str) -> Node:
         for run in catalog.ingests(name)
         if "withdraw" not in run.config  # it held the source, and added nothing
     ]
-    keys = ("role", "uri", "layout", "licence", "attribution")
+    keys = ("role", "uri", "layout", "preset", "licence", "attribution", "terms")
     facts = {key: getattr(row, key) for key in keys} | {"ingest_runs": ingests}
+    facts |= asdict(permissions(row.terms, row.licence))
     if row.withdrawn_at is not None:
         facts["withdrawn_at"] = row.withdrawn_at
     elif withdrawn := sum(each.samples for each in catalog.withdrawals(name)):

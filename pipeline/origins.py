@@ -24,9 +24,9 @@ from pipeline.catalog_tables import (
 )
 from pipeline.errors import CatalogConflictError, CatalogMissingError
 from pipeline.licences import permissions
+from pipeline.lineage_nodes import STARTED_FROM
 from pipeline.presets import Permission
 
-STARTED_FROM = ("init", "encoder", "sky_segmenter")  # keys of a run that may name a model
 MADE_OF_NOTHING = "scratch"  # what encoders of random weights are called
 
 Kind = Literal["source", "label-set", "model"]
