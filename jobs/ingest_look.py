@@ -14,11 +14,13 @@ withdrawn             the sample, or an image of its bytes, was withdrawn from t
 
 from dataclasses import dataclass
 
+from pipeline.attribution_tables import credit_of
 from pipeline.data_sets import DataSet
 from pipeline.examiner import Examiner
 from pipeline.filters import ImageLimits, Refusal, Verify
 from pipeline.identity import sample_id, sha256_hex
-from pipeline.maps import truth_digest
+from pipeline.maps import annotation_digest
+from pipeline.raw_files import FoundFile
 from pipeline.records import Drop, Ignored, ImageRecord, Member, Role
 from pipeline.seen import content_digest
 from pipeline.sources import Unread, load
@@ -35,6 +37,7 @@ class IngestJob:
         by_reference: Leave the bytes where they are, if they can be read there.
         code_version: Written into shards.
         threads: That read and look, in each process.
+        tables: Files that name the authors of single images.
     """
 
     store: Store
@@ -50,6 +53,7 @@ class IngestJob:
     shard_images: int
     code_version: str
     threads: int
+    tables: tuple[FoundFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +76,14 @@ def look(
     sha256 = sha256_hex(item.data)
     header = examine(item.data)
     truth = None if job.role == Role.UNLABELLED else item.truth
-    if not isinstance(header, Refusal) and truth is None and job.role != Role.UNLABELLED:
+    points = item.points if job.role == Role.BENCHMARK and truth is None else ()
+    is_bare = truth is None and not points and job.role != Role.UNLABELLED
+    if not isinstance(header, Refusal) and is_bare:
         header = Refusal("no_truth", f"a {job.role} source needs ground truth for each image")
     if isinstance(header, Refusal):
         size = len(item.data)
         return Drop(item.path, item.uri, header.reason, header.detail, sha256, size)
+    credit = credit_of(item.path, layout=job.data_set.layout, tables=job.tables)
     stays = job.by_reference and item.offset is not None
     record = ImageRecord(
         sample_id=sample_id(job.source, item.path),
@@ -87,8 +94,9 @@ def look(
         length=len(item.data),
         data=None if stays else item.data,
         header=header,
-        licence=item.licence or job.licence,
-        attribution=item.attribution or job.attribution,
+        licence=credit.licence or item.licence or job.licence,
+        attribution=credit.attribution or item.attribution or job.attribution,
         truth=truth,
+        points=points,
     )
-    return Looked(record, content_digest(sha256, truth_digest(truth) if truth else None))
+    return Looked(record, content_digest(sha256, annotation_digest(truth, points)))
