@@ -35,16 +35,21 @@ def is_local(uri: str) -> bool:
     return uri.startswith(("file://", "local://")) or ("://" not in uri and "::" not in uri)
 
 
-def local_file(uri: str) -> Path:
+def local_path(uri: str) -> str:
     """The absolute path of a local URI; links are not resolved."""
     path = uri.removeprefix("file://").removeprefix("local://")
-    return Path(os.path.abspath(os.path.expanduser(path)))
+    return os.path.abspath(os.path.expanduser(path))
+
+
+def local_file(uri: str) -> Path:
+    """The same as a Path, which takes ten times as long to make."""
+    return Path(local_path(uri))
 
 
 def public_uri(uri: str) -> str:
     """The absolute path or URL without what might be a credential: user and password, web query."""
     if is_local(uri):
-        return str(local_file(uri))
+        return local_path(uri)
     without_user = re.sub(r"(?<=://)[^/@\s]*:[^/@\s]*@", "", uri)
     return re.sub(r"(https?://[^\s?]*)\?\S*", r"\1", without_user)
 
@@ -56,7 +61,7 @@ def checked_address(uri: str) -> str:
         ValueError: Nothing here reads URLs of that kind.
     """
     if is_local(uri):
-        return str(local_file(uri))
+        return local_path(uri)
     scheme = uri.partition("::")[0].partition("://")[0]
     if scheme not in {*fsspec.available_protocols(), *fsspec.registry}:
         raise ValueError(f"{public_uri(uri)}: no file system is known for {scheme}://")

@@ -6,6 +6,7 @@ schema says so in its metadata. Rows that are references have a null there.
 
 import json
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,15 @@ BLOBS = ("truth_map", "sky_mask", "image.bytes")
 LEAVES = (*IMAGE_SCHEMA.names[:-1], "image.bytes", "image.path")
 REPEATED = ["uri", "licence", "attribution", "format", "truth_geometry", "truth_codec"]
 TRUTH_BLOBS = ("truth_map", "sky_mask")
+_HEADER = ("width", "height", "format", "exif_orientation")
+_ANNOTATION = [name for name in IMAGE_SCHEMA.names if name.startswith("truth_")]
+_ANNOTATION += ["point_pairs", "sky_mask"]
+# Column by column and in C: a dictionary for each row would cost more than its image's sha256.
+_OF_RECORD = {
+    name: attrgetter(f"header.{name}" if name in _HEADER else name)
+    for name in IMAGE_SCHEMA.names[:-1]
+    if name not in _ANNOTATION
+}
 
 
 def image_table(records: Sequence[ImageRecord]) -> pa.Table:
@@ -64,11 +74,12 @@ def image_table(records: Sequence[ImageRecord]) -> pa.Table:
     Raises:
         ValueError: One of the columns has more than 2 GB, or a sky mask does not fit its map.
     """
-    rows = [_row(record) for record in records]
-    blobs = ([record.data for record in records], [row["truth_map"] for row in rows])
+    annotations = [_annotation(record) for record in records]
+    blobs = ([record.data for record in records], [row.get("truth_map") for row in annotations])
     if any(sum(len(blob or b"") for blob in column) > MAX_GROUP_BYTES for column in blobs):
         raise ValueError(f"{len(records)} records of a row group have more than 2 GB")
-    columns = {name: [row[name] for row in rows] for name in IMAGE_SCHEMA.names[:-1]}
+    columns = {name: list(map(of_record, records)) for name, of_record in _OF_RECORD.items()}
+    columns |= {name: [row.get(name) for row in annotations] for name in _ANNOTATION}
     arrays = [pa.array(columns[field.name], field.type) for field in list(IMAGE_SCHEMA)[:-1]]
     return pa.Table.from_arrays([*arrays, _image_array(records)], schema=IMAGE_SCHEMA)
 
@@ -92,22 +103,18 @@ def _blob_array(blobs: Sequence[bytes | None]) -> pa.BinaryArray:
     return pa.BinaryArray.from_buffers(pa.binary(), len(blobs), buffers)
 
 
-def _row(record: ImageRecord) -> dict[str, Any]:
-    names = ("sample_id", "sha256", "path", "uri", "offset", "length", "licence", "attribution")
-    row: dict[str, Any] = {name: getattr(record, name) for name in names}
-    header = record.header
-    row |= {
-        name: getattr(header, name) for name in ("width", "height", "format", "exif_orientation")
+def _annotation(record: ImageRecord) -> dict[str, Any]:
+    """What columns of ground truth hold; those that hold nothing are left out."""
+    if record.truth is None and not record.points:
+        return {}
+    known = {
+        "point_pairs": encode_points(record.points) if record.points else None,
+        "truth_sha256": annotation_digest(record.truth, record.points),
     }
-    row |= {"point_pairs": encode_points(record.points) if record.points else None}
-    row |= _truth_columns(record.truth)
-    return row | {"truth_sha256": annotation_digest(record.truth, record.points)}
+    return known if record.truth is None else known | _truth_columns(record.truth)
 
 
-def _truth_columns(truth: Truth | None) -> dict[str, Any]:
-    columns = [name for name in IMAGE_SCHEMA.names if name.startswith("truth_")]
-    if truth is None:
-        return dict.fromkeys([*columns, "sky_mask"])
+def _truth_columns(truth: Truth) -> dict[str, Any]:
     height, width = truth.values_HW.shape
     if truth.sky_HW is not None and truth.sky_HW.shape != (height, width):
         raise ValueError(f"a sky mask {truth.sky_HW.shape} for a map {truth.values_HW.shape}")
