@@ -27,7 +27,9 @@ from pipeline.seen import (
 from pipeline.storage import Store
 from pipeline.withdrawn import WithdrawnSamples, withdrawn_samples
 
-Verdict = Literal["new", "same", "changed", "duplicate", "withdrawn"]
+Copy = Literal["duplicate", "near_duplicate", "leak"]
+Verdict = Literal["new", "same", "changed", "withdrawn"] | Copy
+COPIES: tuple[Copy, ...] = ("duplicate", "near_duplicate", "leak")  # withdrawn as such, too
 
 DETAILS: dict[Verdict, str] = {
     "changed": (
@@ -35,6 +37,10 @@ DETAILS: dict[Verdict, str] = {
         "changes: ingest the new version under another source name"
     ),
     "duplicate": "a source of this store has an image of the same bytes",
+    "near_duplicate": "it was withdrawn: an image of this store looks alike",
+    "leak": "it was withdrawn: a benchmark of this store has that image",
+    "near_duplicate": "it was withdrawn: an image of this store looks alike",
+    "leak": "it was withdrawn: a benchmark of this store has that image",
     "withdrawn": "it was withdrawn from the source, and stays so",
 }
 
@@ -127,8 +133,9 @@ class Judge:
         known = self._samples.compare(sample_id, question.content)
         if known != "new":
             return known
-        if self._withdrawn.refuses(sample_id, question.sha256):
-            return "withdrawn"
+        why = self._withdrawn.reason(sample_id, question.sha256)
+        if why is not None:
+            return next((each for each in COPIES if each == why), "withdrawn")
         return "duplicate" if self._is_taken(sample_id, question.sha256) else "new"
 
     def _is_taken(self, sample_id: str, sha256: str) -> bool:

@@ -8,6 +8,10 @@ reason                meaning
 no_truth              a labelled or benchmark source needs ground truth for each image
 changed               the source has another image, or other ground truth, under this path
 duplicate             ``--dedup exact``: a source of the store has an image of the same bytes
+near_duplicate        ``--dedup near``: an image of the store looks alike; withdrawn as such, before
+leak                  the same, of an image of a benchmark
+near_duplicate        ``--dedup near``: an image of the store looks alike; withdrawn as such, before
+leak                  the same, of an image of a benchmark
 withdrawn             the sample, or an image of its bytes, was withdrawn from the source
 ====================  ===========================================================================
 """

@@ -11,6 +11,7 @@ later ingest refuses what it names, and `catalog rebuild` finds in it what was w
 import io
 import json
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -73,18 +74,24 @@ class WithdrawnSamples(NamedTuple):
     """What a source must never take again: digests only, 32 bytes for each.
 
     Attributes:
-        ids: Sample ids.
+        ids: Sample ids, by the reason for which they were withdrawn.
         images: First halves of the sha256 of what a person withdrew. The bytes of what was
             withdrawn as a duplicate stay welcome: its twin has the same.
     """
 
-    ids: DigestSet
+    ids: Mapping[str, DigestSet]
     images: DigestSet
 
     def refuses(self, sample_id: str, sha256: str) -> bool:
         """Whether it was withdrawn, under its own path or as these very bytes."""
-        is_known = bytes.fromhex(sample_id) in self.ids
-        return is_known or bytes.fromhex(sha256)[:16] in self.images
+        return self.reason(sample_id, sha256) is not None
+
+    def reason(self, sample_id: str, sha256: str) -> str | None:
+        """Why it was withdrawn; None if it was not."""
+        if bytes.fromhex(sha256)[:16] in self.images:
+            return WITHDRAWN
+        sample = bytes.fromhex(sample_id)
+        return next((reason for reason, ids in self.ids.items() if sample in ids), None)
 
 
 def withdrawn_key(source: str, shard_id: str) -> str:
@@ -190,16 +197,18 @@ def withdrawn_samples(store: Store, keys: Iterable[str]) -> WithdrawnSamples:
     Raises:
         ShardCorruptError: One of them is gone, or cannot be read.
     """
-    ids: list[bytes] = []
+    ids: defaultdict[str, list[bytes]] = defaultdict(list)
     images: list[bytes] = []
     read = map_ahead(
         lambda key: read_withdrawn(store, key)[1], keys, threads=READERS, ahead=4 * READERS
     )
     for samples in read:
-        ids += [bytes.fromhex(sample.sample_id) for sample in samples]
+        for sample in samples:
+            ids[sample.reason].append(bytes.fromhex(sample.sample_id))
         by_person = (sample for sample in samples if sample.reason == WITHDRAWN)
         images += [bytes.fromhex(sample.sha256)[:16] for sample in by_person]
-    return WithdrawnSamples(DigestSet(ids), DigestSet(images))
+    known = {reason: DigestSet(some) for reason, some in ids.items()}
+    return WithdrawnSamples(known, DigestSet(images))
 
 
 def put_withdrawn_source(store: Store, source: str, *, reason: str, samples: int) -> None:
