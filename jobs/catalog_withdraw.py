@@ -137,7 +137,8 @@ def _is_known(known: WithdrawnSamples, source: str, ref: SampleRef) -> bool:
     """Whether it was withdrawn before."""
     if ref.kind == "sha256":
         return bytes.fromhex(ref.value)[:16] in known.images
-    return bytes.fromhex(_id_of(source, ref)) in known.ids
+    sample = bytes.fromhex(_id_of(source, ref))
+    return any(sample in ids for ids in known.ids.values())
 
 
 def _id_of(source: str, ref: SampleRef) -> str:
