@@ -13,6 +13,7 @@ from typing import Any
 
 from jobs.config import IngestConfig
 from jobs.console import Reporter
+from jobs.duplicates_ingest import withdraw_copies
 from jobs.errors import ConfigError
 from jobs.ingest_driver import LEASE_S, IngestDriver
 from jobs.ingest_judge import DETAILS
@@ -72,6 +73,8 @@ def ingest(config: IngestConfig, *, reporter: Reporter | None = None) -> dict[st
             record_source(workspace.store, workspace.catalog, config.source)
             workspace.store.remove_leftovers()
             driver = work(config, workspace, lease, listed, reporter)
+            if config.dedup == "near":
+                _drop_copies(config, workspace, lease, driver, reporter)
             summary = _summary(config, workspace, driver, time.monotonic() - started_s)
         except BaseException as error:
             state = "failed" if isinstance(error, Exception) else "stopped"
@@ -100,6 +103,11 @@ def _checked_listing(config: IngestConfig) -> Iterator[Listed | Ignored]:
         problems.append("--layout pairs needs --truth: how are the depth files encoded?")
     if config.truth and config.layout != "pairs":
         problems.append("--truth is for --layout pairs")
+    if config.dedup == "near" and config.role == Role.BENCHMARK:
+        problems.append(
+            "--dedup near is not for benchmarks, which stay as they are: "
+            "`factory catalog duplicates --withdraw leaks` takes their images out of the rest"
+        )
     if config.by_reference and not is_local(config.uri) and _public(config.uri) != config.uri:
         problems.append("--by-reference stores the URI: give its credentials by the environment")
     try:
@@ -161,6 +169,25 @@ def _begin(config: IngestConfig, workspace: Workspace) -> IngestLease:
         code_version=code_version(),
         dead_owner=live.owner if live and is_dead(live.owner) else None,
     )
+
+
+def _drop_copies(
+    config: IngestConfig,
+    workspace: Workspace,
+    lease: IngestLease,
+    driver: IngestDriver,
+    reporter: Reporter,
+) -> None:
+    """Withdraw what looks like something else; in the tally it is dropped, not kept."""
+    copies = withdraw_copies(
+        workspace,
+        lease,
+        uri=_public(config.uri),
+        reporter=reporter,
+        ray=config.ray,
+        actors=config.actors,
+    )
+    driver.tally.move_to_dropped(copies)
 
 
 def _summary(

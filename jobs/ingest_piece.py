@@ -45,6 +45,12 @@ class Tally:
         self.dropped += other.dropped
         self.ignored += other.ignored
 
+    def move_to_dropped(self, copies: Counter[str]) -> None:
+        """Count as dropped what was kept, and then taken out again."""
+        self.kept -= copies.total()
+        self.already_present = min(self.already_present, self.kept)
+        self.dropped += copies
+
     def add_known(self, outcome: Outcome) -> None:
         """Count an item that was read in an earlier run."""
         self.samples_in += outcome.kept + outcome.dropped.total()
