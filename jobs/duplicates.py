@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from itertools import groupby, islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,17 @@ from jobs.duplicates_config import CatalogDuplicatesConfig
 from jobs.duplicates_hashes import Hashing, make_hashes
 from jobs.duplicates_pairs import Counts, count_pairs, named_pairs
 from jobs.duplicates_search import Searched, search_duplicates
+from jobs.duplicates_withdraw import withdraw_pairs
 from jobs.errors import ConfigError
 from jobs.settings import value_problems
-from jobs.withdrawals import Withdrawal, withdraw_samples
+from jobs.withdrawals import Withdrawal
 from jobs.workspace import Workspace, check_store_exists, open_workspace
-from pipeline.catalog import IngestLease, SourceRow
+from pipeline.catalog import SourceRow
 from pipeline.errors import CatalogMissingError
 from pipeline.pairs_file import ENDINGS, NamedPair, write_pairs
 from pipeline.records import Role, ShardRef
 
 LISTED = 20  # leaks in the summary; --out has all of them
-AT_ONCE = 200_000  # samples that are withdrawn together, of whole shards
-REASONS = {"exact": "duplicate", "near": "near_duplicate"}
 _ORDER = {Role.BENCHMARK: 0, Role.LABELLED: 1, Role.UNLABELLED: 2}
 
 
@@ -39,14 +38,12 @@ class Compared:
     """Sources that were searched, and what was found.
 
     Attributes:
-        benchmark_images: So many come first.
         shards_made: Shards whose images were looked at now.
     """
 
     sources: tuple[str, ...]
     searched: Searched
     counts: Counts
-    benchmark_images: int
     shards_made: int
 
 
@@ -85,10 +82,11 @@ def find_duplicates(
         )
         facts = _facts(compared, workspace)
         if config.out is not None:
-            facts["pairs_written"] = write_pairs(_pairs(compared, workspace), Path(config.out))
+            facts["pairs_written"] = write_pairs(
+                named_pairs(workspace.store, compared.searched), Path(config.out)
+            )
         if config.withdraw is not None:
-            leaks_only = config.withdraw == "leaks"
-            done = withdraw(compared, workspace, leaks_only=leaks_only, reporter=reporter)
+            done = _withdraw(compared.searched, config, workspace, reporter)
             facts["withdrawn"] = sum(each.samples for each in done)
             facts["withdrawn_from"] = [_withdrawn(each) for each in done]
         elif compared.counts.leaks:
@@ -160,101 +158,37 @@ def compare(
         hashing = make_hashes(
             workspace.store, shards, ray=ray, actors=actors, reporter=reporter, tick=tick
         )
+    benchmarks = takewhile(lambda row: row.role == Role.BENCHMARK, sources)
     searched = search_duplicates(
         workspace.store,
         shards,
         fixed=sum(len(per_source[row.name]) for row in fixed),
+        benchmarks=sum(len(per_source[row.name]) for row in benchmarks),
         distance=distance,
         folder=folder,
         reporter=reporter,
         failed=hashing.failed,
         tick=tick,
     )
-    benchmarks = [row.name for row in sources if row.role == Role.BENCHMARK]
-    images = sum(shard.rows for name in benchmarks for shard in per_source[name])
-    counts = count_pairs(searched, benchmark_images=images)
-    return Compared(tuple(per_source), searched, counts, images, hashing.made)
+    return Compared(tuple(per_source), searched, count_pairs(searched), hashing.made)
 
 
-def withdraw(
-    compared: Compared,
-    workspace: Workspace,
-    *,
-    leaks_only: bool,
-    reporter: Reporter,
-    lease: IngestLease | None = None,
+def _withdraw(
+    searched: Searched, config: CatalogDuplicatesConfig, workspace: Workspace, reporter: Reporter
 ) -> list[Withdrawal]:
-    """Take copies out of the sources that are not fixed; one entry per source and batch.
-
-    Killed at any moment, the same again goes on with what is left.
-    """
-    searched = compared.searched
-    wanted = _pairs(compared, workspace, leaks_only=leaks_only)
-    loose = {shard.source for shard in _loose_shards(searched)}
-    done = []
-    pairs = (pair for pair in wanted if pair.source in loose)
-    shards = {shard.shard_id: shard for shard in searched.shards}
-    for source, some in _batches(pairs):
-        samples = {pair.sample_id: why(pair) for pair in some}
-        reason = "leaks of benchmarks" if leaks_only else "duplicates"
-        held = [shards[each] for each in dict.fromkeys(pair.shard_id for pair in some)]
-        done.append(
-            withdraw_samples(
-                workspace,
-                source,
-                samples,
-                reason=f"{reason}, by catalog duplicates",
-                shards=held,
-                lease=lease,
-                reporter=reporter,
-            )
-        )
-    return done
-
-
-def why(pair: NamedPair) -> tuple[str, str]:
-    """Reason and detail of taking out an image."""
-    twin = f"{pair.twin_source}/{pair.twin_path}"
-    bits = "bit" if pair.distance == 1 else "bits"
-    how = "the same bytes as" if pair.kind == "exact" else f"within {pair.distance} {bits} of"
-    return "leak" if pair.leak else REASONS[pair.kind], f"{how} {twin}"
-
-
-def _loose_shards(searched: Searched) -> list[ShardRef]:
-    """Shards of which images may be taken out."""
-    return [
-        shard
-        for shard, start in zip(searched.shards, searched.starts.tolist(), strict=False)
-        if start >= searched.fixed
-    ]
-
-
-def _pairs(
-    compared: Compared, workspace: Workspace, *, leaks_only: bool = False
-) -> Iterator[NamedPair]:
-    return named_pairs(
+    pairs = named_pairs(
         workspace.store,
-        compared.searched,
-        benchmark_images=compared.benchmark_images,
-        leaks_only=leaks_only,
+        searched,
+        leaks_only=config.withdraw == "leaks",
+        first=searched.fixed,
     )
-
-
-def _batches(pairs: Iterable[NamedPair]) -> Iterator[tuple[str, list[NamedPair]]]:
-    """Pairs of one source each, all of a shard together, so that no shard is replaced twice."""
-    batch: list[NamedPair] = []
-    for (source, _), some in groupby(pairs, key=lambda pair: (pair.source, pair.shard_id)):
-        if batch and (batch[0].source != source or len(batch) >= AT_ONCE):
-            yield batch[0].source, batch
-            batch = []
-        batch += some
-    if batch:
-        yield batch[0].source, batch
+    reason = f"{config.withdraw}, by catalog duplicates"
+    return withdraw_pairs(workspace, pairs, searched.shards, reason=reason, reporter=reporter)
 
 
 def _facts(compared: Compared, workspace: Workspace) -> dict[str, Any]:
     searched, counts = compared.searched, compared.counts
-    leaks = islice(_pairs(compared, workspace, leaks_only=True), LISTED if counts.leaks else 0)
+    leaks = named_pairs(workspace.store, searched, leaks_only=True)
     return {
         "sources": list(compared.sources),
         "images": int(searched.starts[-1]),
@@ -265,7 +199,7 @@ def _facts(compared: Compared, workspace: Workspace) -> dict[str, Any]:
         "groups": counts.groups,
         "leaks": counts.leaks,
         "between": [asdict(row) for row in counts.between],
-        "leaked": [_leaked(pair) for pair in leaks],
+        "leaked": [_leaked(pair) for pair in islice(leaks, LISTED if counts.leaks else 0)],
         "shards_failed": len(searched.failed),
         "failed": [{"shard": key, "error": error} for key, error in searched.failed.items()],
     }

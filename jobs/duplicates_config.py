@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 from jobs.config import Common, option
 
+DISTANCE = 4  # why: see `pipeline.perceptual_hash`
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CatalogDuplicatesConfig(Common):
@@ -23,7 +25,7 @@ class CatalogDuplicatesConfig(Common):
     distance: int = option(
         "For --near: bits of 64 in which the hashes of two images may differ. More finds more "
         "copies that were cut or edited; beyond 4, of millions of images many are alike by chance.",
-        4,
+        DISTANCE,
         minimum=0,
         maximum=10,
     )

@@ -3,8 +3,10 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jobs.duplicates_search import READERS, Searched
 from pipeline.errors import ShardCorruptError
@@ -41,8 +43,8 @@ class Counts:
     between: tuple[Between, ...]
 
 
-def count_pairs(searched: Searched, *, benchmark_images: int) -> Counts:
-    """Add up; ``benchmark_images`` come first among all."""
+def count_pairs(searched: Searched) -> Counts:
+    """Add up all that was found."""
     names = list(dict.fromkeys(shard.source for shard in searched.shards))
     of_shard = np.array([names.index(shard.source) for shard in searched.shards] or [0])
     table: Counter[tuple[int, int, bool]] = Counter()
@@ -55,9 +57,7 @@ def count_pairs(searched: Searched, *, benchmark_images: int) -> Counts:
         )
         table.update(zip(mine.tolist(), its.tolist(), some["exact"].tolist(), strict=True))
         has_copies[some["twin"]] = True
-        leaks += int(
-            ((some["twin"] < benchmark_images) & (some["index"] >= benchmark_images)).sum()
-        )
+        leaks += int(np.count_nonzero(_are_leaks(some, searched)))
     pairs = sorted({(one, other) for one, other, _ in table})
     between = tuple(
         Between(names[one], names[other], table[one, other, True], table[one, other, False])
@@ -68,14 +68,21 @@ def count_pairs(searched: Searched, *, benchmark_images: int) -> Counts:
 
 
 def named_pairs(
-    store: Store, searched: Searched, *, benchmark_images: int, leaks_only: bool = False
+    store: Store, searched: Searched, *, leaks_only: bool = False, first: int = 0
 ) -> Iterator[NamedPair]:
     """Every image that is like an earlier one, in order, with the names of both.
 
     Of each shard that has some of them the paths are read, for some thousand pairs at a time.
+
+    Args:
+        store: Where the shards are.
+        searched: What was found.
+        leaks_only: Only images outside of benchmarks that are like one of a benchmark.
+        first: Only images from this number on.
     """
     for some in searched.chunks():
-        is_leak = (some["twin"] < benchmark_images) & (some["index"] >= benchmark_images)
+        some = some[some["index"] >= first]
+        is_leak = _are_leaks(some, searched)
         if leaks_only:
             some, is_leak = some[is_leak], is_leak[is_leak]
         places = [(searched.place(row[0]), searched.place(row[1])) for row in some.tolist()]
@@ -97,6 +104,14 @@ def named_pairs(
                 twin_sample_id=searched.sample_id(twin),
                 twin_shard_id=its.shard.shard_id,
             )
+
+
+def _are_leaks(some: NDArray[Any], searched: Searched) -> NDArray[np.bool_]:
+    benchmark_images = searched.benchmark_images
+    leaks: NDArray[np.bool_] = (some["twin"] < benchmark_images) & (
+        some["index"] >= benchmark_images
+    )
+    return leaks
 
 
 def _paths(store: Store, shards: dict[ShardRef, None]) -> dict[ShardRef, list[str]]:

@@ -37,7 +37,8 @@ class Searched:
     """What was compared, in order of precedence.
 
     Attributes:
-        fixed: Images of the first sources, so many, stay in any case.
+        fixed: So many of the first images stay in any case.
+        benchmark_images: So many of the first images belong to benchmarks.
         starts: The number of the first image of each shard, and at the end how many there are.
         ids: uint8 n x 16, on disk: sample ids.
         duplicates: Array of `pipeline.duplicates.DUPLICATE` in order, on disk.
@@ -47,6 +48,7 @@ class Searched:
 
     shards: Sequence[ShardRef]
     fixed: int
+    benchmark_images: int
     starts: NDArray[np.int64]
     ids: NDArray[np.uint8]
     duplicates: NDArray[Any]
@@ -73,6 +75,7 @@ def search_duplicates(
     shards: Sequence[ShardRef],
     *,
     fixed: int,
+    benchmarks: int,
     distance: int | None,
     folder: Path,
     reporter: Reporter,
@@ -85,6 +88,7 @@ def search_duplicates(
         store: Where they are.
         shards: In order of precedence; without hashes those of ``failed``.
         fixed: So many of the first shards have images that stay in any case.
+        benchmarks: So many of the first shards are of benchmarks.
         distance: Bits in which the hashes of copies may differ; None to compare bytes only.
         folder: For scratch files; what is found lies there, too.
         reporter: Hears of the progress.
@@ -126,10 +130,18 @@ def search_duplicates(
         fixed=int(starts[fixed]),
         distance=distance,
         folder=folder,
+        tick=tick,
     )
     duplicates = _on_disk(found, folder / "duplicates", tick)
     return Searched(
-        shards, int(starts[fixed]), starts, ids, duplicates, dict(sorted(unhashed.items())), failed
+        shards=shards,
+        fixed=int(starts[fixed]),
+        benchmark_images=int(starts[benchmarks]),
+        starts=starts,
+        ids=ids,
+        duplicates=duplicates,
+        unhashed=dict(sorted(unhashed.items())),
+        failed=failed,
     )
 
 

@@ -12,7 +12,7 @@ Memory is bounded by `memory_bytes` and by what a computation touches of a file 
 each sample; the disk holds about 80 bytes for each sample, and 18 for each pair.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, groupby
 from operator import itemgetter
@@ -66,6 +66,7 @@ def find_duplicates(
     distance: int | None,
     folder: Path,
     memory_bytes: int = MEMORY_BYTES,
+    tick: Callable[[], None] = lambda: None,
 ) -> Iterator[NDArray[Any]]:
     """Samples that are copies of an earlier one, as arrays of `DUPLICATE` in their order.
 
@@ -77,6 +78,7 @@ def find_duplicates(
         distance: Bits in which hashes of copies may differ; None to ask for the same bytes only.
         folder: For scratch files, which are removed at the end.
         memory_bytes: For what is worked on at once.
+        tick: Called now and then, for leases that must be renewed.
     """
     count = partitions_for(
         total, record_bytes=_WORKING * DIGEST.itemsize, memory_bytes=memory_bytes
@@ -89,6 +91,7 @@ def find_duplicates(
         _spill(blocks, digests, hashes)
         width = -(-total // len(pairs)) or 1
         for some in _all_pairs(digests, hashes, total, distance, folder, memory_bytes):
+            tick()
             pairs.add(some, (some["second"] // np.uint64(width)).astype(np.intp))
         yield from _decided(pairs, total=total, fixed=fixed, folder=folder)
 
