@@ -24,6 +24,8 @@ from jobs.ray_runtime import ray_cluster
 from jobs.settings import resolved, value_problems
 from jobs.version import code_version
 from jobs.workspace import Workspace, open_workspace
+from pipeline.arrow_images import stated_licence
+from pipeline.attribution_tables import find_tables
 from pipeline.catalog import IngestLease
 from pipeline.catalog_sources import terms_differ
 from pipeline.data_sets import find_items
@@ -90,10 +92,13 @@ def ingest(config: IngestConfig, *, reporter: Reporter | None = None) -> dict[st
 
 
 def _with_preset(config: IngestConfig) -> IngestConfig:
-    """What was left open is as the preset says."""
+    """What was left open is as the preset, or a saved data set itself, says."""
     preset = presets().get(config.layout)
     role = config.role or (preset.role.value if preset else Role.UNLABELLED.value)
-    return replace(config, role=role)
+    licence = config.licence
+    if licence is None and config.layout == "arrow":
+        licence = stated_licence(config.uri)
+    return replace(config, role=role, licence=licence)
 
 
 def _checked_listing(config: IngestConfig) -> Iterator[Listed | Ignored]:
@@ -118,6 +123,7 @@ def _checked_listing(config: IngestConfig) -> Iterator[Listed | Ignored]:
     if not problems:
         try:
             listed = find_items(data_set(config))
+            find_tables(config.uri, config.layout)
         except (SourceError, ValueError) as error:
             problems.append(str(error))
     if problems:

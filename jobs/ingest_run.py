@@ -28,6 +28,7 @@ from jobs.ray_runtime import cluster_resources, ray_cluster
 from jobs.shard_writer import count_reasons
 from jobs.version import code_version
 from jobs.workspace import Workspace
+from pipeline.attribution_tables import find_tables
 from pipeline.catalog import IngestLease
 from pipeline.catalog_withdrawn import withdrawn_objects
 from pipeline.data_sets import DataSet, is_native
@@ -174,6 +175,7 @@ def _job(config: IngestConfig, store: Store, options: str) -> IngestJob:
         shard_images=config.shard_images,
         code_version=code_version(),
         threads=_threads(config, os.cpu_count() or 1),
+        tables=find_tables(config.uri, config.layout),
     )
 
 

@@ -12,15 +12,14 @@ import re
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 from pipeline.attribution import attribution_line
 from pipeline.errors import SourceError
 from pipeline.filesystems import public_uri
-from pipeline.presets import AttributionTable, Preset, match_end
+from pipeline.presets import AttributionTable, match_end, presets
 from pipeline.raw_files import FoundFile, is_folder, list_folder, open_uri
-from pipeline.records import Member
 
 _MAX_FIELD = 1 << 20  # characters
 
@@ -29,18 +28,20 @@ _MAX_FIELD = 1 << 20  # characters
 class Credit:
     """What a table says of one image."""
 
-    licence: str | None
-    attribution: str | None
+    licence: str | None = None
+    attribution: str | None = None
 
 
-def find_tables(uri: str, preset: Preset) -> tuple[FoundFile, ...]:
+def find_tables(uri: str, layout: str) -> tuple[FoundFile, ...]:
     """The files that name the authors: in the folder of a data set, or beside the archive.
 
     Raises:
         SourceError: The preset cannot do without, and there is none.
+        FileNotFoundError: There is nothing at that address.
     """
-    table = preset.attribution
-    if table is None:
+    preset = presets().get(layout)
+    table = preset.attribution if preset else None
+    if preset is None or table is None:
         return ()
     folder = uri.rstrip("/") if is_folder(uri) else uri.rpartition("/")[0] or "."
     found = tuple(
@@ -92,20 +93,6 @@ class Credits:
         line = attribution_line(author=author, title=title, url=url)
         return Credit((licence or "").strip() or None, line)
 
-    def credited(self, member: Member, preset: Preset) -> Member:
-        """The member with what the tables say of it; as it is where they say nothing."""
-        found = match_end(preset.image, member.path)
-        if preset.attribution is None or found is None:
-            return member
-        credit = self.find(found[preset.attribution.image_key])
-        if credit is None:
-            return member
-        return replace(
-            member,
-            licence=credit.licence or member.licence,
-            attribution=credit.attribution or member.attribution,
-        )
-
     def _fill(self, table: AttributionTable, file: FoundFile) -> None:
         rows = _rows(table, file)
         self._rows.execute("BEGIN")
@@ -113,9 +100,31 @@ class Credits:
         self._rows.execute("COMMIT")
 
 
+def credit_of(path: str, *, layout: str, tables: tuple[FoundFile, ...]) -> Credit:
+    """What the tables of a known data set say of the image at a path; empty where they say nothing.
+
+    A process reads the tables when it is asked first.
+    """
+    preset = presets().get(layout) if tables else None
+    if preset is None or preset.attribution is None:
+        return Credit()
+    found = match_end(preset.image, path)
+    if found is None:
+        return Credit()
+    key = found[preset.attribution.image_key]
+    return _credits(preset.attribution, tables).find(key) or Credit()
+
+
+_reading = threading.Lock()
+
+
+def _credits(table: AttributionTable, files: tuple[FoundFile, ...]) -> Credits:
+    with _reading:  # one thread reads, the others wait for it
+        return _kept_credits(table, files)
+
+
 @lru_cache(maxsize=1)
-def credits_of(table: AttributionTable, files: tuple[FoundFile, ...]) -> Credits:
-    """The same, built once per process."""
+def _kept_credits(table: AttributionTable, files: tuple[FoundFile, ...]) -> Credits:
     return Credits(table, files)
 
 

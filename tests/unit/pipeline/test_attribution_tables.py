@@ -6,11 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.attribution_tables import Credits, credits_of, find_tables
+from pipeline.attribution_tables import Credit, Credits, credit_of, find_tables
 from pipeline.errors import SourceError
 from pipeline.presets import AttributionTable, presets
 from pipeline.raw_files import FoundFile
-from pipeline.records import Member
 
 LANDMARKS = presets()["google-landmarks-v2"]
 OPEN_IMAGES = presets()["open-images-v7"]
@@ -52,15 +51,15 @@ def test_the_line_of_each_image(landmarks):
     assert table.find("ffffffffffffffff") is None
 
 
-def test_members_are_credited_by_the_name_in_their_path(landmarks):
-    table = credits_in(LANDMARKS, landmarks)
-    member = Member(f"images_000.tar/0/0/0/{KEY}.jpg", "u", b"", licence="the whole set's")
-    credited = table.credited(member, LANDMARKS)
-    assert credited.licence == BY and "Ann" in credited.attribution
-    assert replace(credited, licence=member.licence, attribution=None) == member
+def test_images_are_credited_by_the_name_in_their_path(landmarks):
+    def ask(path: str, layout: str = LANDMARKS.name, tables=(landmarks,)) -> Credit:
+        return credit_of(path, layout=layout, tables=tables)
+
+    credit = ask(f"images_000.tar/0/0/0/{KEY}.jpg")
+    assert credit.licence == BY and credit.attribution and "Ann" in credit.attribution
     for path in ("0/0/0/ffffffffffffffff.jpg", "notes.jpg"):
-        stray = replace(member, path=path)
-        assert table.credited(stray, LANDMARKS) == stray
+        assert ask(path) == Credit()
+    assert ask(f"0/0/0/{KEY}.jpg", tables=()) == ask(f"0/0/0/{KEY}.jpg", "auto") == Credit()
 
 
 def test_open_images_has_one_table_per_split(tmp_path):
@@ -73,7 +72,7 @@ def test_open_images_has_one_table_per_split(tmp_path):
     write(tmp_path / "train-images-boxable-with-rotation.csv", header, row)
     write(tmp_path / "validation-images-with-rotation.csv", header, ["0001eeaf4aed83f9", *row[1:]])
     write(tmp_path / "train-annotations-bbox.csv", ["ImageID"], ["000026e7ee790996"])
-    files = find_tables(str(tmp_path), OPEN_IMAGES)
+    files = find_tables(str(tmp_path), "open-images-v7")
     assert [file.path for file in files] == [
         "train-images-boxable-with-rotation.csv",
         "validation-images-with-rotation.csv",
@@ -88,22 +87,22 @@ def test_a_set_that_demands_attribution_is_not_taken_without_the_file(tmp_path):
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "train_attribution.csv").write_bytes(b"")
     with pytest.raises(SourceError, match=r"train_attribution\.csv there .*github\.com") as caught:
-        find_tables(str(tmp_path), LANDMARKS)
+        find_tables(str(tmp_path), LANDMARKS.name)
     assert str(tmp_path) in str(caught.value)
-    assert find_tables(str(tmp_path), presets()["sa-1b"]) == ()
+    assert find_tables(str(tmp_path), "sa-1b") == find_tables(str(tmp_path), "auto") == ()
 
 
 def test_the_file_lies_in_the_folder_or_beside_the_archive(tmp_path, landmarks):
     (tmp_path / "images_000.tar").write_bytes(b"")
     for uri in (str(tmp_path), f"{tmp_path}/", str(tmp_path / "images_000.tar")):
-        (found,) = find_tables(uri, LANDMARKS)
+        (found,) = find_tables(uri, LANDMARKS.name)
         assert found.path == "train_attribution.csv" and found.bytes == landmarks.bytes
 
 
 @pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "\0\0\0", "<html>\n</html>\n"])
 def test_another_file_of_that_name_says_what_was_expected(tmp_path, text):
     (tmp_path / "train_attribution.csv").write_text(text)
-    (file,) = find_tables(str(tmp_path), LANDMARKS)
+    (file,) = find_tables(str(tmp_path), LANDMARKS.name)
     with pytest.raises(SourceError, match=r"train_attribution\.csv has no column id"):
         credits_in(LANDMARKS, file)
 
@@ -145,8 +144,17 @@ def test_every_row_of_many_is_found_from_many_threads(tmp_path):
     assert not wrong
 
 
-def test_a_process_reads_the_files_once(landmarks):
-    table = LANDMARKS.attribution
-    assert credits_of(table, (landmarks,)) is credits_of(table, (landmarks,))
-    changed = replace(landmarks, version="2")
-    assert credits_of(table, (changed,)) is not credits_of(table, (landmarks,))
+def test_a_process_reads_the_files_once_and_again_when_they_changed(landmarks, monkeypatch):
+    made = []
+
+    class Counted(Credits):
+        def __init__(self, table, files):
+            made.append(files)
+            super().__init__(table, files)
+
+    monkeypatch.setattr("pipeline.attribution_tables.Credits", Counted)
+    newer = replace(landmarks, version="newer")
+    for file in (landmarks, landmarks, newer):
+        path = f"0/0/0/{KEY}.jpg"
+        assert credit_of(path, layout=LANDMARKS.name, tables=(file,)).licence == BY
+    assert made in ([(landmarks,), (newer,)], [(newer,)])
