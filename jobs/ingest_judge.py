@@ -43,8 +43,6 @@ DETAILS: dict[Verdict, str] = {
     "leak": "it was withdrawn: a benchmark of this store has that image",
     "near_duplicate": "it was withdrawn: an image of this store looks alike",
     "leak": "it was withdrawn: a benchmark of this store has that image",
-    "near_duplicate": "it was withdrawn: an image of this store looks alike",
-    "leak": "it was withdrawn: a benchmark of this store has that image",
     "withdrawn": "it was withdrawn from the source, and stays so",
 }
 

@@ -14,8 +14,6 @@ near_duplicate        ``--dedup near``: an image of the store looks alike; withd
 leak                  the same, of an image of a benchmark
 near_duplicate        ``--dedup near``: an image of the store looks alike; withdrawn as such, before
 leak                  the same, of an image of a benchmark
-near_duplicate        ``--dedup near``: an image of the store looks alike; withdrawn as such, before
-leak                  the same, of an image of a benchmark
 withdrawn             the sample, or an image of its bytes, was withdrawn from the source
 ====================  ===========================================================================
 """

@@ -78,7 +78,6 @@ class Catalog(Database):
     shards_from = catalog_ingest.shards_from
     shards_from = catalog_ingest.shards_from
     shards_from = catalog_ingest.shards_from
-    shards_from = catalog_ingest.shards_from
     finish_ingest = catalog_ingest.finish_ingest
     release_ingest_of = catalog_ingest.release_ingest_of
     live_ingest = catalog_ingest.live_ingest

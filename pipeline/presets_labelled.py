@@ -31,7 +31,7 @@ BLENDEDMVS = Preset(
     ignored={r".+_masked\.jpg": "masked twin", r"cams/.+\.txt": "camera", **_TEXTS},
     truth=r"(?P<scene>[0-9a-f]{24})/rendered_depth_maps/(?P<frame>\d{8})\.pfm",
     encoding="pfm-relative",
-    images=115_000,
+    images=115_000,  # as Depth Anything counts it
 )
 
 _DIML_TERMS = Terms(

@@ -281,6 +281,24 @@ def test_the_hypersim_sample_is_a_distance_along_rays(shared_data, tmp_path):
     np.testing.assert_allclose([rays.min(), rays.max()], [2.96, 13.2], rtol=3e-3)
 
 
+@pytest.mark.parametrize(("frame", "figures"), [(5, [5.33, 13.8, 84.9]), (50, [5.2, 13.4, 83.2])])
+def test_real_frames_of_kitti_in_their_places(frame, figures, shared_data, tmp_path):
+    drive = "2011_09_26_drive_0002_sync"
+    name = f"{frame:010}"
+    real = shared_data / "depth/kitti"
+    files = {
+        f"2011_09_26/{drive}/image_02/data/{name}.png": (real / f"{name}_rgb.png").read_bytes(),
+        f"train/{drive}/proj_depth/groundtruth/image_02/{name}.png": (
+            real / f"{name}_depth.png"
+        ).read_bytes(),
+    }
+    (member,) = members(everything(write(files, tmp_path / "set"), "kitti")).values()
+    values = member.truth.values_HW
+    assert values.shape == (375, 1242) and 0.19 < np.isfinite(values).mean() < 0.21
+    found = [np.nanmin(values), np.nanmedian(values), np.nanmax(values)]
+    np.testing.assert_allclose(found, figures, rtol=6e-3)
+
+
 def test_the_real_scene_of_ddad_gives_nine_pictures(shared_data):
     found = everything(str(shared_data / "depth/ddad_dgp"), "ddad")
     made = members(found)
