@@ -10,6 +10,8 @@ same ones with the same text.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from types import MappingProxyType
 from typing import Literal
 
 from pipeline.records import Role
@@ -107,13 +109,14 @@ class Preset:
     images: int | None = None
 
 
-def presets() -> dict[str, Preset]:
+@cache
+def presets() -> Mapping[str, Preset]:
     """All presets by name."""
     from pipeline.presets_benchmarks import BENCHMARKS
     from pipeline.presets_labelled import LABELLED
     from pipeline.presets_unlabelled import UNLABELLED
 
-    return {preset.name: preset for preset in (*UNLABELLED, *LABELLED, *BENCHMARKS)}
+    return MappingProxyType({p.name: p for p in (*UNLABELLED, *LABELLED, *BENCHMARKS)})
 
 
 def match_end(pattern: str, path: str) -> re.Match[str] | None:

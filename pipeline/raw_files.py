@@ -16,6 +16,7 @@ from pipeline.filesystems import (
     filesystem,
     is_local,
     local_file,
+    local_path,
     ordinary_errors,
     public_uri,
 )
@@ -82,7 +83,8 @@ def read_uri(uri: str) -> bytes:
     """A whole source file."""
     with ordinary_errors(public_uri(uri)):
         if is_local(uri):
-            return local_file(uri).read_bytes()
+            with open(local_path(uri), "rb", buffering=0) as file:
+                return file.read()
         fs, path = filesystem(uri)
         if isinstance(remote_files.describe(fs, path).get("size"), int):
             return remote_files.read(fs, path)

@@ -119,7 +119,7 @@ def named_archive(file: FoundFile, kind: ArchiveKind, reading: Reading) -> Found
 def found_archive(file: FoundFile, kind: ArchiveKind, reading: Reading) -> Found:
     """What is in an archive of a folder."""
     path, shown = normalised_text(file.path), normalised_text(public_uri(file.uri))
-    place = _Place(path, shown, _start(file, shown), 0, reading)
+    place = _Place(path, shown, _start(public_uri(file.uri), shown), 0, reading)
     try:
         stream = open_uri(file.uri)
     except (FileNotFoundError, PermissionError) as error:
@@ -158,7 +158,8 @@ class _Place:
 
 
 def _file(file: FoundFile, *, max_bytes: int) -> Member | Drop:
-    path, uri = normalised_text(file.path), normalised_text(public_uri(file.uri))
+    place = public_uri(file.uri)
+    path, uri = normalised_text(file.path), normalised_text(place)
     if file.kind != "file":
         detail = "links are not followed" if file.kind == "link" else "neither file nor folder"
         return Drop(path, uri, "not_a_file", detail)
@@ -167,14 +168,14 @@ def _file(file: FoundFile, *, max_bytes: int) -> Member | Drop:
     if file.bytes > max_bytes:
         return _too_large(path, uri, file.bytes, max_bytes)
     try:
-        return Member(path, uri, read_uri(file.uri), offset=_start(file, uri))
+        return Member(path, uri, read_uri(file.uri), offset=_start(place, uri))
     except (FileNotFoundError, PermissionError) as error:
         return Drop(path, uri, "unreadable", str(error), bytes=file.bytes)
 
 
-def _start(file: FoundFile, uri: str) -> int | None:
+def _start(place: str, uri: str) -> int | None:
     """0; None where the name is not UTF-8, for text then does not lead back to the file."""
-    return 0 if uri == public_uri(file.uri) else None
+    return 0 if uri == place else None
 
 
 def _or_drop(items: Found, place: _Place) -> Found:
