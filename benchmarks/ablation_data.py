@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.data_sets import DataSet, read_data_set
 from pipeline.images import decode_rgb
-from pipeline.records import Drop
-from pipeline.truth import read_pairs
+from pipeline.records import Member
 from pipeline.worlds import raycast
 from pipeline.worlds.film import Film
 from pipeline.worlds.raycast import NOTHING, Shape
@@ -116,8 +116,9 @@ def real_pairs(folder: Path) -> Iterator[Pair]:
     for name, encoding in REAL.items():
         if not (folder / name).is_dir():
             continue
-        for item in read_pairs(str(folder / name), encoding):
-            if isinstance(item, Drop) or item.truth is None or item.data in seen:
+        pairs = DataSet(uri=str(folder / name), layout="pairs", truth=encoding)
+        for item in read_data_set(pairs):
+            if not isinstance(item, Member) or item.truth is None or item.data in seen:
                 continue
             seen.add(item.data)
             truth, image = item.truth, decode_rgb(item.data)

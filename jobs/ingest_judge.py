@@ -39,10 +39,6 @@ DETAILS: dict[Verdict, str] = {
     "duplicate": "a source of this store has an image of the same bytes",
     "near_duplicate": "it was withdrawn: an image of this store looks alike",
     "leak": "it was withdrawn: a benchmark of this store has that image",
-    "near_duplicate": "it was withdrawn: an image of this store looks alike",
-    "leak": "it was withdrawn: a benchmark of this store has that image",
-    "near_duplicate": "it was withdrawn: an image of this store looks alike",
-    "leak": "it was withdrawn: a benchmark of this store has that image",
     "withdrawn": "it was withdrawn from the source, and stays so",
 }
 

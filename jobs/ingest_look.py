@@ -10,10 +10,6 @@ changed               the source has another image, or other ground truth, under
 duplicate             ``--dedup exact``: a source of the store has an image of the same bytes
 near_duplicate        ``--dedup near``: an image of the store looks alike; withdrawn as such, before
 leak                  the same, of an image of a benchmark
-near_duplicate        ``--dedup near``: an image of the store looks alike; withdrawn as such, before
-leak                  the same, of an image of a benchmark
-near_duplicate        ``--dedup near``: an image of the store looks alike; withdrawn as such, before
-leak                  the same, of an image of a benchmark
 withdrawn             the sample, or an image of its bytes, was withdrawn from the source
 ====================  ===========================================================================
 """

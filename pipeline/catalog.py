@@ -76,8 +76,6 @@ class Catalog(Database):
     pieces = catalog_ingest.pieces_of
     last_withdrawal = catalog_ingest.last_withdrawal
     shards_from = catalog_ingest.shards_from
-    shards_from = catalog_ingest.shards_from
-    shards_from = catalog_ingest.shards_from
     finish_ingest = catalog_ingest.finish_ingest
     release_ingest_of = catalog_ingest.release_ingest_of
     live_ingest = catalog_ingest.live_ingest

@@ -218,26 +218,6 @@ def shards_from(database: Database, source: str, uri: str) -> set[str]:
         return set(connection.scalars(shards))
 
 
-def shards_from(database: Database, source: str, uri: str) -> set[str]:
-    """Ids of the shards that hold what runs found at that URI, also those withdrawn since."""
-    shards = select(image_shards.c.shard_id).join(
-        ingest_runs, ingest_runs.c.run_id == image_shards.c.run_id
-    )
-    shards = shards.where(image_shards.c.source == source, ingest_runs.c.uri == storable_text(uri))
-    with database.read() as connection:
-        return set(connection.scalars(shards))
-
-
-def shards_from(database: Database, source: str, uri: str) -> set[str]:
-    """Ids of the shards that hold what runs found at that URI, also those withdrawn since."""
-    shards = select(image_shards.c.shard_id).join(
-        ingest_runs, ingest_runs.c.run_id == image_shards.c.run_id
-    )
-    shards = shards.where(image_shards.c.source == source, ingest_runs.c.uri == storable_text(uri))
-    with database.read() as connection:
-        return set(connection.scalars(shards))
-
-
 def last_withdrawal(database: Database, source: str) -> int:
     """Number of the newest withdrawal from a source, 0 without any: what was kept may be refused.
 

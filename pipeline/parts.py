@@ -20,7 +20,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO, Literal, cast
 
 from pipeline.archives import (
@@ -40,7 +40,9 @@ MAX_MEMBER_BYTES = 256 << 20
 MAX_NESTING = 4
 _BLOCK = 512
 _LOCAL_HEADER = 30
-_LOCAL_SLACK = 1 << 10  # room for extra fields that only the local header has
+# Room for extra fields that only the local header has. Behind the last entry there is so much at
+# least: its record in the directory, besides the name, and the end of the directory.
+_LOCAL_SLACK = 46 + 22
 
 Packing = Literal["none", "stored", "deflate"]
 
@@ -58,6 +60,7 @@ class Part:
         packing: ``stored`` and ``deflate`` are entries of a zip.
         checksum: CRC-32 of the bytes; None where nobody says.
         version: Changes when the file or archive is overwritten.
+        name_bytes: Of an entry of a zip, the length of its name there.
     """
 
     path: str
@@ -68,6 +71,7 @@ class Part:
     packing: Packing = "none"
     checksum: int | None = None
     version: str = ""
+    name_bytes: int = 0
 
     @property
     def bytes(self) -> int:
@@ -173,7 +177,7 @@ def read_part(part: Part) -> Placed:
     """
     if part.packing == "none":
         return Placed(_exactly(part, part.offset, part.length), part.offset)
-    head_bytes = _LOCAL_HEADER + len(part.path.encode()) + _LOCAL_SLACK
+    head_bytes = _LOCAL_HEADER + part.name_bytes + _LOCAL_SLACK
     data = read_range(part.uri, part.offset, head_bytes + part.length)
     start = _data_start(data, part)
     packed = data[start : start + part.length]
@@ -235,10 +239,8 @@ def _checked(
         detail = f"{max(found.size, found.length):,} bytes, the limit is {place.max_bytes:,}"
         yield place.drop(path, "too_many_bytes", detail, found.size)
     else:
-        yield Part(
-            path, place.uri, start + found.offset, found.length, found.size,
-            found.packing, found.checksum, place.version,
-        )  # fmt: skip
+        at = start + found.offset
+        yield replace(found, path=path, uri=place.uri, offset=at, version=place.version)
 
 
 def _plain_start(found: Part, stream: BinaryIO, start: int, path: str) -> int:
@@ -302,9 +304,15 @@ def _zip_part(info: zipfile.ZipInfo, length: int, place: _Place) -> Part | Drop:
     if info.compress_size > length or info.header_offset > length:
         return place.drop(info.filename, "corrupt_member", "it lies outside of the archive")
     return Part(
-        info.filename, place.uri, info.header_offset, info.compress_size, info.file_size,
-        packing, info.CRC,
-    )  # fmt: skip
+        info.filename,
+        place.uri,
+        info.header_offset,
+        info.compress_size,
+        info.file_size,
+        packing=packing,
+        checksum=info.CRC,
+        name_bytes=len(info.orig_filename.encode("utf-8" if info.flag_bits & 0x800 else "cp437")),
+    )
 
 
 def _data_start(data: bytes, part: Part) -> int:

@@ -8,6 +8,7 @@ takes as much disk as the archive's content, which is checked first.
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, BinaryIO, cast
 
 from pipeline.archives import ARCHIVE_FAULTS, Entry, EntryError
@@ -38,12 +39,14 @@ def seven_zip_entries(stream: BinaryIO) -> Iterator[Entry]:
             with py7zr.SevenZipFile(stream) as archive:
                 files = [info for info in archive.files if not info.is_directory]
                 _check(archive, files)
+                names = _out_names(files, py7zr.helpers.get_sanitized_output_path, broken)
                 places = _Places(disk)
-                fault = _unpack(archive, files, places, broken)
+                wanted = {files[at].filename for at in names}
+                fault = _unpack(archive, wanted, places, broken)
         except broken as error:
             raise ValueError(f"{type(error).__name__}: {error}") from error
-        for info, name in _out_names(files, py7zr.helpers.get_sanitized_output_path):
-            yield _entry(info, places.found.get(name), disk)
+        for at, info in enumerate(files):
+            yield _entry(info, places.found.get(names.get(at, "")), disk)
         if fault is not None:
             raise ValueError(f"{type(fault).__name__}: {fault}") from fault
 
@@ -57,30 +60,34 @@ def _check(archive: Any, files: list[Any]) -> None:
 
 
 def _unpack(
-    archive: Any, files: list[Any], places: "_Places", broken: tuple[type[Exception], ...]
+    archive: Any, wanted: set[str], places: "_Places", broken: tuple[type[Exception], ...]
 ) -> Exception | None:
-    """Unpack ordinary files; what went wrong, after those that came before it are on the disk."""
+    """Unpack files; what went wrong, after those that came before it are on the disk."""
     try:
-        archive.extract(targets={info.filename for info in files if info.is_file}, factory=places)
+        archive.extract(targets=wanted, factory=places)
     except broken as error:
         return error
     return None
 
 
-def _out_names(files: list[Any], clean: Callable[..., Any]) -> Iterator[tuple[Any, str]]:
-    """What the library calls each file when it unpacks it: equal names get a number."""
+def _out_names(
+    files: list[Any], clean: Callable[..., Any], broken: tuple[type[Exception], ...]
+) -> dict[int, str]:
+    """What the library calls each file when it unpacks it: equal names get a number.
+
+    Those that are no ordinary files are left out, and names that climb, for which it would refuse
+    the whole archive.
+    """
+    names: dict[int, str] = {}
     counts: Counter[str] = Counter()
-    for info in files:
-        if not info.is_file:
-            yield info, ""
-            continue
-        count = counts[info.filename]
-        name = f"{info.filename}_{count - 1}" if count else info.filename
-        counts[info.filename] += 1
-        try:
-            yield info, clean(name, None).as_posix()
-        except ValueError:  # it climbs out of the folder, and was not unpacked
-            yield info, ""
+    for at, info in enumerate(files):
+        if info.is_file:
+            count = counts[info.filename]
+            counts[info.filename] += 1
+            name = f"{info.filename}_{count - 1}" if count else info.filename
+            with suppress(*broken):
+                names[at] = clean(name, None).as_posix()
+    return names
 
 
 def _entry(info: Any, place: "_Place | None", disk: BinaryIO) -> Entry:

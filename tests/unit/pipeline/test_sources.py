@@ -14,12 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import sources
+from pipeline import containers, sources
+from pipeline.data_sets import DataSet, find_items, read_data_set, read_item
 from pipeline.errors import SourceError, StorageError
 from pipeline.identity import sha256_hex
 from pipeline.raw_files import FoundFile, read_range
 from pipeline.records import Drop, Member
-from pipeline.sources import UniqueNames, find_members, load, normalised, read_members, weight
+from pipeline.sources import load, weight
 
 Files = dict[str, bytes]
 FILES: Files = {f"{kind}/{number}.jpg": os.urandom(700) for kind in "ab" for number in range(3)}
@@ -76,7 +77,7 @@ def written(root: Path, files: Files) -> Path:
 
 
 def everything(uri: object, layout: str = "auto", **options: object) -> list[Member | Drop]:
-    return list(read_members(str(uri), layout, **options))
+    return list(read_data_set(DataSet(uri=str(uri), layout=layout, **options)))
 
 
 def members(uri: object, layout: str = "auto") -> Files:
@@ -147,9 +148,12 @@ def test_the_unlabelled_sets_of_the_paper(shared_data, path, images, others):
     assert (len(pictures), len(found) - len(pictures)) == (images, others)
 
 
-def test_lmdb_is_refused_by_name(shared_data):
+def test_lmdb_in_a_zip(shared_data):
     found = everything(shared_data / "containers/unlabelled/lsun/bedroom_val_lmdb.zip")
-    assert [item.reason for item in found] == ["unsupported_archive"] * 2
+    values, lock = found[:-1], found[-1]
+    assert [item.data[:4] for item in values] == [b"RIFF"] * 4
+    assert {len(item.path.rpartition("/")[2]) for item in values} == {40}
+    assert lock.path == "bedroom_val_lmdb/lock.mdb"  # a member until somebody looks at it
 
 
 @pytest.mark.parametrize("name", ["x.tar", "stored.zip"])
@@ -224,21 +228,6 @@ def test_names_are_never_trusted(tmp_path, name):
     assert set(found) == {"etc/passwd", "up.jpg", "a/b.jpg", "C:/w/x.jpg", "y.jpg", "c.jpg"}
 
 
-@pytest.mark.parametrize(
-    ("name", "path"),
-    [
-        ("a/./b//c.jpg", "a/b/c.jpg"),
-        ("", "unnamed"),
-        ("..", "unnamed"),
-        ("/", "unnamed"),
-        ("caf\udce9.jpg", "caf\\xe9.jpg"),
-        ("ä/ö.jpg", "ä/ö.jpg"),
-    ],
-)
-def test_normalised_names(name, path):
-    assert normalised(name) == path
-
-
 def test_the_same_name_twice_is_two_members(tmp_path):
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
@@ -249,12 +238,6 @@ def test_the_same_name_twice_is_two_members(tmp_path):
     (tmp_path / "x.tar").write_bytes(buffer.getvalue())
     paths = [item.path for item in everything(tmp_path / "x.tar")]
     assert paths == ["a.jpg", "a.jpg#2", "a.jpg#3", "x/a.jpg", "b.jpg", "a.jpg#4"]
-
-
-def test_unique_names_stay_quick_for_many_equal_ones():
-    unique = UniqueNames()
-    names = [unique("same") for _ in range(20_000)]
-    assert len(set(names)) == 20_000 and names[:3] == ["same", "same#2", "same#3"]
 
 
 def test_links_and_pipes_in_a_folder_are_dropped(tmp_path):
@@ -323,12 +306,12 @@ def test_a_named_archive_that_gives_nothing_is_an_error(tmp_path, name):
 def test_what_is_not_there_is_an_error_at_once(tmp_path):
     for uri in (tmp_path / "gone", "memory://gone/gone.tar"):
         with pytest.raises(SourceError, match="there is nothing at"):
-            read_members(str(uri))
-    (tmp_path / "x.7z").write_bytes(b"7z")
+            find_items(DataSet(uri=str(uri)))
+    (tmp_path / "x.rar").write_bytes(b"Rar!")
     with pytest.raises(SourceError, match="unpack it first"):
-        read_members(str(tmp_path / "x.7z"))
+        find_items(DataSet(uri=str(tmp_path / "x.rar")))
     with pytest.raises(ValueError, match="layout"):
-        read_members(str(tmp_path), "heap")
+        find_items(DataSet(uri=str(tmp_path), layout="heap"))
 
 
 def test_an_empty_folder_or_archive_has_no_members(tmp_path):
@@ -348,7 +331,7 @@ def test_archives_are_opened_only_so_deep(tmp_path):
 
 def test_a_zip_in_a_tar_is_copied_only_up_to_a_limit(tmp_path, monkeypatch):
     (tmp_path / "x.tar").write_bytes(tar({"in.zip": stored_zip(FILES), "a.jpg": b"a"}))
-    monkeypatch.setattr(sources, "MAX_COPY_BYTES", 100)
+    monkeypatch.setattr(containers, "MAX_COPY_BYTES", 100)
     assert reasons(everything(tmp_path / "x.tar")) == {"in.zip": "too_many_bytes", "a.jpg": None}
 
 
@@ -408,7 +391,8 @@ def test_a_lost_connection_is_not_a_broken_archive(tmp_path, monkeypatch):
 
 def test_plain_files_are_handed_out_unread(tmp_path):
     written(tmp_path, {"a.jpg": b"abc", "b.tar": tar({"x.jpg": b"x"})})
-    first, second = find_members(str(tmp_path))
+    data_set = DataSet(uri=str(tmp_path))
+    first, second = (found for item in find_items(data_set) for found in read_item(item, data_set))
     assert isinstance(first, FoundFile) and isinstance(second, Member)
     assert weight(first) == 3 and weight(second) == 1
     assert load(first) == Member("a.jpg", str(tmp_path / "a.jpg"), b"abc", offset=0)

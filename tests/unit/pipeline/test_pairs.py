@@ -2,6 +2,8 @@
 
 import io
 import os
+import shutil
+import zipfile
 from collections import Counter
 
 import fsspec
@@ -9,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.data_sets import DataSet, read_data_set
 from pipeline.errors import SourceError
 from pipeline.records import Drop, Geometry, Member
-from pipeline.truth import read_pairs
 
 RNG = np.random.default_rng(0)
 
@@ -41,6 +43,10 @@ def fill(folder, files):
     for path, data in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(data)
+
+
+def read_pairs(uri, truth):
+    return read_data_set(DataSet(uri=uri, layout="pairs", truth=truth))
 
 
 def outcome(item) -> str:
@@ -151,8 +157,36 @@ def test_errors_come_before_anything_is_read(tmp_path):
     with pytest.raises(SourceError, match="nowhere"):
         read_pairs(str(tmp_path / "nowhere"), "png-mm")
     fill(tmp_path, {"a.zip": b""})
-    with pytest.raises(SourceError, match="no folder"):
+    with pytest.raises(SourceError, match=r"a\.zip has no image with its depth"):
         read_pairs(str(tmp_path / "a.zip"), "png-mm")
+
+
+@pytest.mark.parametrize("kind", ["tar", "zip"])
+def test_pairs_in_archives_are_those_of_the_folder(tmp_path, kind):
+    files = {"rgb/1.jpg": photo(), "depth/1.png": depth(), "notes.txt": b"x", "rgb/2.jpg": photo()}
+    fill(tmp_path / "all", files)
+    shutil.make_archive(str(tmp_path / "x"), kind, tmp_path / "all")
+    expected = {item.path: outcome(item) for item in read_pairs(str(tmp_path / "all"), "png-mm")}
+    assert expected == {"rgb/1.jpg": "member", "notes.txt": "other_file", "rgb/2.jpg": "no_truth"}
+    packed = list(read_pairs(str(tmp_path / f"x.{kind}"), "png-mm"))
+    assert {item.path: outcome(item) for item in packed} == expected
+
+
+def test_images_and_depth_in_two_zips_of_a_folder(tmp_path):
+    (tmp_path / "sets").mkdir()
+    for name, data in (("rgb", photo()), ("depth", depth())):
+        suffix = {"rgb": "jpg", "depth": "png"}[name]
+        with zipfile.ZipFile(tmp_path / "sets" / f"{name}.zip", "w") as archive:
+            archive.writestr(f"{name}/1.{suffix}", data)
+    outcomes = {item.path: outcome(item) for item in read_pairs(str(tmp_path / "sets"), "png-mm")}
+    assert outcomes == {"rgb.zip/rgb/1.jpg": "member"}
+
+
+def test_a_packed_tar_of_pairs_is_refused_by_name(tmp_path):
+    fill(tmp_path / "all", {"a_rgb.jpg": photo(), "a_depth.png": depth()})
+    shutil.make_archive(str(tmp_path / "all" / "x"), "gztar", tmp_path / "all")
+    outcomes = {item.path: outcome(item) for item in read_pairs(str(tmp_path / "all"), "png-mm")}
+    assert outcomes == {"a_rgb.jpg": "member", "x.tar.gz": "unsupported_archive"}
 
 
 def test_any_fsspec_url():
