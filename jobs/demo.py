@@ -176,6 +176,7 @@ class _Line:
             "size": SIDE,
             "batch_size": BATCH_SIZE,
             "learning_rate": LEARNING_RATE,
+            "allow_licence": ("any",),  # what it makes stays on this laptop
             **self._common(),
         }
 

@@ -17,6 +17,7 @@ from pipeline.catalog_values import without_credentials
 from pipeline.identity import check_name
 
 ConfigT = TypeVar("ConfigT")
+MANY_CHOICES = 20  # nobody reads a longer list for one letter that was wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +185,8 @@ def _check(of: Field[Any], value: Any) -> None:
     for each in value if isinstance(value, tuple) else (value,):
         if choices and str(each) not in choices:
             hint = _did_you_mean(str(each), choices)
-            raise ValueError(f"{each!r} is not one of {', '.join(choices)}{hint}")
+            listed = "the choices" if hint and len(choices) > MANY_CHOICES else ", ".join(choices)
+            raise ValueError(f"{each!r} is not one of {listed}{hint}")
     minimum = of.metadata.get("minimum")
     if minimum is not None and value < minimum:
         raise ValueError(f"must be at least {minimum}, got {value}")

@@ -28,7 +28,10 @@ COLUMNS = {
         "name", "title", "role", "images", "licence", "rehost", "commercial", "expected",
     ),
 }  # fmt: skip
-ONLY_IF_ANY = ("withdrawn",)
+# What is not worth a line or a column where there is none of it.
+ONLY_IF_ANY = (
+    "withdrawn", "ignored", "by_reference", "pieces_known", "pieces_failed", "problems",
+)  # fmt: skip
 IN_TOTAL = ("dropped",)  # of those columns: counts per reason, added up
 DIGESTS = ("sha256", "hash", "digest")
 DIGEST_CHARACTERS = 12  # enough to tell things apart; --json has them whole
@@ -49,6 +52,8 @@ def _render_summary(summary: Mapping[str, Any], *, width: int) -> RenderableType
     lines.add_column(overflow="fold")
     blocks: list[RenderableType] = []
     for key, value in summary.items():
+        if key in ONLY_IF_ANY and not value:
+            continue
         if _is_records(value):
             rows = _for_people(key, _one_row_per_space(value))
             blocks.append(_records(key, rows, width=width))

@@ -233,3 +233,15 @@ def test_results_for_people_are_not_written_to_a_folder_named_like_a_url():
     flags = {"target": "photos", "out": "s3://bucket/report.html"}
     [problem] = problems_of(config_class=ReportConfig, **flags)
     assert problem.startswith("--out: 's3://bucket/report.html' is no path of this machine")
+
+
+def test_a_long_list_of_choices_is_not_recited_for_one_wrong_letter():
+    with pytest.raises(ConfigError) as error:
+        load_settings(
+            IngestConfig, flags={"uri": "x", "source": "y", "layout": "sa1b"}, file=None, environ={}
+        )
+    assert str(error.value) == "--layout: 'sa1b' is not one of the choices (did you mean 'sa-1b'?)"
+    with pytest.raises(ConfigError, match="google-landmarks-v2"):
+        load_settings(
+            IngestConfig, flags={"uri": "x", "source": "y", "layout": "?"}, file=None, environ={}
+        )

@@ -36,6 +36,12 @@ def test_records_become_a_table_with_every_column():
     assert all(word in text for word in ("protocol", "images", "note", "kitti@1", "652", "[red]x"))
 
 
+def test_a_line_that_says_nothing_is_left_out():
+    nothing = {"samples_in": 0, "ignored": {}, "by_reference": 0, "pieces_failed": 0}
+    assert shown(nothing).split() == ["samples", "in", "0"]
+    assert "masked twin 3" in shown(nothing | {"ignored": {"masked twin": 3}})
+
+
 def test_a_list_with_many_columns_shows_people_some_of_them():
     row = {
         "name": "photos", "role": "unlabelled", "images": 7, "shards": 1, "bytes": 9,
