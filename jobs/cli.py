@@ -86,7 +86,8 @@ REPAIRS = {
     "gc": Verb(configs.CatalogGcConfig, "jobs.catalog_gc:collect_garbage"),
     "rebuild": Verb(configs.CatalogRebuildConfig, "jobs.catalog_rebuild:rebuild_catalog"),
 }
-NOT_DONE_KEYS = ("shards_failed", "problems")  # of a summary: there is something to repair
+# Of a summary: there is something to repair.
+NOT_DONE_KEYS = ("shards_failed", "pieces_failed", "problems")
 
 
 @dataclass(frozen=True, slots=True)

@@ -233,3 +233,11 @@ def _warn(config: IngestConfig, summary: dict[str, Any], reporter: Reporter) -> 
         reporter.warn(
             f"{summary['dropped']['changed']} images are not what they were: {DETAILS['changed']}"
         )
+    if summary["ignored"]:
+        kinds = ", ".join(f"{what} {count:,}" for what, count in summary["ignored"].items())
+        reporter.note(f"files that are no samples were left aside: {kinds}")
+    if summary["failed"]:
+        reporter.warn(
+            f"{len(summary['failed'])} pieces of the data set failed, the first: "
+            f"{summary['failed'][0]['piece']}; run the same command again to try them once more"
+        )

@@ -23,7 +23,7 @@ decode_timeout        the decoder had no answer within its time: `pipeline.exami
 ====================  ===========================================================================
 
 Other reasons come from where files are found and what the source has: see `pipeline.sources` and
-``jobs.intake``.
+``jobs.ingest_look``.
 """
 
 from dataclasses import dataclass
