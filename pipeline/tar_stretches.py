@@ -49,13 +49,13 @@ class Stretch:
         return "file"
 
 
-def stretches(file: FoundFile, *, stretch_bytes: int = STRETCH_BYTES) -> list[Stretch]:
+def stretches(file: FoundFile) -> list[Stretch]:
     """A plain tar of nothing but tars, cut; nothing for any other, or one too small to be cut.
 
     Raises:
         StorageError: The file system failed.
     """
-    if file.bytes < 2 * stretch_bytes or file.kind != "file":
+    if file.bytes < 2 * STRETCH_BYTES or file.kind != "file":
         return []
     archives: list[Part] = []
     try:
@@ -65,16 +65,16 @@ def stretches(file: FoundFile, *, stretch_bytes: int = STRETCH_BYTES) -> list[St
             archives.append(part)
     except (NotAtWillError, OSError):
         return []  # whoever reads it will say why
-    return list(_cut(archives, stretch_bytes))
+    return list(_cut(archives))
 
 
-def _cut(archives: list[Part], stretch_bytes: int) -> Iterator[Stretch]:
+def _cut(archives: list[Part]) -> Iterator[Stretch]:
     run: list[Part] = []
     size = 0
     for part in archives:
         run.append(part)
         size += part.length
-        if size >= stretch_bytes:
+        if size >= STRETCH_BYTES:
             yield Stretch(tuple(run))
             run, size = [], 0
     if run:
