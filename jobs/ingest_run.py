@@ -129,8 +129,8 @@ def _work_on_ray(run: _Run, pieces: Iterator[Piece]) -> None:
     config, driver = run.config, run.driver
     if config.actors == 0:
         raise ConfigError(
-            ["--actors 0: some of these files are opened by native code (Parquet, LMDB, video), "
-             "which is done in processes of their own only: leave --actors out"]
+            ["--actors 0: some of these files are opened by native code (Parquet, Arrow, HDF5, 7z, "
+             "video), which is done in processes of their own only: leave --actors out"]
         )  # fmt: skip
     with ray_cluster(config.ray) as resources, ExitStack() as stack:
         import ray

@@ -12,6 +12,9 @@ from pipeline.video_frames import EVERY, video_entries
 # Opened by native code, which crafted files have crashed: never in the process that commits.
 NATIVE: frozenset[ArchiveKind] = frozenset({"parquet", "arrow", "video"})
 
+# Their entries have names that need no check: of millions of keys each would be remembered.
+UNIQUE: frozenset[ArchiveKind] = frozenset({"lmdb", "video"})
+
 # The largest copy that is made of what lies packed in something else and has to be read at will.
 MAX_COPY_BYTES = 16 << 30
 MAX_LMDB_COPY_BYTES = 128 << 30  # LSUN's bedrooms are one file of some 50 GB in a zip

@@ -14,6 +14,7 @@ import pyarrow as pa
 from pipeline.archives import Entry
 from pipeline.attribution import attribution_line
 
+BATCH_ROWS = 16
 _IMAGE_NAMES = ("image", "img", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes", "content")
 _TEXT_NAMES = {
     "path": ("path", "file_name", "filename", "file_path", "image_path", "__key__", "key"),
@@ -59,12 +60,16 @@ def image_columns(schema: pa.Schema) -> ImageColumns:
 
 def row_entries(batches: Iterable[pa.RecordBatch], columns: ImageColumns) -> Iterator[Entry]:
     """One entry per row, named by its path, or by its row number where it has none."""
-    number = 0
+    for number, row in enumerate(_rows(batches)):
+        known = {what: row[name] for what, name in columns.texts.items()}
+        yield _entry(row[columns.image], known, number)
+
+
+def _rows(batches: Iterable[pa.RecordBatch]) -> Iterator[dict[str, Any]]:
+    """Rows as Python objects, a few at a time: of images, that is a copy."""
     for batch in batches:
-        for row in batch.to_pylist():
-            known = {what: row[name] for what, name in columns.texts.items()}
-            yield _entry(row[columns.image], known, number)
-            number += 1
+        for start in range(0, batch.num_rows, BATCH_ROWS):
+            yield from batch.slice(start, BATCH_ROWS).to_pylist()
 
 
 def _entry(value: Any, known: Mapping[str, str | None], number: int) -> Entry:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, cast
 
 from pipeline.archives import Entry
+from pipeline.member_paths import normalised
 
 _MAGIC, _VERSION = 0xBEEFC0DE, 1
 _HEADER = struct.Struct("<QHHHH")  # of a page: its number, unused, flags, end of pointers, data
@@ -28,6 +29,7 @@ _BRANCH, _LEAF, _OVERFLOW, _LEAF2 = 0x01, 0x02, 0x04, 0x20
 _BIG, _NOT_A_VALUE = 0x01, 0x06
 _NO_PAGE = (1 << 64) - 1
 _DUPLICATES = 0x04
+_HEX = "0x"
 MAX_DEPTH = 32
 _PAGE_SIZES = [1 << bits for bits in range(9, 17)]
 
@@ -198,12 +200,14 @@ def _nodes(page: bytes) -> Iterator[_Node]:
 
 
 def _name(key: bytes) -> str:
-    """A key that is text as it is, any other in hexadecimal digits."""
+    """A key that can be a path as it is, any other in hexadecimal digits; no two are the same."""
+    digits = _HEX + key.hex()
     try:
         text = key.decode("utf-8")
     except UnicodeDecodeError:
-        return key.hex()
-    return text if text.isprintable() and text else key.hex()
+        return digits
+    is_plain = text.isprintable() and normalised(text) == text and not text.startswith(_HEX)
+    return text if is_plain else digits
 
 
 def _read(file: BinaryIO, start: int, count: int) -> bytes:

@@ -10,9 +10,8 @@ from typing import BinaryIO
 import pyarrow.parquet as pq
 
 from pipeline.archives import Entry
-from pipeline.image_rows import image_columns, row_entries
+from pipeline.image_rows import BATCH_ROWS, image_columns, row_entries
 
-BATCH_ROWS = 16
 BUFFER_BYTES = 1 << 20
 
 

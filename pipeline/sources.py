@@ -39,7 +39,7 @@ from pipeline.archives import (
     random_access,
 )
 from pipeline.choices import Choose, Refused, open_archives
-from pipeline.containers import entries_in, max_copy_bytes
+from pipeline.containers import UNIQUE, entries_in, max_copy_bytes
 from pipeline.errors import SourceError
 from pipeline.filesystems import is_local, public_uri
 from pipeline.image_rows import NoImagesError
@@ -193,20 +193,22 @@ def _or_drop(items: Found, place: _Place) -> Found:
 
 def _entries_in(kind: ArchiveKind, stream: BinaryIO, place: _Place) -> Found:
     copied: AbstractContextManager[BinaryIO] = nullcontext(stream)
-    # What was opened by a window can be read from anywhere, an entry of an archive cannot.
-    if kind != "tar" and not stream.seekable():
+    # What was opened by a window can be read from anywhere, an entry of an archive cannot. Of an
+    # LMDB file in a bucket, each value would be a request.
+    is_scattered = kind == "lmdb" and not is_local(place.uri)
+    if kind != "tar" and (is_scattered or not stream.seekable()):
         copied = random_access(stream)
     with copied as seekable:
         entries = entries_in(kind, seekable, every=place.reading.every)
         if place.reading.with_sidecars:
             entries = joined(entries, max_bytes=place.reading.max_bytes)
-        yield from _from_entries(entries, place)
+        yield from _from_entries(entries, place, names_are_unique=kind in UNIQUE)
 
 
-def _from_entries(entries: Iterator[Entry], place: _Place) -> Found:
+def _from_entries(entries: Iterator[Entry], place: _Place, *, names_are_unique: bool) -> Found:
     unique = UniqueNames()
     for entry in entries:
-        name = unique(normalised(entry.name))
+        name = entry.name if names_are_unique else unique(normalised(entry.name))
         path = f"{place.path}/{name}" if place.path else name
         known = None if place.base is None or entry.offset is None else place.base + entry.offset
         inner = replace(place, path=path, base=known, depth=place.depth + 1)

@@ -86,11 +86,19 @@ def test_nothing_in_it(tmp_path):
     assert read((tmp_path / "data.mdb").read_bytes()) == {}
 
 
-def test_keys_that_are_no_text_are_named_in_hexadecimal(tmp_path):
-    assert set(read(database(tmp_path, {b"\xff\x00": b"a", b"a\n": b"b", b"ok": b"c"}))) == {
-        "ff00",
-        "610a",
-        "ok",
+def test_keys_that_are_no_paths_are_named_in_hexadecimal_and_none_twice(tmp_path):
+    keys = [b"\xff\x00", b"a\n", b"ok/1.jpg", b"../up", b"a//b", b"a/b", b"0xff00", b"ff00"]
+    found = read(database(tmp_path, {key: key for key in keys}))
+    assert sorted(found.values()) == sorted(keys)
+    assert {data: name for name, data in found.items()} == {
+        b"\xff\x00": "0xff00",
+        b"a\n": "0x610a",
+        b"ok/1.jpg": "ok/1.jpg",
+        b"../up": "0x2e2e2f7570",
+        b"a//b": "0x612f2f62",
+        b"a/b": "a/b",
+        b"0xff00": "0x307866663030",
+        b"ff00": "ff00",
     }
 
 

@@ -10,11 +10,13 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
+import fsspec
 import lmdb
 import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline import remote_files
 from pipeline.data_sets import DataSet, find_items, read_item
 from pipeline.filters import ImageLimits, Refusal, examine
 from pipeline.records import Drop, Ignored, Member
@@ -56,7 +58,7 @@ def lsun(folder: Path, values: dict[str, bytes]) -> bytes:
     return (folder / "data.mdb").read_bytes()
 
 
-def everything(uri: Path, layout: str, **options) -> list[Member | Drop | Ignored]:
+def everything(uri: Path | str, layout: str, **options) -> list[Member | Drop | Ignored]:
     data_set = DataSet(uri=str(uri), layout=layout, **options)
     found = []
     for item in find_items(data_set):
@@ -182,6 +184,24 @@ def test_lsun_from_a_zip_or_the_folder_in_it_keeps_keys_and_bytes(tmp_path, pack
     assert others(found) == {"lock": 1}
     headers = [examine(value, limits=LIMITS) for value in members(found).values()]
     assert {header.format for header in headers} == {"WEBP", "JPEG"}
+
+
+def test_lsun_from_elsewhere_is_copied_once_and_not_asked_for_value_by_value(tmp_path, monkeypatch):
+    values = {f"{number:040x}": picture(number, "WEBP") for number in range(40)}
+    bucket = fsspec.filesystem("memory")
+    bucket.pipe_file("/lsun/tower_val_lmdb/data.mdb", lsun(tmp_path, values))
+    asked = []
+    fetch = remote_files.exact_reads
+
+    def counted(file):
+        read = fetch(file)
+        return lambda start, end: asked.append(start) or read(start, end)
+
+    monkeypatch.setattr("pipeline.remote_files.exact_reads", counted)
+    found = members(everything("memory://lsun", "lsun"))
+    bucket.rm("/lsun", recursive=True)
+    assert {path.rpartition("/")[2]: data for path, data in found.items()} == values
+    assert len(asked) < 5
 
 
 def test_objects365_in_patches_of_packed_tars(tmp_path):
