@@ -8,6 +8,7 @@ colours, not distances.
 import io
 import re
 import struct
+import tokenize
 import zipfile
 import zlib
 
@@ -35,6 +36,7 @@ _FAULTS = (
     OverflowError,
     RuntimeError,
     struct.error,
+    tokenize.TokenError,  # of the header of a numpy file, which is Python
     zlib.error,
     zipfile.BadZipFile,
     BrokenStructureError,

@@ -76,6 +76,12 @@ def test_an_exr_without_a_green_or_only_channel_is_no_map(tmp_path):
         decode("exr-disparity-irs", exr(tmp_path, R=ones, B=ones))
 
 
+def test_an_exr_of_many_channels_is_refused_unread(tmp_path):
+    channels = {f"c{number}": np.ones((2, 2), np.float32) for number in range(9)}
+    with pytest.raises(TruthFileError, match="9 channels"):
+        decode("exr-disparity-irs", exr(tmp_path, **channels))
+
+
 def test_a_huge_exr_is_refused_by_its_header(tmp_path):
     data = bytearray(exr(tmp_path, G=np.ones((4, 4), np.float32)))
     window = data.index(b"dataWindow\0box2i\0") + len(b"dataWindow\0box2i\0") + 4
