@@ -27,7 +27,7 @@ from jobs import config as configs
 from jobs.command_line import make_command
 from jobs.duplicates_config import CatalogDuplicatesConfig
 from jobs.errors import ConfigError, Interrupted, JobError
-from jobs.sample_config import CatalogWithdrawConfig
+from jobs.sample_config import CatalogTraceConfig, CatalogWithdrawConfig
 from jobs.settings import load_settings
 from model.errors import CheckpointError, ModelError
 from pipeline.catalog_values import without_credentials
@@ -73,6 +73,7 @@ VERBS = {
 }
 CATALOG = Verb(configs.CatalogConfig, "jobs.catalog_queries:query_catalog")
 REPAIRS = {
+    "trace": Verb(CatalogTraceConfig, "jobs.catalog_trace:trace"),
     "withdraw": Verb(CatalogWithdrawConfig, "jobs.catalog_withdraw:withdraw"),
     "duplicates": Verb(CatalogDuplicatesConfig, "jobs.duplicates:find_duplicates"),
     "terms": Verb(catalog_config.CatalogTermsConfig, "jobs.catalog_terms:source_terms"),
