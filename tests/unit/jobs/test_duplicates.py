@@ -4,7 +4,6 @@ import csv
 import json
 import shutil
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +25,11 @@ from jobs.workspace import Workspace, open_workspace
 from pipeline.errors import CatalogMissingError
 from pipeline.identity import sample_id
 from pipeline.image_hashes import hashed_shards
-from pipeline.ledger import record_source
-from pipeline.records import ImageHeader, ShardRef
-from pipeline.shards import read_image_rows, write_image_shard
-from tests.catalog_factories import begin_ingest
-from tests.factories import image_record
-from tests.pictures import encoded, picture
+from pipeline.records import ShardRef
+from pipeline.shards import read_image_rows
+from tests.pictures import commit_pictures, encoded, picture
 
 WIDTH, HEIGHT = 160, 120
-Images = dict[str, bytes]
 
 
 def shown(seed: int) -> Image.Image:
@@ -49,29 +44,6 @@ def opened(store: Path) -> AbstractContextManager[Workspace]:
     return open_workspace(CatalogConfig(store=str(store)))
 
 
-def fill(store: Path, source: str, images: Images, *, role: str, rows: int = 3) -> None:
-    """A source with these images by path, so many to a shard."""
-    with opened(store) as workspace:
-        catalog = workspace.catalog
-        catalog.register_source(source, role=role, uri="/x", layout="images")
-        lease = begin_ingest(catalog, source)
-        records = [
-            replace(
-                image_record(0, data=data),
-                sample_id=sample_id(source, path),
-                path=path,
-                header=ImageHeader(WIDTH, HEIGHT, "PNG"),
-            )
-            for path, data in images.items()
-        ]
-        for start in range(0, len(records), rows):
-            some = records[start : start + rows]
-            shard = write_image_shard(workspace.store, some, source=source, code_version="test")
-            catalog.commit_image_shard(lease, shard, dropped={})
-        catalog.finish_ingest(lease, {})
-        record_source(workspace.store, catalog, source)
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Web images, of which one is there twice and one looks like another; and two leaks."""
@@ -83,9 +55,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "leaked.png": png[3], "leaked-small.jpg": smaller(4), "black.png": black[0],
         "black-wider.png": black[1],
     }  # fmt: skip
-    fill(folder, "web", web, role="unlabelled")
-    fill(folder, "rooms", {"a.png": png[0], "own.png": png[2]}, role="labelled")
-    fill(folder, "bench", {"3.png": png[3], "4.png": png[4]}, role="benchmark")
+    commit_pictures(folder, "web", web, role="unlabelled")
+    commit_pictures(folder, "rooms", {"a.png": png[0], "own.png": png[2]}, role="labelled")
+    commit_pictures(folder, "bench", {"3.png": png[3], "4.png": png[4]}, role="benchmark")
     return folder
 
 
@@ -169,7 +141,7 @@ def test_duplicates_are_withdrawn_but_the_first(store: Path) -> None:
 
 def test_copies_within_a_benchmark_are_said_and_stay(store: Path) -> None:
     data = encoded(shown(8), "PNG")
-    fill(store, "other-bench", {"x.png": data, "x-again.png": data}, role="benchmark")
+    commit_pictures(store, "other-bench", {"x.png": data, "x-again.png": data}, role="benchmark")
     summary = found(store, sources=("other-bench",), withdraw="duplicates")
     assert (summary["exact"], summary["withdrawn"], summary["leaks"]) == (1, 0, 0)
     assert len(paths_of(store, "other-bench")) == 2
@@ -228,7 +200,7 @@ def test_a_shard_that_cannot_be_read_is_named_and_left_out(store: Path) -> None:
 
 def test_images_that_break_the_decoder_are_left_without_a_hash(tmp_path: Path) -> None:
     images = {"cut.png": encoded(shown(0), "PNG")[:2000], "text.jpg": b"no image at all"}
-    fill(tmp_path / "store", "web", images, role="unlabelled")
+    commit_pictures(tmp_path / "store", "web", images, role="unlabelled")
     with opened(tmp_path / "store") as workspace:
         shards = workspace.catalog.image_shards("web")
         options = {"ray": None, "actors": None, "reporter": Reporter.silent()}
