@@ -216,6 +216,9 @@ def _check_libraries(preset: Preset) -> None:
     """Better now than in the middle of a data set."""
     if preset.video is not None:
         needs("av", "videos")
+    encoding = TRUTH_ENCODINGS.get(preset.encoding or "")
+    if encoding is not None and encoding.library is not None:
+        needs(encoding.library, f"files of {preset.name}")
 
 
 def _listed(files: Iterable[FoundFile], data_set: DataSet) -> Iterator[Item | Drop | Ignored]:

@@ -103,7 +103,8 @@ class TruthEncoding:
             belongs together; raises TruthFileError if it is no such file.
         points: Pairs of points in the files, for sets that have those and no maps.
         members: What the pictures and maps are in a file that holds both, opened for reading.
-        native: Whether a library of native code parses the files, which crafted ones may crash.
+        library: What has to be installed besides to read the files; its native code parses them,
+            and crafted ones may crash it.
         divisor: Stored number over value: 1000 for millimetres kept as whole numbers.
         stereo: Focal length in pixels times baseline in metres, where the file has disparities in
             pixels and is said to be rectified: depth = stereo / disparity.
@@ -124,7 +125,7 @@ class TruthEncoding:
     index: Callable[[bytes, str], Iterator[IndexEntry]] | None = None
     points: Callable[[TruthFiles], tuple[PointPair, ...]] | None = None
     members: Callable[[BinaryIO], Iterator[Inner]] | None = None
-    native: bool = False
+    library: str | None = None
     divisor: float = 1.0
     stereo: float | None = None
     invalid: tuple[int, ...] = ()
@@ -133,6 +134,11 @@ class TruthEncoding:
     sky_from: float | None = None
     rotated_bits: int = 0
     along_rays: Camera | None = None
+
+    @property
+    def native(self) -> bool:
+        """Whether native code parses the files."""
+        return self.library is not None
 
     @property
     def for_pairs(self) -> bool:

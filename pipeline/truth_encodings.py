@@ -231,7 +231,7 @@ TRUTH_ENCODINGS: dict[str, TruthEncoding] = {
             geometry=Geometry.DEPTH_METRIC,
             suffix=".exr",
             read=alone(read_exr),
-            native=True,
+            library="OpenEXR",
             stereo=480 * 0.1,
         ),
         TruthEncoding(
@@ -240,7 +240,7 @@ TRUTH_ENCODINGS: dict[str, TruthEncoding] = {
             geometry=Geometry.DEPTH_SCALE_INVARIANT,
             suffix=".h5",
             read=alone(partial(read_hdf5, name="depth")),
-            native=True,
+            library="h5py",
         ),
         TruthEncoding(
             name="hdf5-ray-hypersim",
@@ -248,7 +248,7 @@ TRUTH_ENCODINGS: dict[str, TruthEncoding] = {
             geometry=Geometry.DEPTH_METRIC,
             suffix=".hdf5",
             read=alone(partial(read_hdf5, name="dataset")),
-            native=True,
+            library="h5py",
             along_rays=HYPERSIM,
         ),
         TruthEncoding(
@@ -267,7 +267,7 @@ TRUTH_ENCODINGS: dict[str, TruthEncoding] = {
             suffix="",
             read=no_map,
             members=partial(labelled_mat, depths="depths"),
-            native=True,
+            library="h5py",
         ),
         TruthEncoding(
             name="nyu-mat-raw",
@@ -276,7 +276,7 @@ TRUTH_ENCODINGS: dict[str, TruthEncoding] = {
             suffix="",
             read=no_map,
             members=partial(labelled_mat, depths="rawDepths"),
-            native=True,
+            library="h5py",
         ),
         TruthEncoding(
             name="nyu-h5",
@@ -285,7 +285,7 @@ TRUTH_ENCODINGS: dict[str, TruthEncoding] = {
             suffix="",
             read=no_map,
             members=rgb_and_depth,
-            native=True,
+            library="h5py",
         ),
         TruthEncoding(
             name="point-pairs",

@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import shutil
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -327,3 +328,24 @@ def test_procedural_scenes_come_in_runs(n, monkeypatch):
     assert [index for item in items for index in read_item(item, data_set)] == list(range(n))
     assert len(items) == -(-n // 64) and len({item.path for item in items}) == len(items)
     assert not any(is_native(item, data_set) for item in items)
+
+
+@pytest.mark.parametrize(
+    ("layout", "library"), [("irs", "OpenEXR"), ("nyu-v2", "h5py"), ("bdd100k-videos", "av")]
+)
+def test_a_library_that_is_missing_is_told_before_anything_is_read(
+    tmp_path, monkeypatch, layout, library
+):
+    monkeypatch.setitem(sys.modules, library, None)
+    told = rf"{library}, .*pip install 'pseudo-label-factory\[sources\]'"
+    with pytest.raises(SourceError, match=told):
+        find_items(DataSet(uri=str(tmp_path), layout=layout))
+
+
+def test_a_7z_of_a_known_set_needs_its_library(tmp_path, monkeypatch):
+    (tmp_path / "x.7z").write_bytes(b"7z")
+    monkeypatch.setitem(sys.modules, "py7zr", None)
+    with pytest.raises(SourceError, match=r"py7zr, .*pip install"):
+        find_items(DataSet(uri=str(tmp_path), layout="eth3d"))
+    (tmp_path / "a.jpg").write_bytes(jpg(1))
+    assert outcomes(tmp_path, "auto") == {"a.jpg": "image", "x.7z": "unsupported_archive"}
