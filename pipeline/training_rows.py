@@ -28,7 +28,8 @@ from pipeline.storage import Store
 from pipeline.training_order import Block
 
 _BLOBS = ("truth_map", "sky_mask", "image")
-_PLAIN_COLUMNS = [name for name in IMAGE_SCHEMA.names if name not in _BLOBS]
+# Training learns from maps; older shards have no column for pairs of points.
+_PLAIN_COLUMNS = [name for name in IMAGE_SCHEMA.names if name not in (*_BLOBS, "point_pairs")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,28 @@ def test_ground_truth_is_what_was_ingested(store: Store, measured: ShardRef) -> 
         assert row.image_HWC.shape == (HEIGHT, WIDTH, 3)
 
 
+def test_shards_of_before_there_were_points_are_learnt_from(
+    store: Store, measured: ShardRef
+) -> None:
+    with store.open(measured.key) as file, pq.ParquetFile(file) as parquet:
+        older = io.BytesIO()
+        with pq.ParquetWriter(older, parquet.schema_arrow.remove(_points(parquet))) as writer:
+            for group in range(parquet.num_row_groups):
+                writer.write_table(parquet.read_row_group(group).drop_columns("point_pairs"))
+    store.put("older.parquet", older.getvalue())
+    before, now = (
+        rows_of(store, TrainingShard(key, ROWS)) for key in ("older.parquet", measured.key)
+    )
+    for row, same in zip(before, now, strict=True):
+        assert isinstance(row, TrainingRow) and isinstance(same, TrainingRow)
+        assert row.sample_id == same.sample_id
+        np.testing.assert_array_equal(row.truth.values_HW, same.truth.values_HW)
+
+
+def _points(parquet: pq.ParquetFile) -> int:
+    return int(parquet.schema_arrow.get_field_index("point_pairs"))
+
+
 def test_labels_come_with_their_images_and_others_keep_their_place(
     store: Store, pictures: ShardRef, labels: str
 ) -> None:
