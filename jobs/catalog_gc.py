@@ -44,7 +44,7 @@ from pipeline.store_layout import StoredObject, describe
 
 AT_ONCE = 100  # nobody can begin to ingest, or pin, while so many objects are removed
 THREADS = 8
-IMAGE_KINDS = ("image_shards", "sky_masks")
+IMAGE_KINDS = ("image_shards", "sky_masks", "hashes")
 SOURCE_KINDS = (*IMAGE_KINDS, "drops", "pieces", "withdrawn")
 KINDS = (*SOURCE_KINDS, "label_shards", "scratch_files")
 

@@ -200,7 +200,7 @@ def test_killed_at_any_point_the_same_command_goes_on(store, place, name, turn, 
     with open_workspace(CatalogConfig(store=store)) as workspace:
         assert sum(row.samples for row in workspace.catalog.withdrawals()) == 4
         keys = workspace.catalog.withdrawn_objects("pictures")
-        assert len(withdrawn_samples(workspace.store, keys).ids) == 4
+        assert len(withdrawn_samples(workspace.store, keys).ids["withdrawn"]) == 4
         assert workspace.catalog.source("pictures").images == 8
 
 
