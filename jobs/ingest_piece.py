@@ -53,11 +53,14 @@ class Tally:
 
     def add_known(self, outcome: Outcome) -> None:
         """Count an item that was read in an earlier run."""
-        self.samples_in += outcome.kept + outcome.dropped.total()
+        self.samples_in += outcome.kept
         self.kept += outcome.kept
         self.already_present += outcome.kept
-        self.dropped += outcome.dropped
-        self.ignored += outcome.ignored
+        for reason, count in outcome.dropped.items():
+            self.samples_in += count
+            self.dropped[reason] += count
+        for what, count in outcome.ignored.items():
+            self.ignored[what] += count
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,7 @@ class PieceWork:
         """Count what is refused, and have it written down unless it was before."""
         self.tally.samples_in += 1
         self.tally.dropped[drop.reason] += 1
-        self._outcomes[place].dropped[drop.reason] += 1
+        self._outcomes[place].drop(drop.reason)
         digest = drop_digest(drop)
         if not is_known and digest not in self._refused:
             self._refused.add(digest)
@@ -115,7 +118,7 @@ class PieceWork:
     def ignore(self, place: int, what: str) -> None:
         """Count what is no sample."""
         self.tally.ignored[what] += 1
-        self._outcomes[place].ignored[what] += 1
+        self._outcomes[place].ignore(what)
 
     def finish(self, job: IngestJob, writer: ShardWriter) -> PieceDone:
         """Write down what is left; all shards of the piece are written."""

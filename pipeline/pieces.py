@@ -11,7 +11,6 @@ unpacked.
 import hashlib
 import io
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -66,8 +65,16 @@ class Outcome:
     """What became of one item, or of many: how many samples were kept, dropped and ignored."""
 
     kept: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
-    ignored: Counter[str] = field(default_factory=Counter)
+    dropped: dict[str, int] = field(default_factory=dict)
+    ignored: dict[str, int] = field(default_factory=dict)
+
+    def drop(self, reason: str) -> None:
+        """Count one sample that was dropped."""
+        self.dropped[reason] = self.dropped.get(reason, 0) + 1
+
+    def ignore(self, what: str) -> None:
+        """Count one file that is no sample."""
+        self.ignored[what] = self.ignored.get(what, 0) + 1
 
 
 def options_digest(**options: Any) -> str:
@@ -152,7 +159,7 @@ def write_piece(store: Store, piece: Piece, outcomes: Sequence[Outcome], *, sour
 
 
 def _row(item: Listed, digest: bytes, outcome: Outcome) -> dict[str, Any]:
-    refused = {"dropped": dict(outcome.dropped), "ignored": dict(outcome.ignored)}
+    refused = {"dropped": outcome.dropped, "ignored": outcome.ignored}
     is_any = outcome.dropped or outcome.ignored
     return {
         "path": item.path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"),
@@ -192,13 +199,13 @@ class KnownItems:
         return len(self._pieces)
 
     def find(self, digest: bytes) -> Outcome | None:
-        """What became of an item; None where it is new or has changed."""
+        """What became of an item, not to be altered; None where it is new or has changed."""
         place = find_digest(self._digests, digest)
         if place is None:
             return None
         self._pieces.add(int(self._piece[place]))
         dropped, ignored = self._refusals[int(self._refused[place])]
-        return Outcome(int(self._kept[place]), Counter(dropped), Counter(ignored))
+        return Outcome(int(self._kept[place]), dropped, ignored)
 
 
 def _refusal(text: str | None) -> tuple[dict[str, int], dict[str, int]]:
