@@ -6,9 +6,10 @@ moment or when the data set has grown: what was read before and has not changed 
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from jobs.config import IngestConfig
@@ -115,6 +116,8 @@ def _checked_listing(config: IngestConfig) -> Iterator[Listed | Ignored]:
         )
     if config.by_reference and not is_local(config.uri) and _public(config.uri) != config.uri:
         problems.append("--by-reference stores the URI: give its credentials by the environment")
+    if config.split and (problem := _unreadable(config.split)):
+        problems.append(f"--split {config.split}: {problem}")
     try:
         Store(config.store)
     except ValueError as error:
@@ -129,6 +132,17 @@ def _checked_listing(config: IngestConfig) -> Iterator[Listed | Ignored]:
     if problems:
         raise ConfigError(problems)
     return listed
+
+
+def _unreadable(file: str) -> str | None:
+    """What keeps a list of paths from being read."""
+    try:
+        Path(file).read_text(encoding="utf-8")
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    except UnicodeDecodeError:
+        return "is not UTF-8 text: expected one path per line"
+    return None
 
 
 def _public(uri: str) -> str:
@@ -220,10 +234,19 @@ def _summary(
     }
 
 
+def _nothing_kept(config: IngestConfig, dropped: Mapping[str, int]) -> str:
+    """What was expected, and what was there."""
+    preset = presets().get(config.layout)
+    expected = preset.help if preset else "images, loose or in archives"
+    found = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items())
+    why = f"{found}: `factory report {config.source}` says which and why" if found else "no file"
+    return f"no image of {_public(config.uri)} was kept: expected {expected}; found {why}"
+
+
 def _warn(config: IngestConfig, summary: dict[str, Any], reporter: Reporter) -> None:
     new = summary["kept"] - summary["already_present"]
     if summary["kept"] == 0:
-        reporter.warn(f"no image of {_public(config.uri)} was kept; dropped: {summary['dropped']}")
+        reporter.warn(_nothing_kept(config, summary["dropped"]))
     if config.by_reference and summary["by_reference"] < new:
         reporter.warn(
             f"{new - summary['by_reference']} images were copied: they lie in compressed archives, "
