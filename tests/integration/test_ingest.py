@@ -14,11 +14,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jobs.config import IngestConfig
+from jobs.catalog_gc import collect_garbage
+from jobs.catalog_rebuild import rebuild_catalog
+from jobs.catalog_withdraw import withdraw
+from jobs.config import CatalogGcConfig, CatalogRebuildConfig, IngestConfig
 from jobs.console import SilentReporter
 from jobs.errors import ConfigError
 from jobs.ingest import ingest
 from jobs.owner import current_owner
+from jobs.sample_config import CatalogWithdrawConfig
 from jobs.workspace import open_workspace
 from pipeline.catalog import Catalog
 from pipeline.errors import CatalogConflictError, LeaseLostError, StorageError
@@ -566,3 +570,64 @@ def test_scratch_files_of_the_dead_are_cleared_away(config):
         os.utime(store / name, (then, then))
     ingest(config)
     assert [path.name for path in store.glob(".tmp-*")] == [".tmp-young"]
+
+
+def lose_catalog(config: IngestConfig) -> None:
+    for path in Path(config.store).glob("catalog.sqlite*"):
+        path.unlink()
+
+
+def test_a_rebuilt_catalog_knows_what_was_read(config):
+    first = ingest(config)
+    before = objects(config)
+    lose_catalog(config)
+    assert rebuild_catalog(CatalogRebuildConfig(store=config.store))["problems"] == []
+    again = ingest(config)
+    assert (again["pieces"], again["pieces_known"]) == (0, first["pieces"])
+    assert (again["kept"], again["dropped"]) == (first["kept"], first["dropped"])
+    assert objects(config) == before
+    assert sum(collect_garbage(CatalogGcConfig(store=config.store))["removed"].values()) == 0
+
+
+def test_a_shard_that_was_lost_with_the_catalog_is_made_again(config):
+    first = ingest(config)
+    before = objects(config)
+    lost = shards_of(config)[1]
+    lose_catalog(config)
+    (Path(config.store) / lost.key).unlink()
+    assert len(rebuild_catalog(CatalogRebuildConfig(store=config.store))["problems"]) > 0
+    again = ingest(config)
+    assert (again["pieces"], again["pieces_known"]) == (first["pieces"], 0)
+    assert (again["kept"], again["already_present"]) == (32, 32 - lost.rows)
+    assert objects(config) == before
+
+
+def test_a_piece_that_was_never_committed_is_garbage(config, monkeypatch):
+    with monkeypatch.context() as patch:
+        fails = Dies(Catalog.commit_piece, at=1, after=False, fail=full_disk)
+        patch.setattr(Catalog, "commit_piece", fails)
+        with pytest.raises(StorageError):
+            ingest(config)
+    removed = collect_garbage(CatalogGcConfig(store=config.store))["removed"]
+    assert removed["pieces"] == sum(removed.values()) == 1
+    assert ingest(config)["already_present"] == 32
+
+
+def full_disk() -> None:
+    raise StorageError("the disk is full")
+
+
+def test_images_that_were_withdrawn_do_not_come_back(config, photos):
+    ingest(config)
+    gone = rows_of(config)[3]
+    order = CatalogWithdrawConfig(
+        source="photos", store=config.store, sample=(gone.sample_id,), reason="asked for"
+    )
+    withdraw(order)
+    (photos / "again.png").write_bytes((photos / gone.path).read_bytes())
+    summary = ingest(config)
+    assert (summary["kept"], summary["dropped"]["withdrawn"]) == (31, 2)
+    assert summary["samples_in"] == summary["kept"] + sum(summary["dropped"].values())
+    assert gone.sample_id not in {row.sample_id for row in rows_of(config)}
+    third = ingest(config)
+    assert (third["pieces"], third["dropped"]) == (0, summary["dropped"])
