@@ -4,6 +4,7 @@ import gzip
 import io
 import re
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -65,13 +66,15 @@ def example() -> str:
 
 
 @pytest.fixture
-def added(monkeypatch) -> Preset:
+def added(monkeypatch) -> Iterator[Preset]:
     """The preset of the recipe, among the others."""
     names: dict[str, Preset] = {}
     exec(example(), names)
     preset = names["ICL_NUIM"]
     monkeypatch.setattr(presets_labelled, "LABELLED", (*presets_labelled.LABELLED, preset))
-    return preset
+    presets.cache_clear()
+    yield preset
+    presets.cache_clear()
 
 
 def png(values) -> bytes:
