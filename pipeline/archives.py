@@ -174,11 +174,29 @@ def tar_entries(stream: BinaryIO) -> Iterator[Entry]:
 
 
 def zip_entries(stream: BinaryIO) -> Iterator[Entry]:
-    """All entries but folders of a zip, in the order of its directory."""
+    """All entries but folders of a zip, in the order of its directory.
+
+    Raises:
+        zipfile.BadZipFile: It is none, or `listed_in` finds that it is a bomb.
+    """
     with zipfile.ZipFile(stream) as archive:
-        for info in archive.infolist():
-            if not info.is_dir():
-                yield _zip_entry(info, archive, stream)
+        for info in listed_in(archive, stream.seek(0, io.SEEK_END)):
+            yield _zip_entry(info, archive, stream)
+
+
+def listed_in(archive: zipfile.ZipFile, size: int) -> Iterator[zipfile.ZipInfo]:
+    """All entries but folders, as long as there is room for them in a zip of so many bytes.
+
+    Raises:
+        zipfile.BadZipFile: They overlap: the same bytes would be read over and over.
+    """
+    left = size
+    for info in archive.infolist():
+        left -= info.compress_size
+        if left < 0:
+            raise zipfile.BadZipFile(f"{info.filename!r} and the entries before it overlap")
+        if not info.is_dir():
+            yield info
 
 
 @contextmanager

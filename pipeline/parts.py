@@ -28,6 +28,7 @@ from pipeline.archives import (
     MAX_HEADER_BYTES,
     EntryError,
     archive_kind,
+    listed_in,
     sniff_archive,
 )
 from pipeline.filesystems import public_uri
@@ -284,10 +285,9 @@ def _tar_part(info: tarfile.TarInfo, place: _Place) -> Part | Drop:
 
 def _zip_parts(stream: BinaryIO, length: int, place: _Place) -> Iterator[Part | Drop]:
     with zipfile.ZipFile(stream) as archive:
-        infos = archive.infolist()
+        infos = listed_in(archive, length)
     for info in infos:
-        if not info.is_dir():
-            yield _zip_part(info, length, place)
+        yield _zip_part(info, length, place)
 
 
 def _zip_part(info: zipfile.ZipInfo, length: int, place: _Place) -> Part | Drop:

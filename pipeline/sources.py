@@ -28,7 +28,7 @@ unsupported_archive   a container that is not read here (rar, zst …): unpack i
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from pipeline.archives import (
     ARCHIVE_FAULTS,
@@ -229,10 +229,21 @@ def _nested(kind: ArchiveKind, entry: Entry, place: _Place) -> Found:
     if place.depth > MAX_NESTING:
         detail = f"archives in archives are read {MAX_NESTING} deep"
         yield Drop(place.path, place.uri, "nested_too_deep", detail, bytes=entry.size)
+    elif kind != "tar" and place.base is not None and is_local(place.uri):
+        yield from _or_drop(_opened_in_place(kind, entry, place), place)
     elif kind != "tar" and entry.size > max_copy_bytes(kind):
         yield _too_large(place.path, place.uri, entry.size, max_copy_bytes(kind))
     else:
         yield from _or_drop(_opened(kind, entry, place), place)
+
+
+def _opened_in_place(kind: ArchiveKind, entry: Entry, place: _Place) -> Found:
+    """By a handle of its own: what lies in the file as it is can be read from anywhere."""
+    assert place.base is not None, place
+    with open_uri(place.uri) as whole:
+        # Past the buffer, which would read a megabyte wherever a little is asked for.
+        file = cast(BinaryIO, getattr(whole, "raw", whole))
+        yield from _entries_in(kind, window(file, place.base, entry.size), place)
 
 
 def _opened(kind: ArchiveKind, entry: Entry, place: _Place) -> Found:

@@ -292,3 +292,22 @@ def test_a_copy_that_finds_no_room_is_no_fault_of_the_archive(monkeypatch):
     monkeypatch.setattr("tempfile.TemporaryFile", lambda **options: Full())
     with pytest.raises(StorageError, match="TMPDIR"), random_access(io.BytesIO(b"x")):
         pass
+
+
+def overlapping(count: int) -> bytes:
+    """A bomb: every entry of the directory points to the same bytes."""
+    whole = zipped({"0.jpg": b"x" * 5000})
+    start = whole.index(b"PK\1\2")
+    directory, end = whole[start : whole.index(b"PK\5\6")], bytearray(whole[-22:])
+    struct.pack_into("<HHI", end, 8, count, count, len(directory) * count)
+    return whole[:start] + directory * count + bytes(end)
+
+
+def test_entries_that_overlap_are_read_no_oftener_than_there_is_room():
+    assert len(list(zip_entries(io.BytesIO(overlapping(1))))) == 1
+    bomb = overlapping(1000)
+    read = 0
+    with pytest.raises(zipfile.BadZipFile, match="overlap"):
+        for entry in zip_entries(io.BytesIO(bomb)):
+            read += len(entry.read())
+    assert 0 < read <= len(bomb)

@@ -329,10 +329,14 @@ def test_archives_are_opened_only_so_deep(tmp_path):
     assert sum(isinstance(item, Member) for item in found) == sources.MAX_NESTING + 1
 
 
-def test_a_zip_in_a_tar_is_copied_only_up_to_a_limit(tmp_path, monkeypatch):
-    (tmp_path / "x.tar").write_bytes(tar({"in.zip": stored_zip(FILES), "a.jpg": b"a"}))
+def test_a_zip_in_a_packed_tar_is_copied_only_up_to_a_limit(tmp_path, monkeypatch):
+    files = {"in.zip": stored_zip(FILES), "a.jpg": b"a"}
+    (tmp_path / "x.tar.gz").write_bytes(gzip.compress(tar(files)))
+    (tmp_path / "x.tar").write_bytes(tar(files))
     monkeypatch.setattr(containers, "MAX_COPY_BYTES", 100)
-    assert reasons(everything(tmp_path / "x.tar")) == {"in.zip": "too_many_bytes", "a.jpg": None}
+    packed = reasons(everything(tmp_path / "x.tar.gz"))
+    assert packed == {"in.zip": "too_many_bytes", "a.jpg": None}
+    assert len(everything(tmp_path / "x.tar")) == len(FILES) + 1, "there it is read in place"
 
 
 def test_layouts(tmp_path):

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import remote_files
+from pipeline import remote_files, sources
 from pipeline.data_sets import DataSet, find_items, read_item
 from pipeline.filters import ImageLimits, Refusal, examine
 from pipeline.records import Drop, Ignored, Member
@@ -161,7 +161,7 @@ def test_imagenet_is_a_tar_of_tars_with_other_formats_named_jpeg(tmp_path):
 
 
 @pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, None])
-def test_lsun_from_a_zip_or_the_folder_in_it_keeps_keys_and_bytes(tmp_path, packing):
+def test_lsun_from_a_zip_or_the_folder_in_it_keeps_keys_and_bytes(tmp_path, packing, monkeypatch):
     """The README says JPEG, the tools write WebP: both come as they are."""
     formats = {0: "WEBP", 1: "JPEG", 2: "WEBP"}
     values = {
@@ -179,8 +179,12 @@ def test_lsun_from_a_zip_or_the_folder_in_it_keeps_keys_and_bytes(tmp_path, pack
         files = {"bedroom_val_lmdb/data.mdb": data, "bedroom_val_lmdb/lock.mdb": bytes(8192)}
         (folder / "bedroom_val_lmdb.zip").write_bytes(zipped(files, packing))
         prefix = "bedroom_val_lmdb.zip/bedroom_val_lmdb/data.mdb"
+    copied = []
+    copy = sources.random_access
+    monkeypatch.setattr(sources, "random_access", lambda stream: copied.append(1) or copy(stream))
     found = everything(folder, "lsun")
     assert members(found) == {f"{prefix}/{key}": value for key, value in values.items()}
+    assert len(copied) == (packing == zipfile.ZIP_DEFLATED)
     assert others(found) == {"lock": 1}
     headers = [examine(value, limits=LIMITS) for value in members(found).values()]
     assert {header.format for header in headers} == {"WEBP", "JPEG"}
