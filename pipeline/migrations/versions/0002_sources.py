@@ -11,6 +11,13 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
+INDICES = (
+    ("label_shards", ["label_set", "source", "labelled", "rows", "bytes"]),
+    ("quarantine", ["label_set", "source", "reason", "images"]),
+    ("snapshot_members", ["snapshot_id", "label_set", "source"]),
+    ("snapshot_members", ["shard_id"]),
+)
+
 
 def upgrade() -> None:
     serial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
@@ -48,7 +55,13 @@ def upgrade() -> None:
     op.create_index(op.f("ix_withdrawals_source"), "withdrawals", ["source"], unique=False)
 
 
+    for table, columns in INDICES:
+        op.create_index(op.f(f"ix_{table}_{'_'.join(columns)}"), table, columns, unique=False)
+
+
 def downgrade() -> None:
+    for table, columns in INDICES:
+        op.drop_index(op.f(f"ix_{table}_{'_'.join(columns)}"), table_name=table)
     op.drop_index(op.f("ix_withdrawals_source"), table_name="withdrawals")
     op.drop_table("withdrawals")
     op.drop_table("ingest_pieces")
