@@ -107,14 +107,12 @@ def find_items(data_set: DataSet) -> Iterator[Item | Drop | Ignored]:
         return split_synthetic(data_set.uri)
     files = files_of(data_set.uri, data_set.layout)
     if data_set.layout == "pairs":
-        encoding = pairs_encoding(data_set.truth)
-        parts = all_parts(
-            files, max_bytes=data_set.max_bytes, ignores=lambda path: False, later=None
-        )
-        return iter(plan_pairs(parts, encoding, uri=data_set.uri))
+        return _pairs(files, data_set)
     preset = presets().get(data_set.layout)
-    if preset is not None:
-        _check_libraries(preset)
+    if preset is not None and preset.video is not None:
+        needs("av", "videos")
+    if preset is not None and preset.encoding is not None:
+        _check_library(TRUTH_ENCODINGS[preset.encoding])
     if preset is not None and _is_joined(preset):
         return iter(_joined(files, data_set, preset))
     return _listed(files, data_set)
@@ -212,13 +210,28 @@ def _reading(data_set: DataSet, names: Names | Anything) -> Reading:
     )
 
 
-def _check_libraries(preset: Preset) -> None:
+def _check_library(encoding: TruthEncoding) -> None:
     """Better now than in the middle of a data set."""
-    if preset.video is not None:
-        needs("av", "videos")
-    encoding = TRUTH_ENCODINGS.get(preset.encoding or "")
-    if encoding is not None and encoding.library is not None:
-        needs(encoding.library, f"files of {preset.name}")
+    if encoding.library is not None:
+        needs(encoding.library, f"{encoding.name} files")
+
+
+def _pairs(files: Iterable[FoundFile], data_set: DataSet) -> Iterator[Item | Drop | Ignored]:
+    """Images with the depth beside them, those on the list if there is one."""
+    encoding = pairs_encoding(data_set.truth)
+    _check_library(encoding)
+    parts = all_parts(files, max_bytes=data_set.max_bytes, ignores=lambda path: False, later=None)
+    plan = plan_pairs(parts, encoding, uri=data_set.uri)
+    names = _names(data_set)
+    listed = (
+        item if names.takes(item.path) or not _is_image(item) else Ignored(item.path, NOT_IN_SPLIT)
+        for item in plan
+    )
+    return chain(listed, names.missing(public_uri(data_set.uri)))
+
+
+def _is_image(item: Sample | Drop) -> bool:
+    return isinstance(item, Sample) or item.reason == "no_truth"
 
 
 def _listed(files: Iterable[FoundFile], data_set: DataSet) -> Iterator[Item | Drop | Ignored]:
@@ -266,7 +279,8 @@ def _joined(
     if later and preset.index is None:
         if any(kind_of(file) == "7z" for file in later):
             needs("py7zr", "7z archives")
-        items.append(Bundle(tuple(later), preset.encoding))
+        is_all = not any(isinstance(item, Sample | Drop) for item in items)
+        items.append(Bundle(tuple(later), preset.encoding, is_all))
     else:
         items += (streamed_only(file) for file in later)
         items += names.missing(public_uri(data_set.uri))
@@ -319,4 +333,5 @@ def _read_bundle(bundle: Bundle, data_set: DataSet) -> Found:
             found_archive(file, kind_of(file) or "tar", reading) for file in bundle.files
         )
         yield from joined_stream(found, joining)
-    yield from names.missing(public_uri(data_set.uri))
+    if bundle.is_all:
+        yield from names.missing(public_uri(data_set.uri))

@@ -23,10 +23,12 @@ class Bundle:
 
     Attributes:
         encoding: Name in ``TRUTH_ENCODINGS``.
+        is_all: There are no other images in the data set.
     """
 
     files: tuple[FoundFile, ...]
     encoding: str
+    is_all: bool
 
     @property
     def path(self) -> str:

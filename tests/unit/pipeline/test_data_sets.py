@@ -349,3 +349,41 @@ def test_a_7z_of_a_known_set_needs_its_library(tmp_path, monkeypatch):
         find_items(DataSet(uri=str(tmp_path), layout="eth3d"))
     (tmp_path / "a.jpg").write_bytes(jpg(1))
     assert outcomes(tmp_path, "auto") == {"a.jpg": "image", "x.7z": "unsupported_archive"}
+
+
+@pytest.mark.parametrize("name", ["x.tar.gz", "x.zip"])
+def test_a_list_and_streamed_archives(tmp_path, name):
+    (tmp_path / "all").mkdir()
+    (tmp_path / "all" / name).write_bytes(packings(VKITTI)[name])
+    first, last = (f"Scene01/clone/frames/rgb/Camera_0/rgb_0000{n}.jpg" for n in (0, 9))
+    (tmp_path / "list.txt").write_text(f"{first}\n{last}\n")
+    split = str(tmp_path / "list.txt")
+    found = outcomes(tmp_path / "all", "vkitti2", split=split)
+    told = sorted(found.values())
+    assert told == ["(not in split)"] * 4 + ["1.00 m", "missing"]  # two images and their depth
+    assert found[last] == "missing" and found[f"{name}/{first}"] == "1.00 m"
+
+
+def test_what_is_missing_is_told_only_where_one_reader_sees_all(tmp_path):
+    written(tmp_path / "all", vkitti(1, 0))
+    (tmp_path / "all" / "more.tar.gz").write_bytes(tar(vkitti(2, 0), "w:gz"))
+    (tmp_path / "list.txt").write_text("".join(
+        f"Scene{scene:02d}/clone/frames/rgb/Camera_0/rgb_00000.jpg\n" for scene in (1, 2)
+    ))  # fmt: skip
+    found = outcomes(tmp_path / "all", "vkitti2", split=str(tmp_path / "list.txt"))
+    assert sorted(found.values()) == ["1.00 m", "1.00 m"]
+
+
+def test_a_list_of_pairs(tmp_path):
+    files = {"rgb/1.jpg": jpg(1), "depth/1.png": depth(500), "rgb/2.jpg": jpg(2),
+             "depth/2.png": depth(500), "rgb/3.jpg": jpg(3), "depth/4.png": depth(1)}  # fmt: skip
+    written(tmp_path / "all", files)
+    (tmp_path / "list.txt").write_text("rgb/1.jpg\nrgb/5.jpg\n")
+    options = {"truth": "png-mm", "split": str(tmp_path / "list.txt")}
+    assert outcomes(tmp_path / "all", "pairs", **options) == {
+        "rgb/1.jpg": "0.50 m",
+        "rgb/2.jpg": "(not in split)",
+        "rgb/3.jpg": "(not in split)",
+        "depth/4.png": "no_image",
+        "rgb/5.jpg": "missing",
+    }
