@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, func, select
+from sqlalchemy import ColumnElement, Connection, Table, func, select, true
 
 from pipeline.catalog_database import Database, insert_if_absent
 from pipeline.catalog_rows import LabelSetRow, LabelShardRow
@@ -92,23 +92,38 @@ def label_set(database: Database, name: str) -> LabelSetRow:
 def list_label_sets(database: Database) -> list[LabelSetRow]:
     """All label sets by name."""
     with database.read() as connection:
-        return _rows(connection, True)
+        return _rows(connection, true())
 
 
-def _rows(connection: Connection, which: Any) -> list[LabelSetRow]:
-    found = connection.execute(select(label_sets).where(which).order_by(label_sets.c.name))
-    return [LabelSetRow(**row._asdict(), **_counts(connection, row.name)) for row in found.all()]
+def _rows(connection: Connection, which: ColumnElement[bool]) -> list[LabelSetRow]:
+    """Label sets with their sums, all in three statements."""
+    rows = connection.execute(select(label_sets).where(which).order_by(label_sets.c.name)).all()
+    names = [row.name for row in rows]
+    sums, reasons = _sums(connection, names), _reasons(connection, names)
+    return [
+        LabelSetRow(**row._asdict(), **sums.get(row.name, {}), quarantined=reasons.get(row.name, {}))
+        for row in rows
+    ]
 
 
-def _counts(connection: Connection, name: str) -> dict[str, Any]:
-    of_set = label_shards.c.label_set == name
-    sums = select(
-        func.count().label("shards"),
-        *(func.coalesce(func.sum(label_shards.c[c]), 0) for c in ("rows", "bytes", "labelled")),
-    ).where(of_set)
-    shards, images, size, labelled = (int(n) for n in connection.execute(sums).one())
-    counted = {"shards": shards, "images": images, "bytes": size, "labelled": labelled}
-    return counted | {"quarantined": quarantined_of(connection, name, None)}
+def _sums(connection: Connection, names: Sequence[str]) -> dict[str, dict[str, int]]:
+    added = (func.sum(label_shards.c[name]) for name in ("rows", "bytes", "labelled"))
+    sums = select(label_shards.c.label_set, func.count(), *added)
+    sums = sums.where(label_shards.c.label_set.in_(names)).group_by(label_shards.c.label_set)
+    return {
+        name: {"shards": shards, "images": int(rows), "bytes": int(size), "labelled": int(labelled)}
+        for name, shards, rows, size, labelled in connection.execute(sums)
+    }
+
+
+def _reasons(connection: Connection, names: Sequence[str]) -> dict[str, dict[str, int]]:
+    of_set, of_reason = quarantine.c.label_set, quarantine.c.reason
+    counts = select(of_set, of_reason, func.sum(quarantine.c.images)).where(of_set.in_(names))
+    found: dict[str, dict[str, int]] = {}
+    rows = connection.execute(counts.group_by(of_set, of_reason).order_by(of_reason))
+    for name, reason, images in rows:
+        found.setdefault(name, {})[reason] = int(images)
+    return found
 
 
 def labelled_of(connection: Connection, name: str, sources: Sequence[str] | None) -> int:

@@ -187,6 +187,8 @@ work = Table(
     _one_of("state", "pending", "leased", "done", "failed"),
     # Finds the next shard without reading the others: leasing stays linear over 62,000.
     Index(None, "label_set", "state", "attempts", "number"),
+    # Has all that is counted: progress is asked for again and again.
+    Index(None, "label_set", "source", "state", "images"),
 )
 
 label_shards = Table(

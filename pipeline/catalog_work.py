@@ -3,7 +3,7 @@
 Leasing and committing single shards is in ``leases``.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -73,26 +73,31 @@ def progress(
     Raises:
         CatalogMissingError: No label set has that name.
     """
-    states = select(work.c.state, _EXPIRED.label("expired"), func.count(), func.sum(work.c.images))
-    states = states.where(*_which(label_set, sources)).group_by(work.c.state, "expired")
     with database.read() as connection:
         require_names(connection, label_sets, [label_set], what="label set")
-        rows = connection.execute(states).all()
+        amounts = _planned_of(connection, label_set, sources)
         labelled = labelled_of(connection, label_set, sources)
         quarantined = quarantined_of(connection, label_set, sources)
-    shards = {"pending": 0, "leased": 0, "done": 0, "failed": 0}
-    images = images_left = 0
-    for state, has_expired, count, images_there in rows:
-        shards["pending" if has_expired else state] += count
-        images += int(images_there)
-        images_left += int(images_there) if state in {"pending", "leased"} else 0
+    total = SourceWork(label_set, **_added_up(amounts.values()))
     return LabelProgress(
-        **shards,
-        images=images,
-        images_left=images_left,
+        pending=total.pending.shards,
+        leased=total.leased.shards,
+        done=total.done.shards,
+        failed=total.failed.shards,
+        images=total.total.images,
+        images_left=total.left.images,
         labelled=labelled,
         quarantined=quarantined,
     )
+
+
+def _added_up(amounts: Iterable[Mapping[str, Amount]]) -> dict[str, Amount]:
+    """Amounts per state over all sources."""
+    states: dict[str, Amount] = {}
+    for found in amounts:
+        for state, amount in found.items():
+            states[state] = states.get(state, Amount()) + amount
+    return states
 
 
 def progress_by_source(
@@ -133,20 +138,21 @@ def work_ahead(database: Database, label_set: str, sources: Sequence[str]) -> li
 def _planned_of(
     connection: Connection, label_set: str, sources: Iterable[str] | None
 ) -> dict[str, dict[str, Amount]]:
-    """Amounts per source and state, in one statement."""
-    states = select(
-        work.c.source,
-        work.c.state,
-        _EXPIRED.label("expired"),
-        func.count(),
-        func.sum(work.c.images),
-    )
-    states = states.where(*_which(label_set, sources)).group_by("source", "state", "expired")
+    """Amounts per source and state; what is leased and has expired is pending.
+
+    Apart from the few that are leased, only an index is read.
+    """
+    every = select(work.c.source, work.c.state, func.count(), func.sum(work.c.images))
+    every = every.where(*_which(label_set, sources)).group_by(work.c.source, work.c.state)
+    expired = select(work.c.source, func.count(), func.sum(work.c.images))
+    expired = expired.where(*_which(label_set, sources), _EXPIRED).group_by(work.c.source)
     amounts: dict[str, dict[str, Amount]] = {}
-    for source, state, has_expired, shards, images in connection.execute(states):
-        found = amounts.setdefault(source, {})
-        counts_as = "pending" if has_expired else state
-        found[counts_as] = found.get(counts_as, Amount()) + Amount(shards, int(images))
+    for source, state, shards, images in connection.execute(every):
+        amounts.setdefault(source, {})[state] = Amount(shards, int(images))
+    for source, shards, images in connection.execute(expired):
+        states, late = amounts[source], Amount(shards, int(images))
+        states["pending"] = states.get("pending", Amount()) + late
+        states["leased"] = states["leased"] + Amount(-shards, -int(images))
     return amounts
 
 

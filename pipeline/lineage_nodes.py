@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, exists, select
 
 from pipeline.catalog import Catalog, ModelRow, RunRow
-from pipeline.catalog_tables import image_shards, snapshot_members, snapshots
+from pipeline.catalog_tables import image_shards, label_sets, snapshot_members, snapshots
 from pipeline.licences import permissions
 
 # Keys of a run's configuration that may name a model of which something went into the new one.
@@ -135,7 +135,11 @@ def shard_facts(catalog: Catalog, shard_id: str) -> Node:
 
 
 def label_set_facts(catalog: Catalog, name: str) -> Node:
-    """What there is to say of a label set."""
-    row = catalog.label_set(name)
+    """What there is to say of a label set; nothing is counted."""
     keys = ("teacher", "teacher_sha256", "recipe", "recipe_hash", "code_version")
-    return {key: getattr(row, key) for key in keys}
+    facts = select(*(label_sets.c[key] for key in keys)).where(label_sets.c.name == name)
+    with catalog.read() as connection:
+        row = connection.execute(facts).first()
+    if row is None:
+        catalog.label_set(name)  # which says what was meant
+    return dict(row._mapping) if row is not None else {}

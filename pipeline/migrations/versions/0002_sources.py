@@ -12,6 +12,7 @@ branch_labels = None
 depends_on = None
 
 INDICES = (
+    ("work", ["label_set", "source", "state", "images"]),
     ("label_shards", ["label_set", "source", "labelled", "rows", "bytes"]),
     ("quarantine", ["label_set", "source", "reason", "images"]),
     ("snapshot_members", ["snapshot_id", "label_set", "source"]),
@@ -53,7 +54,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("number", name=op.f("pk_withdrawals")),
     )
     op.create_index(op.f("ix_withdrawals_source"), "withdrawals", ["source"], unique=False)
-
 
     for table, columns in INDICES:
         op.create_index(op.f(f"ix_{table}_{'_'.join(columns)}"), table, columns, unique=False)
