@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import BinaryIO
 
-from pipeline.archives import ArchiveKind, Entry, tar_entries, zip_entries
+from pipeline.archives import ArchiveKind, Entry, EntryError, tar_entries, zip_entries
 from pipeline.arrow_images import arrow_entries
 from pipeline.lmdb_images import lmdb_entries
 from pipeline.parquet_images import parquet_entries
@@ -42,7 +42,17 @@ def entries_in(kind: ArchiveKind, stream: BinaryIO, *, every: int = EVERY) -> It
         from pipeline.seven_zip import seven_zip_entries
 
         return seven_zip_entries(stream)
-    return _ENTRIES[kind](stream)
+    entries = _ENTRIES[kind](stream)
+    return _with_room(entries) if kind in ("parquet", "arrow") else entries
+
+
+def _with_room(entries: Iterator[Entry]) -> Iterator[Entry]:
+    """A length that no machine has memory for is a fault of the file that has it."""
+    try:
+        yield from entries
+    except MemoryError as error:
+        detail = f"it asks for more memory than there is: {error}"
+        raise EntryError("corrupt_archive", detail) from error
 
 
 def max_copy_bytes(kind: ArchiveKind) -> int:
