@@ -27,6 +27,7 @@ from pipeline.records import Drop, Ignored, ImageRecord, Member, Role
 from pipeline.seen import content_digest
 from pipeline.sources import Unread, load
 from pipeline.storage import Store
+from pipeline.truth import misfit
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,9 +83,12 @@ def look(
     is_bare = truth is None and not points and job.role != Role.UNLABELLED
     if not isinstance(header, Refusal) and is_bare:
         header = Refusal("no_truth", f"a {job.role} source needs ground truth for each image")
+    if not isinstance(header, Refusal) and truth is not None:
+        size = (header.width, header.height)
+        refused = misfit(truth, size=size, orientation=header.exif_orientation)
+        header = header if refused is None else Refusal(*refused)
     if isinstance(header, Refusal):
-        size = len(item.data)
-        return Drop(item.path, item.uri, header.reason, header.detail, sha256, size)
+        return Drop(item.path, item.uri, header.reason, header.detail, sha256, len(item.data))
     credit = credit_of(item.path, layout=job.data_set.layout, tables=job.tables)
     stays = job.by_reference and item.offset is not None
     record = ImageRecord(

@@ -24,11 +24,13 @@ apple_double          macOS leaves these (``._name``) beside the real files
 """
 
 from pipeline.archives import EntryError
+from pipeline.examiner import OPENED_BY_NATIVE_CODE
 from pipeline.filesystems import public_uri
-from pipeline.images import ImageDecodeError, OpenedImage, open_image
+from pipeline.images import ImageDecodeError, ReadHeader, read_header, sniff
 from pipeline.member_paths import normalised_text
 from pipeline.parts import Sample, read_part
-from pipeline.records import Drop, Member
+from pipeline.records import Drop, Member, Truth
+from pipeline.structure import Structure
 from pipeline.truth_decoding import with_truth
 from pipeline.truth_encodings import TRUTH_ENCODINGS, TruthEncoding
 from pipeline.truth_files import TruthFileError
@@ -67,44 +69,56 @@ def decoded(
     Raises:
         SourceError: The library that reads the ground truth is not installed.
     """
-    opened = _opened(member)
-    size = None if opened is None else (opened.structure.height, opened.structure.width)
+    header = _header(member.data)
+    structure = None if header is None else header.structure
+    size = None if structure is None else (structure.height, structure.width)
+    if size is not None and structure is not None and encoding.points and structure.orientation > 4:
+        size = size[::-1]  # points are those of the image as it is shown
     try:
         whole = with_truth(member, parts, encoding, image_size=size)
     except TruthFileError as error:
         refused: tuple[str, str] | None = (error.reason, error.detail)
     else:
-        refused = misfit(whole, opened)
+        refused = _refusal(whole.truth, structure) if whole.truth is not None else None
     if refused is None:
         return whole
     detail = normalised_text(f"{names[0]}: {refused[1]}" if names else refused[1])
     return Drop(member.path, member.uri, refused[0], detail, bytes=len(member.data))
 
 
-def misfit(member: Member, opened: OpenedImage | None) -> tuple[str, str] | None:
-    """Why a truth does not belong to an image, if it does not."""
-    if member.truth is not None and not (member.truth.values_HW > 0).any():
-        return "empty_truth", "not one valid value"
-    if opened is None:
-        return None
-    if opened.structure.orientation != 1:
-        turned = opened.structure.orientation
+def misfit(truth: Truth, *, size: tuple[int, int], orientation: int) -> tuple[str, str] | None:
+    """Why a map does not belong to an image, if it does not.
+
+    Args:
+        truth: Of the image.
+        size: Width and height of the image as it is shown.
+        orientation: The image's EXIF tag.
+    """
+    if orientation != 1:
         return (
             "truth_orientation",
-            f"EXIF turns the image ({turned}); nobody says how the depth lies",
+            f"EXIF turns the image ({orientation}); nobody says how the depth lies",
         )
-    if member.truth is None:
-        return None
-    height, width = member.truth.values_HW.shape
-    wide, high = opened.shown_size
-    if abs(width * high / (height * wide) - 1) > ASPECT_TOLERANCE:
-        return "truth_size_mismatch", f"{width} x {height}, the image is {wide} x {high}"
+    height, width = truth.values_HW.shape
+    if abs(width * size[1] / (height * size[0]) - 1) > ASPECT_TOLERANCE:
+        return "truth_size_mismatch", f"{width} x {height}, the image is {size[0]} x {size[1]}"
     return None
 
 
-def _opened(member: Member) -> OpenedImage | None:
-    """None for an image that is broken: that is for others to say."""
+def _refusal(truth: Truth, structure: Structure | None) -> tuple[str, str] | None:
+    if not (truth.values_HW > 0).any():
+        return "empty_truth", "not one valid value"
+    if structure is None:
+        return None
+    size = structure.width, structure.height
+    return misfit(truth, size=size, orientation=structure.orientation)
+
+
+def _header(data: bytes) -> ReadHeader | None:
+    """None for an image that is broken, or is native code's to open: others look at that."""
+    if sniff(data) in OPENED_BY_NATIVE_CODE:
+        return None
     try:
-        return open_image(member.data)
+        return read_header(data)
     except ImageDecodeError:
         return None

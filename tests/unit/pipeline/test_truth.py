@@ -1,6 +1,7 @@
 """An image and its ground truth are read together, or it is said why they do not go together."""
 
 import io
+import json
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from PIL import Image
 
 from pipeline.parts import Part, Sample
 from pipeline.records import Drop, Member
-from pipeline.truth import decoded, read_sample
+from pipeline.truth import decoded, misfit, read_sample
 from pipeline.truth_encodings import TRUTH_ENCODINGS
 
 
@@ -86,3 +87,25 @@ def test_the_size_of_the_image_reaches_files_that_do_not_say_theirs():
         assert isinstance(found, Member) and found.truth is not None
         assert found.truth.values_HW.shape == (height, width)
         assert found.truth.values_HW[0, 1] == 2 and found.truth.values_HW[1, 0] == width + 1
+
+
+def test_points_are_those_of_the_image_as_it_is_shown():
+    """DA-2K's images were looked at by people: one that EXIF turns is none to refuse."""
+    pair = {"point1": [7, 1], "point2": [2, 3], "closer_point": "point1"}
+    notes = json.dumps({"images/a.jpg": [pair]}).encode()
+    encoding = TRUTH_ENCODINGS["point-pairs"]
+    for orientation, kept in ((6, True), (1, False)):  # 8 rows as shown, 6 as stored
+        member = Member("images/a.jpg", "/x", picture(8, 6, orientation=orientation))
+        found = decoded(member, [notes], encoding, names=["annotations.json"])
+        assert isinstance(found, Member) is kept
+        assert kept or found.reason == "points_outside"
+
+
+def test_what_native_code_would_open_is_left_to_the_sandbox():
+    """Its shape is compared with the map's when its header is known."""
+    member = Member("a.webp", "/x", picture(8, 6, kind="WEBP"))
+    found = decoded(member, [depth(6, 8)], TRUTH_ENCODINGS["png-mm"], names=["a.png"])
+    assert isinstance(found, Member) and found.truth is not None
+    assert misfit(found.truth, size=(8, 6), orientation=1)[0] == "truth_size_mismatch"
+    assert misfit(found.truth, size=(60, 80), orientation=1) is None
+    assert misfit(found.truth, size=(6, 8), orientation=3)[0] == "truth_orientation"
