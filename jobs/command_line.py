@@ -49,12 +49,17 @@ def make_command(
     parameters = [_argument(each, kinds[each.name]) for each in positional]
     parameters += [_flag(each, kinds[each.name]) for each in flags]
     command.__signature__ = inspect.Signature([*parameters, *_own_flags()])  # type: ignore[attr-defined]
-    command.__doc__ = config_class.__doc__
+    command.__doc__ = _paragraphs(config_class.__doc__ or "")
 
     class VerbCommand(_ListCommand):
         must = tuple(_usage(each, kinds[each.name]) for each in flags if is_required(each))
 
     return command, VerbCommand
+
+
+def _paragraphs(text: str) -> str:
+    """Without the line breaks of the source: the terminal is as wide as it is."""
+    return "\n\n".join(" ".join(part.split()) for part in inspect.cleandoc(text).split("\n\n"))
 
 
 def repeat_list_flags(
