@@ -17,11 +17,16 @@ from typing import Any
 from jobs.console import Reporter
 from jobs.duplicates_config import CatalogDuplicatesConfig
 from jobs.duplicates_hashes import Hashing, make_hashes
+from jobs.duplicates_page import duplicates_page
 from jobs.duplicates_pairs import Counts, count_pairs, named_pairs
 from jobs.duplicates_search import Searched, search_duplicates
 from jobs.duplicates_withdraw import withdraw_pairs
 from jobs.errors import ConfigError
+from jobs.files import written_whole
+from jobs.readable import readable_time
+from jobs.report_page import render
 from jobs.settings import value_problems
+from jobs.version import code_version
 from jobs.withdrawals import Withdrawal
 from jobs.workspace import Workspace, check_store_exists, open_workspace
 from pipeline.catalog import SourceRow
@@ -81,10 +86,7 @@ def find_duplicates(
             actors=config.actors,
         )
         facts = _facts(compared, workspace)
-        if config.out is not None:
-            facts["pairs_written"] = write_pairs(
-                named_pairs(workspace.store, compared.searched), Path(config.out)
-            )
+        _write_files(config, compared, workspace, facts)
         if config.withdraw is not None:
             done = _withdraw(compared.searched, config, workspace, reporter)
             facts["withdrawn"] = sum(each.samples for each in done)
@@ -101,12 +103,28 @@ def _check(config: CatalogDuplicatesConfig) -> None:
     problems = value_problems(config)
     if config.out is not None and Path(config.out).suffix.lower() not in ENDINGS:
         problems.append(f"--out {config.out}: its name must end in {' or '.join(ENDINGS)}")
-    if config.out is not None and not Path(config.out).absolute().parent.is_dir():
-        problems.append(f"--out {config.out}: there is no such folder")
     if config.actors is not None and not config.near:
         problems.append("--actors is for --near: bytes are compared without looking at images")
     if problems:
         raise ConfigError(problems)
+
+
+def _write_files(
+    config: CatalogDuplicatesConfig, compared: Compared, workspace: Workspace, facts: dict[str, Any]
+) -> None:
+    """Write what was asked for; before anything is withdrawn."""
+    store, searched = workspace.store, compared.searched
+    if config.out is not None:
+        with written_whole(config.out) as scratch:
+            ending = Path(config.out).suffix.lower()
+            pairs = named_pairs(store, searched)
+            facts["pairs_written"] = write_pairs(pairs, scratch, ending=ending)
+    if config.html is not None:
+        colophon = f"Pseudo-label factory {code_version()}, {readable_time(time.time())}"
+        page = duplicates_page(store, searched, compared.counts, colophon=colophon)
+        with written_whole(config.html) as scratch:
+            scratch.write_bytes(render(page).encode("utf-8", "backslashreplace"))
+        facts["html"] = str(Path(config.html).resolve())
 
 
 def in_order(rows: Iterable[SourceRow], names: Sequence[str] = ()) -> list[SourceRow]:

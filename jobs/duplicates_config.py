@@ -35,6 +35,9 @@ class CatalogDuplicatesConfig(Common):
         choices=("leaks", "duplicates"),
     )
     out: str | None = option("Write every pair to this file (.csv or .parquet).", is_local=True)
+    html: str | None = option(
+        "Write a page that shows pairs side by side, the least alike first.", is_local=True
+    )
     actors: int | None = option(
         "Processes that look at images, on Ray (default: on this machine's CPUs without Ray, or "
         "with --ray one process per machine).",

@@ -57,7 +57,7 @@ def count_pairs(searched: Searched) -> Counts:
         )
         table.update(zip(mine.tolist(), its.tolist(), some["exact"].tolist(), strict=True))
         has_copies[some["twin"]] = True
-        leaks += int(np.count_nonzero(_are_leaks(some, searched)))
+        leaks += int(np.count_nonzero(are_leaks(some, searched)))
     pairs = sorted({(one, other) for one, other, _ in table})
     between = tuple(
         Between(names[one], names[other], table[one, other, True], table[one, other, False])
@@ -82,7 +82,7 @@ def named_pairs(
     """
     for some in searched.chunks():
         some = some[some["index"] >= first]
-        is_leak = _are_leaks(some, searched)
+        is_leak = are_leaks(some, searched)
         if leaks_only:
             some, is_leak = some[is_leak], is_leak[is_leak]
         places = [(searched.place(row[0]), searched.place(row[1])) for row in some.tolist()]
@@ -106,7 +106,8 @@ def named_pairs(
             )
 
 
-def _are_leaks(some: NDArray[Any], searched: Searched) -> NDArray[np.bool_]:
+def are_leaks(some: NDArray[Any], searched: Searched) -> NDArray[np.bool_]:
+    """Which of some duplicates are like an image of a benchmark, and are outside of them."""
     benchmark_images = searched.benchmark_images
     leaks: NDArray[np.bool_] = (some["twin"] < benchmark_images) & (
         some["index"] >= benchmark_images

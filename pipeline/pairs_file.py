@@ -41,17 +41,14 @@ _TYPES: dict[Any, pa.DataType] = {str: pa.string(), bool: pa.bool_(), int: pa.in
 _SCHEMA = pa.schema([pa.field(each.name, _TYPES[each.type]) for each in fields(NamedPair)])
 
 
-def write_pairs(pairs: Iterable[NamedPair], file: Path) -> int:
+def write_pairs(pairs: Iterable[NamedPair], file: Path, *, ending: str) -> int:
     """Write all pairs, some at a time; returns how many.
 
     Raises:
-        ValueError: The file's name has another ending than `ENDINGS`.
-        OSError: It cannot be written.
+        KeyError: ``ending`` is none of `ENDINGS`.
+        OSError: The file cannot be written.
     """
-    writer = {".csv": _write_csv, ".parquet": _write_parquet}.get(file.suffix.lower())
-    if writer is None:
-        raise ValueError(f"{file} must end in one of {', '.join(ENDINGS)}")
-    return writer(pairs, file)
+    return {".csv": _write_csv, ".parquet": _write_parquet}[ending](pairs, file)
 
 
 def _write_csv(pairs: Iterable[NamedPair], file: Path) -> int:

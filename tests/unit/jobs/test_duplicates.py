@@ -169,6 +169,22 @@ def test_all_pairs_can_be_written(store: Path, tmp_path: Path, ending: str) -> N
     }
 
 
+def test_a_page_shows_pairs_side_by_side(store: Path, tmp_path: Path) -> None:
+    page = tmp_path / "pairs.html"
+    assert found(store, near=True, html=str(page))["html"] == str(page)
+    html = page.read_text()
+    assert html.count("<img ") == 2 * 3  # two leaks, and one that looks like another
+    assert html.index("web/leaked-small.jpg") < html.index("web/b-small.jpg")
+    assert "web/a-again.png" not in html
+
+
+def test_nothing_to_show_is_a_page_too(tmp_path: Path) -> None:
+    commit_pictures(tmp_path / "store", "one", {"a.png": encoded(shown(0))}, role="unlabelled")
+    page = tmp_path / "pairs.html"
+    found(tmp_path / "store", html=str(page))
+    assert "<img " not in page.read_text()
+
+
 def test_a_run_that_was_stopped_goes_on(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Shards whose hashes lie in the store are not looked at again."""
     write, written = duplicates_hashing.write_hashes, []
@@ -220,8 +236,8 @@ def test_hashes_of_shards_that_count_no_more_are_garbage(store: Path) -> None:
 
 def test_wrong_options_are_said_at_once(store: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
-        found(store, out=str(tmp_path / "nowhere" / "pairs.txt"), distance=11, actors=1)
-    assert len(raised.value.problems) == 4
+        found(store, out=str(tmp_path / "pairs.txt"), distance=11, actors=1)
+    assert len(raised.value.problems) == 3
     with pytest.raises(CatalogMissingError, match="nosuch"):
         found(store, sources=("nosuch",))
 
