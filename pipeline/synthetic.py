@@ -27,7 +27,10 @@ from pipeline.worlds.scenes import MIXTURES, SCENES
 from pipeline.worlds.themes import one_of
 
 LICENCE = "CC0-1.0"
-RUN_PICTURES = 64  # three seconds of one core at 320 x 240
+RUN_PICTURES = 50
+# Rendering takes as long as reading so many bytes from a slow disk: 20 runs of 320 x 240 are work
+# for a minute, and a shard.
+WORK_BYTES_PER_PIXEL = 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +83,8 @@ def split_synthetic(uri: str) -> Iterator[FoundFile]:
 def _run(kind: str, run: _Request) -> FoundFile:
     query = "&".join(f"{name}={value}" for name, value in asdict(run).items())
     path = f"{kind}/seed-{run.seed}/{run.first:08d}"
-    as_read = run.n * run.width * run.height * 4  # depth weighs more than the JPEG
-    return FoundFile(path, f"synthetic://{kind}?{query}", as_read)
+    work_bytes = run.n * run.width * run.height * WORK_BYTES_PER_PIXEL
+    return FoundFile(path, f"synthetic://{kind}?{query}", work_bytes)
 
 
 def synthetic_member(kind: str, index: int, *, seed: int, width: int, height: int) -> Member:
