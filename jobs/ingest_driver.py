@@ -23,7 +23,7 @@ from jobs.workspace import Workspace
 from pipeline.catalog import IngestLease
 from pipeline.errors import SourceError, StoreFullError
 from pipeline.pieces import KnownItems, Listed, Piece, item_digest
-from pipeline.records import Drop, Ignored
+from pipeline.records import Ignored
 
 LEASE_S = 300.0
 RENEW_S = 60.0
@@ -197,5 +197,4 @@ def name_of(piece: Piece) -> str:
     """A piece as a person finds it: its items, from the first to the last."""
     first, last = piece.items[0].path, piece.items[-1].path
     named = (first or "the source") if len(piece.items) == 1 else f"{first} … {last}"
-    reasons = " (not read)" if isinstance(piece.items[0], Drop) and len(piece.items) == 1 else ""
-    return f"piece {piece.piece_id}, {named}{reasons}"
+    return f"piece {piece.piece_id}, {named}"
