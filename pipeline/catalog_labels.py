@@ -101,12 +101,14 @@ def _rows(connection: Connection, which: ColumnElement[bool]) -> list[LabelSetRo
     names = [row.name for row in rows]
     sums, reasons = _sums(connection, names), _reasons(connection, names)
     return [
-        LabelSetRow(**row._asdict(), **sums.get(row.name, {}), quarantined=reasons.get(row.name, {}))
+        LabelSetRow(
+            **row._asdict(), **sums.get(row.name, {}), quarantined=reasons.get(row.name, {})
+        )
         for row in rows
     ]
 
 
-def _sums(connection: Connection, names: Sequence[str]) -> dict[str, dict[str, int]]:
+def _sums(connection: Connection, names: Sequence[str]) -> dict[str, dict[str, Any]]:
     added = (func.sum(label_shards.c[name]) for name in ("rows", "bytes", "labelled"))
     sums = select(label_shards.c.label_set, func.count(), *added)
     sums = sums.where(label_shards.c.label_set.in_(names)).group_by(label_shards.c.label_set)

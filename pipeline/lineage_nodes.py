@@ -24,6 +24,7 @@ class Ref:
         snapshot: Walking back: only what this snapshot holds of a label set.
         only: Walking forward: only what holds this (column of snapshot_members, value).
         facts: Known already, about this mention of it.
+        parts: Of a label set in a snapshot: facts about each source in it.
     """
 
     kind: str
@@ -31,6 +32,7 @@ class Ref:
     snapshot: str | None = None
     only: tuple[str, str] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    parts: Mapping[str, Node] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ run tainted, the labels that such a model made, the snapshots that hold those la
 
 from collections.abc import Collection, Iterator, Sequence
 
-from sqlalchemy import ColumnElement, exists, false, or_, select
+from sqlalchemy import ColumnElement, false, or_, select, true
 
 from pipeline.catalog import Catalog
 from pipeline.catalog_tables import (
@@ -38,7 +38,9 @@ def _snapshots_with(
     catalog: Catalog, source: str, shard_ids: Sequence[str] | None
 ) -> Iterator[str]:
     if shard_ids is None:
-        yield from _names(catalog, snapshots.c.snapshot_id, pins(source=source))
+        known = [None, *_names(catalog, label_sets.c.name, true())]  # None: with ground truth
+        holds = or_(*(pins(label_set=name, source=source) for name in known))
+        yield from _names(catalog, snapshots.c.snapshot_id, holds)
         return
     for start in range(0, len(shard_ids), _AT_ONCE):
         some = snapshot_members.c.shard_id.in_(shard_ids[start : start + _AT_ONCE])
@@ -48,12 +50,11 @@ def _snapshots_with(
 def tainted(catalog: Catalog) -> dict[str, set[str]]:
     """Names per kind (``snapshot, run, model, label-set``) of all that withdrawn images are in."""
     found: dict[str, set[str]] = {kind: set() for kind in ("snapshot", "run", "model", "label-set")}
-    withdrawn = exists().where(
-        image_shards.c.withdrawn_at.is_not(None),
-        image_shards.c.shard_id == snapshot_members.c.shard_id,
-        snapshot_members.c.snapshot_id == snapshots.c.snapshot_id,
-    )
-    new = set(_names(catalog, snapshots.c.snapshot_id, withdrawn))
+    same = image_shards.c.shard_id == snapshot_members.c.shard_id
+    gone = select(snapshot_members.c.snapshot_id).join_from(image_shards, snapshot_members, same)
+    gone = gone.where(image_shards.c.withdrawn_at.is_not(None)).distinct()
+    with catalog.read() as connection:
+        new = set(connection.scalars(gone))
     while new:
         found["snapshot"] |= new
         found["run"] |= set(_names(catalog, runs.c.run_id, runs.c.snapshot_id.in_(new)))
