@@ -174,7 +174,13 @@ def compare(
     hashing = Hashing()
     if distance is not None:
         hashing = make_hashes(
-            workspace.store, shards, ray=ray, actors=actors, reporter=reporter, tick=tick
+            workspace.store,
+            shards,
+            ray=ray,
+            actors=actors,
+            reporter=reporter,
+            replaced=_replaced(workspace, per_source),
+            tick=tick,
         )
     benchmarks = takewhile(lambda row: row.role == Role.BENCHMARK, sources)
     searched = search_duplicates(
@@ -189,6 +195,12 @@ def compare(
         tick=tick,
     )
     return Compared(tuple(per_source), searched, count_pairs(searched), hashing.made)
+
+
+def _replaced(workspace: Workspace, sources: Iterable[str]) -> dict[str, str]:
+    """By the id of a shard that is what withdrawals left of another: the id of that one."""
+    rows = (row for name in sources for row in workspace.catalog.withdrawals(name))
+    return {row.replaced_by: row.shard_id for row in rows if row.replaced_by and row.shard_id}
 
 
 def _withdraw(

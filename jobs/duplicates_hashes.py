@@ -5,7 +5,7 @@ again makes what is left. A shard that cannot be looked at is named, and left ou
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -23,13 +23,14 @@ from jobs.label_faults import may_be_actor
 from jobs.ray_runtime import ray_cluster
 from jobs.version import code_version
 from pipeline.errors import ShardCorruptError, StoreFullError
-from pipeline.image_hashes import hashed_shards
+from pipeline.image_hashes import carry_hashes, hashed_shards
 from pipeline.lookahead import map_ahead
 from pipeline.records import ShardRef
 from pipeline.storage import Store
 
 MAX_ATTEMPTS = 3
 POLL_S = 1.0
+COPIERS = 8
 SHARD_TIMEOUT_S = 3600.0
 
 
@@ -53,6 +54,7 @@ def make_hashes(
     ray: str | None,
     actors: int | None,
     reporter: Reporter,
+    replaced: Mapping[str, str] | None = None,
     tick: Callable[[], None] = lambda: None,
 ) -> Hashing:
     """Look at those of these shards that nobody has looked at.
@@ -63,6 +65,7 @@ def make_hashes(
         ray: Address of a cluster; without one, and without ``actors``, no Ray is used.
         actors: Processes on Ray.
         reporter: Hears of the progress.
+        replaced: Of a shard that is what is left of another, the id of that one.
         tick: Called now and then, for leases that must be renewed.
 
     Raises:
@@ -72,6 +75,7 @@ def make_hashes(
     sources = dict.fromkeys(shard.source for shard in shards)
     done = {shard_id for source in sources for shard_id in hashed_shards(store, source)}
     missing = [shard for shard in shards if shard.shard_id not in done]
+    missing = _not_carried(store, missing, {k: v for k, v in (replaced or {}).items() if v in done})
     if not missing:
         return Hashing()
     total = sum(shard.rows for shard in missing)
@@ -83,6 +87,21 @@ def make_hashes(
     for key, error in failed.items():
         reporter.warn(f"{key} cannot be looked at, and is left out: {error}")
     return Hashing(len(missing) - len(failed), failed)
+
+
+def _not_carried(
+    store: Store, shards: Sequence[ShardRef], replaced: Mapping[str, str]
+) -> list[ShardRef]:
+    """Shards that must be looked at: the hashes of others are copied from what they replaced."""
+
+    def carry(shard: ShardRef) -> bool:
+        before = replaced.get(shard.shard_id)
+        return before is not None and carry_hashes(
+            store, before, shard, code_version=code_version()
+        )
+
+    carried = map_ahead(carry, shards, threads=COPIERS, ahead=4 * COPIERS)
+    return [shard for shard, is_done in zip(shards, carried, strict=True) if not is_done]
 
 
 def _make_here(

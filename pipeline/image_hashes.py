@@ -127,6 +127,32 @@ def write_hashes(
     return key
 
 
+def carry_hashes(store: Store, before: str, shard: ShardRef, *, code_version: str) -> bool:
+    """Put the hashes of a shard that is what another was, without some rows: nothing is decoded.
+
+    Args:
+        store: Where they are.
+        before: Id of the other shard, of the same source.
+        shard: What is left of it.
+        code_version: Written beside them.
+
+    Returns:
+        False where the other shard's hashes are gone, damaged, or of other images.
+    """
+    try:
+        rows = _columns(store, hashes_key(shard.source, before), HASH_SCHEMA.names).to_pylist()
+        wanted = _columns(store, shard.key, ["sample_id", "sha256"]).to_pylist()
+    except (FileNotFoundError, ShardCorruptError):
+        return False
+    known = {(row["sample_id"], row["sha256"]): HashRow(**row) for row in rows}
+    left = [known.get((row["sample_id"], row["sha256"])) for row in wanted]
+    carried = [row for row in left if row is not None]
+    if len(carried) != shard.rows:
+        return False
+    write_hashes(store, shard, carried, code_version=code_version)
+    return True
+
+
 def read_looks(store: Store, shard: ShardRef, *, hashes: bool) -> ShardLooks:
     """Ids, digests and, if asked for, hashes of a shard; without hashes the shard itself is read.
 

@@ -24,9 +24,10 @@ from jobs.errors import ConfigError
 from jobs.workspace import Workspace, open_workspace
 from pipeline.errors import CatalogMissingError
 from pipeline.identity import sample_id
-from pipeline.image_hashes import hashed_shards
+from pipeline.image_hashes import hashed_shards, hashes_key
 from pipeline.records import ShardRef
 from pipeline.shards import read_image_rows
+from pipeline.storage import Store
 from tests.pictures import commit_pictures, encoded, picture
 
 WIDTH, HEIGHT = 160, 120
@@ -128,6 +129,27 @@ def test_leaks_are_withdrawn_from_training_alone(store: Path) -> None:
     with opened(store) as workspace:
         rows = workspace.catalog.withdrawals("web")
         assert sum(row.samples for row in rows) == 2
+
+
+def test_what_is_left_of_a_shard_is_not_looked_at_again(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found(store, near=True, withdraw="duplicates")
+    with opened(store) as workspace, monkeypatch.context() as patched:
+        patched.setattr(duplicates_hashing.HashEngine, "label", None)
+        again = found(store, near=True)
+        assert (again["shards_looked_at"], again["unhashed"]) == (0, {"flat": 2})
+        copied = {
+            shard.shard_id: workspace.store.get(hashes_key("web", shard.shard_id))
+            for shard in workspace.catalog.image_shards("web")
+        }
+        for shard_id in copied:
+            workspace.store.delete(hashes_key("web", shard_id))
+        for row in workspace.catalog.withdrawals("web"):
+            workspace.store.delete(hashes_key("web", row.shard_id))
+    assert found(store, near=True)["shards_looked_at"] == len(copied)
+    for shard_id, data in copied.items():
+        assert Store(str(store)).get(hashes_key("web", shard_id)) == data
 
 
 def test_duplicates_are_withdrawn_but_the_first(store: Path) -> None:
