@@ -38,6 +38,7 @@ from pipeline.pieces import Listed
 from pipeline.presets import presets
 from pipeline.records import Ignored, Role
 from pipeline.sources import SYNTHETIC
+from pipeline.splits import split_sha256
 from pipeline.storage import Store
 from pipeline.synthetic import LICENCE
 
@@ -178,6 +179,12 @@ def _terms_of_made(config: IngestConfig) -> dict[str, Any] | None:
     return terms_from({"licence": LICENCE}, title="Rendered scenes")
 
 
+def _on_record(config: IngestConfig) -> dict[str, Any]:
+    """The configuration, and by which list of images: the file may be another one tomorrow."""
+    listed = {"split_sha256": split_sha256(config.split)} if config.split else {}
+    return {**resolved(config), **listed}
+
+
 def _begin(config: IngestConfig, workspace: Workspace) -> IngestLease:
     live = workspace.catalog.live_ingest(config.source)
     return workspace.catalog.begin_ingest(
@@ -185,7 +192,7 @@ def _begin(config: IngestConfig, workspace: Workspace) -> IngestLease:
         owner=current_owner(),
         ttl_s=LEASE_S,
         uri=_public(config.uri),
-        config=resolved(config),
+        config=_on_record(config),
         code_version=code_version(),
         dead_owner=live.owner if live and is_dead(live.owner) else None,
     )

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import chain, islice
-from pathlib import Path
 from typing import cast
 
 from jobs.actor_pool import ActorPool
@@ -37,6 +36,7 @@ from pipeline.pieces import Listed, Piece, cut_pieces, known_items, options_dige
 from pipeline.records import Drop, Ignored, Role
 from pipeline.shards import read_drops
 from pipeline.sources import reader_threads
+from pipeline.splits import split_sha256
 from pipeline.storage import Store, dropped_key
 
 PIECE_SHARDS = 8  # a piece of small files is so many shards; what is left of the last one is little
@@ -187,7 +187,7 @@ def _options(config: IngestConfig, workspace: Workspace) -> str:
     """Digest of what decides which samples are taken; another one has everything read again."""
     names = ("layout", "truth", "every", "role", "verify", "min_side", "max_pixels", "max_aspect")
     return options_digest(
-        split=Path(config.split).read_text() if config.split else None,
+        split=split_sha256(config.split) if config.split else None,
         takes_twins=config.dedup == "none",
         withdrawal=workspace.catalog.last_withdrawal(config.source),
         **{name: getattr(config, name) for name in names},
