@@ -9,6 +9,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -387,3 +388,35 @@ def test_a_list_of_pairs(tmp_path):
         "depth/4.png": "no_image",
         "rgb/5.jpg": "missing",
     }
+
+
+def test_a_known_data_set_in_a_bucket():
+    memory = fsspec.filesystem("memory")
+    depths = {path: data for path, data in VKITTI.items() if "/depth/" in path}
+    images = {path: data for path, data in VKITTI.items() if "/rgb/" in path}
+    memory.pipe({"/known/rgb.tar": tar(images), "/known/depth.zip": zipped(depths)})
+    memory.pipe({"/known/more.tar.gz": tar(vkitti(2, 0), "w:gz")})
+    try:
+        found = list(read_data_set(DataSet(uri="memory://known", layout="vkitti2")))
+    finally:
+        memory.rm("/known", recursive=True)
+    told = {item.path: outcome(item) for item in found}
+    assert told == {f"rgb.tar/{path}": expected for path, expected in EXPECTED.items()} | {
+        "more.tar.gz/Scene02/clone/frames/rgb/Camera_0/rgb_00000.jpg": "1.00 m"
+    }
+    assert found[0].uri == "memory://known/rgb.tar" and found[0].offset is not None
+
+
+def test_links_are_not_followed_and_hostile_names_stay_inside(tmp_path):
+    written(tmp_path / "all", vkitti(1, 0))
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(depth(900))
+    folder = tmp_path / "all" / "Scene01/clone/frames"
+    (folder / "rgb/Camera_0/rgb_00001.jpg").symlink_to(secret)
+    (folder / "depth/Camera_0/depth_00001.png").symlink_to(secret)
+    climbing = {f"../../../{path}": data for path, data in vkitti(2, 0).items()}
+    (tmp_path / "all" / "x.tar").write_bytes(tar(climbing))
+    (tmp_path / "all" / "y.tar.gz").write_bytes(tar(climbing | vkitti(3, 0), "w:gz"))
+    told = outcomes(tmp_path / "all", "vkitti2")
+    assert sorted(told.values()) == ["1.00 m"] * 4 + ["not_a_file"] * 2
+    assert not any(".." in path for path in told)
