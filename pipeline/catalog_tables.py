@@ -127,6 +127,8 @@ image_shards = Table(
     Column("withdrawn_at", Double),  # it counts no more, and its objects are garbage
     Index(None, "source", "number"),
 )
+_IS_WITHDRAWN = image_shards.c.withdrawn_at.is_not(None)
+Index(None, image_shards.c.withdrawn_at, sqlite_where=_IS_WITHDRAWN, postgresql_where=_IS_WITHDRAWN)
 
 # What was taken out of a source after it had been committed, and why: a whole source, or samples of
 # one shard, which another shard without them replaces.

@@ -92,8 +92,8 @@ class _Part:
 
     def facts(self) -> Node:
         """Count, images, and the digest as of ``shards_digest``."""
-        lines = "".join(f"{line}\n" for line in sorted(self.lines.split("\n")))
-        digest = hashlib.sha256(lines.encode()).hexdigest()
+        lines = "\n".join(sorted(self.lines.split("\n")))
+        digest = hashlib.sha256(f"{lines}\n".encode()).hexdigest()
         return {"shards": self.shards, "images": self.images, "digest": digest}
 
 

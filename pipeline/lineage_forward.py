@@ -45,8 +45,13 @@ def _made_of_shards(catalog: Catalog, column: str, value: str) -> list[Ref]:
     Also label sets of which a snapshot has labels that were withdrawn since.
     """
     of_set = label_shards.c.label_set == label_sets.c.name, label_shards.c[column] == value
-    pinned = snapshot_members.c.label_set == label_sets.c.name, snapshot_members.c[column] == value
-    holds = or_(exists().where(*of_set), exists().where(*pinned))
+    # Over the snapshots, of which there are few: their members have no index without them.
+    pinned = exists().where(
+        snapshot_members.c.snapshot_id == snapshots.c.snapshot_id,
+        snapshot_members.c.label_set == label_sets.c.name,
+        snapshot_members.c[column] == value,
+    )
+    holds = or_(exists().where(*of_set), pinned)
     with_truth = pins(label_set=None, **{column: value})
     return [
         *refs(catalog, "label-set", label_sets.c.name, holds, only=(column, value)),

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, exists, select
 
 from pipeline.catalog import Catalog, ModelRow, RunRow
-from pipeline.catalog_tables import image_shards, label_sets, snapshot_members, snapshots
+from pipeline.catalog_tables import image_shards, label_sets, snapshot_members, snapshots, sources
 from pipeline.licences import permissions
 
 # Keys of a run's configuration that may name a model of which something went into the new one.
@@ -104,8 +104,11 @@ def run_facts(run: RunRow) -> Node:
 
 
 def source_facts(catalog: Catalog, name: str) -> Node:
-    """What there is to say of a source: licence, what was withdrawn, who ingested what into it."""
-    row = catalog.source(name)
+    """What there is to say of a source: licence, what was withdrawn, who ingested what into it.
+
+    Nothing is counted.
+    """
+    row = _source(catalog, name)
     ingests = [
         {
             "run_id": run.run_id,
@@ -125,6 +128,13 @@ def source_facts(catalog: Catalog, name: str) -> Node:
     elif withdrawn := sum(each.samples for each in catalog.withdrawals(name)):
         facts["withdrawn_samples"] = withdrawn
     return facts
+
+
+def _source(catalog: Catalog, name: str) -> Any:
+    """Its row, without what it holds."""
+    with catalog.read() as connection:
+        row = connection.execute(select(sources).where(sources.c.name == name)).first()
+    return catalog.source(name) if row is None else row  # which says what was meant
 
 
 def shard_facts(catalog: Catalog, shard_id: str) -> Node:

@@ -42,6 +42,11 @@ def _snapshots_with(
         holds = or_(*(pins(label_set=name, source=source) for name in known))
         yield from _names(catalog, snapshots.c.snapshot_id, holds)
         return
+    yield from _holding(catalog, shard_ids)
+
+
+def _holding(catalog: Catalog, shard_ids: Sequence[str]) -> Iterator[str]:
+    """Snapshots that hold some of these, looked up by the shards: members are a million."""
     for start in range(0, len(shard_ids), _AT_ONCE):
         some = snapshot_members.c.shard_id.in_(shard_ids[start : start + _AT_ONCE])
         yield from _names(catalog, snapshot_members.c.snapshot_id, some)
@@ -50,11 +55,10 @@ def _snapshots_with(
 def tainted(catalog: Catalog) -> dict[str, set[str]]:
     """Names per kind (``snapshot, run, model, label-set``) of all that withdrawn images are in."""
     found: dict[str, set[str]] = {kind: set() for kind in ("snapshot", "run", "model", "label-set")}
-    same = image_shards.c.shard_id == snapshot_members.c.shard_id
-    gone = select(snapshot_members.c.snapshot_id).join_from(image_shards, snapshot_members, same)
-    gone = gone.where(image_shards.c.withdrawn_at.is_not(None)).distinct()
     with catalog.read() as connection:
-        new = set(connection.scalars(gone))
+        withdrawn = image_shards.c.withdrawn_at.is_not(None)
+        gone = list(connection.scalars(select(image_shards.c.shard_id).where(withdrawn)))
+    new = set(_holding(catalog, gone))
     while new:
         found["snapshot"] |= new
         found["run"] |= set(_names(catalog, runs.c.run_id, runs.c.snapshot_id.in_(new)))

@@ -55,11 +55,21 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_withdrawals_source"), "withdrawals", ["source"], unique=False)
 
+    withdrawn = sa.text("withdrawn_at IS NOT NULL")
+    op.create_index(
+        op.f("ix_image_shards_withdrawn_at"),
+        "image_shards",
+        ["withdrawn_at"],
+        unique=False,
+        sqlite_where=withdrawn,
+        postgresql_where=withdrawn,
+    )
     for table, columns in INDICES:
         op.create_index(op.f(f"ix_{table}_{'_'.join(columns)}"), table, columns, unique=False)
 
 
 def downgrade() -> None:
+    op.drop_index(op.f("ix_image_shards_withdrawn_at"), table_name="image_shards")
     for table, columns in INDICES:
         op.drop_index(op.f(f"ix_{table}_{'_'.join(columns)}"), table_name=table)
     op.drop_index(op.f("ix_withdrawals_source"), table_name="withdrawals")
