@@ -22,7 +22,7 @@ from jobs.shard_writer import Written
 from jobs.workspace import Workspace
 from pipeline.catalog import IngestLease
 from pipeline.errors import SourceError, StoreFullError
-from pipeline.pieces import KnownItems, Listed, Piece, item_digest
+from pipeline.pieces import KnownItems, Listed, Piece
 from pipeline.records import Ignored
 
 LEASE_S = 300.0
@@ -65,8 +65,7 @@ class IngestDriver:
             if isinstance(item, Ignored):
                 self.tally.ignored[item.what] += 1
                 continue
-            digest = item_digest(item, options=self.options)
-            outcome = self.known.find(digest) if digest is not None else None
+            outcome = self.known.find(item, options=self.options)
             if outcome is None:
                 yield item
             else:

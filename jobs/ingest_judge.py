@@ -43,6 +43,11 @@ DETAILS: dict[Verdict, str] = {
 }
 
 
+def said_reason(withdrawn_as: str) -> Verdict:
+    """The reason by which what was withdrawn is refused."""
+    return next((each for each in COPIES if each == withdrawn_as), "withdrawn")
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """A sample that is there, or a drop to be written down.
@@ -133,7 +138,7 @@ class Judge:
             return known
         why = self._withdrawn.reason(sample_id, question.sha256)
         if why is not None:
-            return next((each for each in COPIES if each == why), "withdrawn")
+            return said_reason(why)
         return "duplicate" if self._is_taken(sample_id, question.sha256) else "new"
 
     def _is_taken(self, sample_id: str, sha256: str) -> bool:

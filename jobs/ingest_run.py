@@ -19,7 +19,7 @@ from jobs.errors import ConfigError
 from jobs.ingest_actors import open_desk, plan_actors
 from jobs.ingest_driver import IngestDriver
 from jobs.ingest_engine import IngestEngine
-from jobs.ingest_judge import Before, Judge
+from jobs.ingest_judge import Before, Judge, said_reason
 from jobs.ingest_look import IngestJob
 from jobs.ingest_piece import PieceTask
 from jobs.label_faults import may_be_actor
@@ -38,6 +38,8 @@ from pipeline.shards import read_drops
 from pipeline.sources import reader_threads
 from pipeline.splits import split_sha256
 from pipeline.storage import Store, dropped_key
+from pipeline.withdrawn import read_withdrawn
+from pipeline.withdrawn_since import WithdrawnSince
 
 PIECE_SHARDS = 8  # a piece of small files is so many shards; what is left of the last one is little
 PIECE_BYTES = 2 << 30
@@ -75,9 +77,10 @@ def work(
     reporter: Reporter,
 ) -> IngestDriver:
     """Ingest what is listed; the driver says what became of it."""
-    options = _options(config, workspace)
+    options = _options(config)
     pieces = workspace.catalog.pieces(config.source, options=options)
-    known = known_items(workspace.store, config.source, pieces)
+    withdrawn = WithdrawnSince(_withdrawn(config.source, workspace) if pieces else ())
+    known = known_items(workspace.store, config.source, pieces, withdrawn=withdrawn)
     _commit_left_drops(config.source, workspace, lease)
     before = _before(config, workspace)
     job = _job(config, workspace.store, options)
@@ -127,6 +130,8 @@ def _wants_ray(config: IngestConfig, pieces: int) -> bool:
 
 def _work_on_ray(run: _Run, pieces: Iterator[Piece]) -> None:
     config, driver = run.config, run.driver
+    # Read anew: this process may have read pieces before those that it leaves to others.
+    before = _before(config, driver.workspace)
     if config.actors == 0:
         raise ConfigError(
             ["--actors 0: some of these files are opened by native code (Parquet, Arrow, HDF5, 7z, "
@@ -135,7 +140,7 @@ def _work_on_ray(run: _Run, pieces: Iterator[Piece]) -> None:
     with ray_cluster(config.ray) as resources, ExitStack() as stack:
         import ray
 
-        desk = open_desk(run.job.store, run.before)
+        desk = open_desk(run.job.store, before)
         stack.callback(ray.kill, desk)
         some = list(islice(pieces, config.actors or resources.cpus))
         plan = plan_actors(config.actors, resources, pieces=len(some))
@@ -183,13 +188,20 @@ def _threads(config: IngestConfig, cpus: int) -> int:
     return max(reader_threads(config.uri), min(MAX_THREADS, cpus))
 
 
-def _options(config: IngestConfig, workspace: Workspace) -> str:
+def _withdrawn(source: str, workspace: Workspace) -> Iterator[tuple[str, str, float]]:
+    """Samples by path, with the reason by which they would be refused, and when it happened."""
+    for row in workspace.catalog.withdrawals(source):
+        if row.key is not None:
+            for sample in read_withdrawn(workspace.store, row.key)[1]:
+                yield sample.path, said_reason(sample.reason), row.withdrawn_at
+
+
+def _options(config: IngestConfig) -> str:
     """Digest of what decides which samples are taken; another one has everything read again."""
     names = ("layout", "truth", "every", "role", "verify", "min_side", "max_pixels", "max_aspect")
     return options_digest(
         split=split_sha256(config.split) if config.split else None,
         takes_twins=config.dedup == "none",
-        withdrawal=workspace.catalog.last_withdrawal(config.source),
         **{name: getattr(config, name) for name in names},
     )
 

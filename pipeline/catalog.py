@@ -74,7 +74,6 @@ class Catalog(Database):
     commit_drops = catalog_ingest.commit_drops
     commit_piece = catalog_ingest.commit_piece
     pieces = catalog_ingest.pieces_of
-    last_withdrawal = catalog_ingest.last_withdrawal
     shards_from = catalog_ingest.shards_from
     finish_ingest = catalog_ingest.finish_ingest
     release_ingest_of = catalog_ingest.release_ingest_of

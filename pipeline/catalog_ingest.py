@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from secrets import token_hex
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Connection, Row, select, update
 
 from pipeline.catalog_database import Database, insert_if_absent
 from pipeline.catalog_rows import IngestLease, IngestRow
@@ -21,7 +21,6 @@ from pipeline.catalog_tables import (
     ingest_pieces,
     ingest_runs,
     sources,
-    withdrawals,
 )
 from pipeline.catalog_values import counts, differences, storable, storable_text
 from pipeline.catalog_withdrawn import require_not_withdrawn, withdrawn_among
@@ -187,25 +186,31 @@ def commit_piece(
         items: How many the object lists.
 
     Returns:
-        False when this was noted before.
+        False when this was noted before; it was read again, and finished now.
 
     Raises:
         LeaseLostError: Another owner took over, or the run is finished.
     """
     with database.write() as connection:
         _update_held(connection, lease, state="running")
-        row = {"source": lease.source, "piece_id": piece_id, "options": options, "items": items}
-        row |= {"run_id": lease.run_id, "finished_at": database_now()}
-        return insert_if_absent(connection, ingest_pieces, **row)
+        ids = {"source": lease.source, "piece_id": piece_id}
+        facts = {"options": options, "items": items, "run_id": lease.run_id}
+        if insert_if_absent(connection, ingest_pieces, **ids, **facts, finished_at=database_now()):
+            return True
+        again = update(ingest_pieces).filter_by(**ids)
+        connection.execute(again.values(**facts, finished_at=database_now()))
+        return False
 
 
-def pieces_of(database: Database, source: str, *, options: str | None = None) -> list[str]:
-    """Ids of the pieces that were read to their end, under these options or any, in order."""
-    pieces = select(ingest_pieces.c.piece_id).where(ingest_pieces.c.source == source)
+def pieces_of(database: Database, source: str, *, options: str | None = None) -> dict[str, float]:
+    """When the pieces were read to their end, under these options or any; the newest first."""
+    pieces = select(ingest_pieces.c.piece_id, ingest_pieces.c.finished_at)
+    pieces = pieces.where(ingest_pieces.c.source == source)
     if options is not None:
         pieces = pieces.where(ingest_pieces.c.options == options)
+    newest = pieces.order_by(ingest_pieces.c.finished_at.desc(), ingest_pieces.c.piece_id)
     with database.read() as connection:
-        return list(connection.scalars(pieces.order_by(ingest_pieces.c.piece_id)))
+        return {piece_id: finished_at for piece_id, finished_at in connection.execute(newest)}
 
 
 def shards_from(database: Database, source: str, uri: str) -> set[str]:
@@ -216,16 +221,6 @@ def shards_from(database: Database, source: str, uri: str) -> set[str]:
     shards = shards.where(image_shards.c.source == source, ingest_runs.c.uri == storable_text(uri))
     with database.read() as connection:
         return set(connection.scalars(shards))
-
-
-def last_withdrawal(database: Database, source: str) -> int:
-    """Number of the newest withdrawal from a source, 0 without any: what was kept may be refused.
-
-    A piece that was read before it says nothing any more of what is kept now.
-    """
-    with database.read() as connection:
-        newest = select(func.max(withdrawals.c.number)).where(withdrawals.c.source == source)
-        return int(connection.scalar(newest) or 0)
 
 
 def finish_ingest(

@@ -11,7 +11,7 @@ unpacked.
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,7 @@ from pipeline.raw_files import FoundFile
 from pipeline.records import Drop
 from pipeline.seen import find_digest
 from pipeline.storage import Store
+from pipeline.withdrawn_since import WithdrawnSince
 
 # Raise it when what is read becomes something else, as when a format is supported that was not:
 # all items are then read again, once.
@@ -171,12 +172,24 @@ def _row(item: Listed, digest: bytes, outcome: Outcome) -> dict[str, Any]:
 
 
 class KnownItems:
-    """Items of pieces that were read to their end, found again by their digests."""
+    """Items of pieces that were read to their end, found again by their digests.
 
-    def __init__(self, tables: Iterable[pa.Table] = ()) -> None:
+    Args:
+        tables: What the pieces say, the newest first, each with when it was read to its end.
+        withdrawn: What may have been taken out since.
+    """
+
+    def __init__(
+        self,
+        tables: Iterable[tuple[float, pa.Table]] = (),
+        withdrawn: WithdrawnSince | None = None,
+    ) -> None:
+        self._withdrawn = withdrawn or WithdrawnSince()
+        self._finished: list[float] = []
         refused: dict[str | None, int] = {None: 0}
         digests, columns = [b""], [np.zeros((3, 0), np.int64)]
-        for number, table in enumerate(tables):
+        for number, (finished_at, table) in enumerate(tables):
+            self._finished.append(finished_at)
             digests.append(b"".join(table["digest"].to_pylist()))
             codes = [
                 refused.setdefault(text, len(refused)) for text in table["refused"].to_pylist()
@@ -198,14 +211,33 @@ class KnownItems:
         """Pieces of which at least one item was asked for and found."""
         return len(self._pieces)
 
-    def find(self, digest: bytes) -> Outcome | None:
-        """What became of an item, not to be altered; None where it is new or has changed."""
-        place = find_digest(self._digests, digest)
+    def find(self, item: Listed, *, options: str) -> Outcome | None:
+        """What became of an item, not to be altered; None where it must be read."""
+        digest = item_digest(item, options=options)
+        place = find_digest(self._digests, digest) if digest is not None else None
         if place is None:
             return None
-        self._pieces.add(int(self._piece[place]))
+        piece = int(self._piece[place])
         dropped, ignored = self._refusals[int(self._refused[place])]
-        return Outcome(int(self._kept[place]), dropped, ignored)
+        whole = Outcome(int(self._kept[place]), dropped, ignored)
+        outcome = self._without_withdrawn(item, whole, self._finished[piece])
+        if outcome is not None:
+            self._pieces.add(piece)
+        return outcome
+
+    def _without_withdrawn(self, item: Listed, outcome: Outcome, since: float) -> Outcome | None:
+        """None where nobody can say: of items that share their archive with others."""
+        if not self._withdrawn.is_any(since):
+            return outcome
+        if not isinstance(item, FoundFile | Sample | Drop):
+            return None
+        gone = self._withdrawn.of(item.path, since=since)
+        kept = outcome.kept - sum(gone.values())
+        dropped = {
+            reason: outcome.dropped.get(reason, 0) + gone.get(reason, 0)
+            for reason in outcome.dropped | gone
+        }
+        return Outcome(kept, dropped, outcome.ignored) if kept >= 0 else None
 
 
 def _refusal(text: str | None) -> tuple[dict[str, int], dict[str, int]]:
@@ -213,17 +245,30 @@ def _refusal(text: str | None) -> tuple[dict[str, int], dict[str, int]]:
     return said.get("dropped", {}), said.get("ignored", {})
 
 
-def known_items(store: Store, source: str, piece_ids: Sequence[str]) -> KnownItems:
-    """Read what became of the items of these pieces; one whose object is gone is not known."""
+def known_items(
+    store: Store,
+    source: str,
+    pieces: Mapping[str, float],
+    *,
+    withdrawn: WithdrawnSince | None = None,
+) -> KnownItems:
+    """Read what became of the items of some pieces; one whose object is gone is not known.
 
-    def read(piece_id: str) -> pa.Table | None:
+    Args:
+        store: Where their objects are.
+        source: Whose they are.
+        pieces: When each was read to its end, the newest first.
+        withdrawn: What may have been taken out since.
+    """
+
+    def read(piece: tuple[str, float]) -> tuple[float, pa.Table] | None:
         try:
-            return read_piece(store, piece_key(source, piece_id))
+            return piece[1], read_piece(store, piece_key(source, piece[0]))
         except (FileNotFoundError, ShardCorruptError):
             return None
 
-    tables = map_ahead(read, piece_ids, threads=READERS, ahead=4 * READERS)
-    return KnownItems(table for table in tables if table is not None)
+    tables = map_ahead(read, pieces.items(), threads=READERS, ahead=4 * READERS)
+    return KnownItems((table for table in tables if table is not None), withdrawn)
 
 
 def read_piece(store: Store, key: str) -> pa.Table:

@@ -627,6 +627,7 @@ def test_images_that_were_withdrawn_do_not_come_back(config, photos):
     (photos / "again.png").write_bytes((photos / gone.path).read_bytes())
     summary = ingest(config)
     assert (summary["kept"], summary["dropped"]["withdrawn"]) == (31, 2)
+    assert (summary["already_present"], summary["pieces_known"]) == (31, 1), "only one is read"
     assert summary["samples_in"] == summary["kept"] + sum(summary["dropped"].values())
     assert gone.sample_id not in {row.sample_id for row in rows_of(config)}
     third = ingest(config)

@@ -168,7 +168,7 @@ def test_where_everything_fails_it_is_not_the_pieces(world):
 def test_what_is_known_is_counted_and_not_read(store, tmp_path):
     first, second, third = pieces(3)
     write_piece(store, first, [ItemOutcome(4, {"empty": 1}, {"mask": 2})], source="s")
-    known = known_items(store, "s", [first.piece_id])
+    known = known_items(store, "s", {first.piece_id: 1.0})
     drop = Drop("x", "u", "no_truth")
     with Catalog.open(f"sqlite:///{tmp_path / 'c.sqlite'}") as catalog:
         driver = World(store, catalog, known).driver

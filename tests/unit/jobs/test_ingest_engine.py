@@ -127,8 +127,8 @@ def test_what_became_of_each_item_is_written_down(job, folder):
     *_, piece = pieces_of(folder, max_items=11)
     (done,) = [step.done for step in run(job, [PieceTask(piece)]) if step.done]
     assert (done.items, done.piece_id) == (11, piece.piece_id)
-    known = known_items(job.store, "s", [piece.piece_id])
-    outcomes = [known.find(digest) for digest in piece.digests if digest]
+    known = known_items(job.store, "s", {piece.piece_id: 1.0})
+    outcomes = [known.find(item, options=OPTIONS) for item in piece.items]
     assert outcomes[0] == Outcome(1)
     assert outcomes[4] == Outcome(0, {"truncated": 1})
     assert outcomes[10] == Outcome(5, {"not_an_image": 1})

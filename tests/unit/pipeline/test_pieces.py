@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.data_sets import Part, Sample
+from pipeline.data_sets import Bundle, Part, Sample
 from pipeline.errors import ShardCorruptError
 from pipeline.pieces import (
     Outcome,
@@ -23,6 +23,7 @@ from pipeline.pieces import (
 from pipeline.raw_files import FoundFile
 from pipeline.records import Drop
 from pipeline.storage import Store
+from pipeline.withdrawn_since import WithdrawnSince
 
 OPTIONS = options_digest(layout="auto")
 FILE = FoundFile("a/b.jpg", "/data/a/b.jpg", 10, version="17")
@@ -121,12 +122,12 @@ def test_what_became_of_items_is_found_again(store):
         Outcome(1),
     ]
     assert write_piece(store, piece, outcomes, source="s") == 3  # the last one has no version
-    known = known_items(store, "s", [piece.piece_id])
+    known = known_items(store, "s", {piece.piece_id: 1.0})
     assert len(known) == 3 and known.pieces_found == 0
-    found = [known.find(digest) for digest in piece.digests if digest]
-    assert found == outcomes[:3]
+    assert [known.find(item, options=OPTIONS) for item in items] == [*outcomes[:3], None]
     assert known.pieces_found == 1
-    assert known.find(b"\0" * 16) is None
+    assert known.find(FILE, options=OPTIONS) is None
+    assert known.find(items[0], options="others") is None
 
 
 def test_items_of_many_pieces_are_kept_apart(store):
@@ -134,11 +135,10 @@ def test_items_of_many_pieces_are_kept_apart(store):
     for number, piece in enumerate(pieces):
         outcomes = [Outcome(number * 100 + place) for place in range(len(piece.items))]
         write_piece(store, piece, outcomes, source="s")
-    known = known_items(store, "s", [piece.piece_id for piece in pieces])
+    known = known_items(store, "s", {piece.piece_id: 1.0 for piece in pieces})
     for number, piece in enumerate(pieces):
-        for place, digest in enumerate(piece.digests):
-            assert digest is not None
-            assert known.find(digest) == Outcome(number * 100 + place)
+        for place, item in enumerate(piece.items):
+            assert known.find(item, options=OPTIONS) == Outcome(number * 100 + place)
     assert known.pieces_found == 5
 
 
@@ -156,11 +156,11 @@ def test_a_piece_that_is_gone_or_broken_is_read_again(store):
     for piece in (one, two):
         write_piece(store, piece, [Outcome(1)], source="s")
     store.put(piece_key("s", two.piece_id), b"PAR1 and nothing else")
-    known = known_items(store, "s", [one.piece_id, two.piece_id, three.piece_id])
+    known = known_items(store, "s", {each.piece_id: 1.0 for each in (one, two, three)})
     assert len(known) == 1
     with pytest.raises(ShardCorruptError, match=two.piece_id):
         read_piece(store, piece_key("s", two.piece_id))
-    assert len(known_items(store, "s", [])) == 0
+    assert len(known_items(store, "s", {})) == 0
 
 
 def test_nothing_is_written_where_nothing_can_be_known(store):
@@ -175,3 +175,42 @@ def test_people_can_read_what_became_of_a_piece(store, tmp_path):
     (row,) = pq.read_table(tmp_path / piece_key("s", piece.piece_id)).to_pylist()
     assert (row["path"], row["bytes"], row["kept"]) == ("00000.jpg", 5, 3)
     assert row["refused"] == '{"dropped": {"empty": 1}, "ignored": {}}'
+
+
+def test_the_newest_word_on_an_item_counts(store):
+    items = files([1, 2])
+    (both,), (alone,) = cut(items), cut(items[1:])
+    write_piece(store, both, [Outcome(1), Outcome(1)], source="s")
+    write_piece(store, alone, [Outcome(0, {"torn": 1})], source="s")
+    known = known_items(store, "s", {alone.piece_id: 2.0, both.piece_id: 1.0})
+    found = [known.find(item, options=OPTIONS) for item in items]
+    assert found == [Outcome(1), Outcome(0, {"torn": 1})]
+
+
+def test_what_was_withdrawn_since_is_kept_no_more(store):
+    items = [
+        *files([1, 2]),
+        FoundFile("a.tar", "/data/a.tar", 9, version="1"),
+        Bundle((FoundFile("b.tar.gz", "/data/b.tar.gz", 9, version="1"),), "png-mm", is_all=True),
+    ]
+    (piece,) = cut(items)
+    outcomes = [Outcome(1), Outcome(1), Outcome(5, {"torn": 1, "leak": 1}), Outcome(3)]
+    write_piece(store, piece, outcomes, source="s")
+    gone = [("00000.jpg", "withdrawn", 9.0), ("a.tar/x.jpg", "leak", 8.0)]
+    gone += [("a.tar/y/z.jpg", "withdrawn", 8.0), ("a.tarball", "leak", 9.0)]
+
+    def found(when: float) -> list[Outcome | None]:
+        known = known_items(store, "s", {piece.piece_id: when}, withdrawn=WithdrawnSince(gone))
+        return [known.find(item, options=OPTIONS) for item in items]
+
+    assert found(10.0) == outcomes
+    assert found(8.5) == [Outcome(0, {"withdrawn": 1}), *outcomes[1:3], None]
+    assert found(7.0)[2] == Outcome(3, {"torn": 1, "leak": 2, "withdrawn": 1})
+
+
+def test_more_withdrawn_than_was_kept_means_reading_again(store):
+    (piece,) = cut(files([1]))
+    write_piece(store, piece, [Outcome(0, {"torn": 1})], source="s")
+    gone = WithdrawnSince([("00000.jpg", "withdrawn", 9.0)])
+    known = known_items(store, "s", {piece.piece_id: 1.0}, withdrawn=gone)
+    assert known.find(piece.items[0], options=OPTIONS) is None
