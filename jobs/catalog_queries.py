@@ -29,7 +29,8 @@ def query_catalog(config: CatalogConfig, *, reporter: Reporter | None = None) ->
 
     Returns:
         One list of records under the question's name, or for `lineage` two trees: what the thing
-        was made ``from``, and what was made of it, the nodes ``into`` which it went.
+        was made ``from``, and what was made of it, the nodes ``into`` which it went. Of `shards`,
+        which may be ten thousands, the first ones, and ``shards_in_all``.
 
     Raises:
         ConfigError: The question needs a name and none was given.
@@ -43,6 +44,8 @@ def query_catalog(config: CatalogConfig, *, reporter: Reporter | None = None) ->
         return list_presets()
     check_store_exists(config)
     with open_workspace(config) as workspace:
+        if config.question == "shards":
+            return _shards(workspace.catalog, config.ref or "", limit=config.limit or None)
         return _ANSWERS[config.question](workspace.catalog, config.ref or "")
 
 
@@ -93,9 +96,11 @@ def _sources(catalog: Catalog, _: str) -> Record:
     }
 
 
-def _shards(catalog: Catalog, ref: str) -> Record:
+def _shards(catalog: Catalog, ref: str, *, limit: int | None) -> Record:
     kind, name = find_shards_of(catalog, ref)
-    return {"source": _image_shards, "label-set": _label_shards}[kind](catalog, name)
+    if kind == "source":
+        return _image_shards(catalog, name, limit)
+    return _label_shards(catalog, name, limit)
 
 
 def find_shards_of(catalog: Catalog, ref: str) -> tuple[str, str]:
@@ -128,9 +133,10 @@ def _is_known(find: Callable[[str], object], name: str) -> bool:
     return True
 
 
-def _image_shards(catalog: Catalog, source: str) -> Record:
+def _image_shards(catalog: Catalog, source: str, limit: int | None) -> Record:
     return {
         "source": source,
+        "shards_in_all": catalog.source(source).shards,
         "shards": [
             {
                 "shard": shard.shard_id,
@@ -139,14 +145,15 @@ def _image_shards(catalog: Catalog, source: str) -> Record:
                 "key": shard.key,
                 "sha256": shard.sha256,
             }
-            for shard in catalog.image_shards(source)
+            for shard in catalog.image_shards(source, limit=limit)
         ],
     }
 
 
-def _label_shards(catalog: Catalog, label_set: str) -> Record:
+def _label_shards(catalog: Catalog, label_set: str, limit: int | None) -> Record:
     return {
         "label_set": label_set,
+        "shards_in_all": catalog.label_set(label_set).shards,
         "shards": [
             {
                 "shard": row.shard.shard_id,
@@ -158,7 +165,7 @@ def _label_shards(catalog: Catalog, label_set: str) -> Record:
                 "sha256": row.sha256,
                 "committed": readable_time(row.committed_at),
             }
-            for row in catalog.label_shards(label_set)
+            for row in catalog.label_shards(label_set, limit=limit)
         ],
         "failed": [
             {"shard": shard_id, "error": error}
@@ -251,7 +258,6 @@ def _lineage(catalog: Catalog, ref: str) -> Record:
 
 _ANSWERS: dict[str, Callable[[Catalog, str], Record]] = {
     "sources": _sources,
-    "shards": _shards,
     "label-sets": _label_sets,
     "models": _models,
     "runs": _runs,

@@ -197,7 +197,11 @@ def _add_question(
     command, command_class = make_command(
         CATALOG.config_class,
         lambda given: choose(_call(CATALOG, {"question": question, **given})),
-        leave_out=["question"] if has_ref else ["question", "ref"],
+        leave_out=[
+            "question",
+            *([] if has_ref else ["ref"]),
+            *([] if question == "shards" else ["limit"]),
+        ],
         arguments=["ref"] if has_ref else [],
     )
     app.command(question, cls=command_class, help=help)(command)

@@ -300,6 +300,7 @@ class CatalogConfig(Common):
     ref: str | None = option(
         "For `shards` a source or label set; for `lineage` a source, label set or model."
     )
+    limit: int = option("List at most so many shards; 0 lists all.", 1000, minimum=0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -153,7 +153,11 @@ def _which(
 
 
 def label_shards_of(
-    database: Database, label_set: str, sources: Sequence[str] | None = None
+    database: Database,
+    label_set: str,
+    sources: Sequence[str] | None = None,
+    *,
+    limit: int | None = None,
 ) -> list[LabelShardRow]:
     """The committed label shards, in the order of their image shards.
 
@@ -161,11 +165,15 @@ def label_shards_of(
         CatalogMissingError: No label set has that name.
     """
     with database.read() as connection:
-        return label_shards_in(connection, label_set, sources)
+        return label_shards_in(connection, label_set, sources, limit=limit)
 
 
 def label_shards_in(
-    connection: Connection, label_set: str, sources: Sequence[str] | None = None
+    connection: Connection,
+    label_set: str,
+    sources: Sequence[str] | None = None,
+    *,
+    limit: int | None = None,
 ) -> list[LabelShardRow]:
     """The same inside a transaction."""
     same_shard = image_shards.c.shard_id == label_shards.c.shard_id
@@ -173,10 +181,14 @@ def label_shards_in(
         label_shards, image_shards, same_shard
     )
     shards = shards.where(*_which(label_shards, label_set, sources))
+    shards = shards.order_by(image_shards.c.number).limit(limit)
     reasons = select(quarantine.c.shard_id, quarantine.c.reason, quarantine.c.images)
     reasons = reasons.where(*_which(quarantine, label_set, sources))
+    if limit is not None:
+        first = shards.with_only_columns(label_shards.c.shard_id).subquery()
+        reasons = reasons.where(quarantine.c.shard_id.in_(select(first.c.shard_id)))
     require_names(connection, label_sets, [label_set], what="label set")
-    rows = connection.execute(shards.order_by(image_shards.c.number)).all()
+    rows = connection.execute(shards).all()
     per_shard: dict[str, dict[str, int]] = {}
     for shard_id, reason, images in connection.execute(reasons.order_by(quarantine.c.reason)):
         per_shard.setdefault(shard_id, {})[reason] = images

@@ -151,19 +151,24 @@ def _sums(row: Any) -> dict[str, Any]:
     return {"shards": row.shards, "images": int(row.images), "bytes": int(row.bytes)}
 
 
-def image_shards_of(database: Database, source: str) -> list[ShardRef]:
+def image_shards_of(
+    database: Database, source: str, *, limit: int | None = None
+) -> list[ShardRef]:
     """The shards of a source in the order of their commits, without those that were withdrawn."""
     with database.read() as connection:
-        return image_shards_in(connection, source)
+        return image_shards_in(connection, source, limit=limit)
 
 
-def image_shards_in(connection: Connection, source: str) -> list[ShardRef]:
+def image_shards_in(
+    connection: Connection, source: str, *, limit: int | None = None
+) -> list[ShardRef]:
     """The same inside a transaction."""
     require_names(connection, sources, [source], what="source")
     shards = select(*SHARD_COLUMNS).where(
         image_shards.c.source == source, image_shards.c.withdrawn_at.is_(None)
     )
-    return [ShardRef(*row) for row in connection.execute(shards.order_by(image_shards.c.number))]
+    shards = shards.order_by(image_shards.c.number).limit(limit)
+    return [ShardRef(*row) for row in connection.execute(shards)]
 
 
 def image_shard(database: Database, shard_id: str) -> ShardRef:
