@@ -9,10 +9,11 @@ once, to be committed by the driver: a piece may be an archive of a terabyte.
 In memory: `AHEAD_BYTES` of what was read, two row groups that wait to be packed.
 """
 
+import gc
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -74,7 +75,7 @@ class IngestEngine:
             max_weight=AHEAD_BYTES,
         )
         writer = ShardWriter(job.store, source=job.source, code_version=job.code_version)
-        with examine, closing(cast(Any, looked)), writer:
+        with _old_objects_left_alone(), examine, closing(cast(Any, looked)), writer:
             yield from _Packing(job, self._judge, writer).pack(looked)
 
     def _found(self, tasks: Iterable[PieceTask]) -> Iterator["_Found"]:
@@ -87,6 +88,19 @@ class IngestEngine:
                 for each in found:
                     yield _Found(work, place, each)
             yield _Found(work, 0, None)
+
+
+@contextmanager
+def _old_objects_left_alone() -> Iterator[None]:
+    """Collections of garbage pass over what was there before: a tenth of the time of small images.
+
+    Those objects are the libraries', half a million of them.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @dataclass(frozen=True, slots=True)

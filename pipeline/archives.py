@@ -43,6 +43,7 @@ _UNPACKERS: dict[bytes, Callable[[Any], Any]] = {
 }
 
 _TAR_NAME = re.compile(r"\.(tar|tar\.gz|tgz|tar\.bz2|tbz2?|tar\.xz|txz)$", re.IGNORECASE)
+_TAR_SUFFIXES = frozenset(["tar", "gz", "tgz", "bz2", "tbz", "tbz2", "xz", "txz"])
 _KINDS: dict[str, ArchiveKind] = {
     "zip": "zip",
     "7z": "7z",
@@ -125,10 +126,11 @@ def archive_kind(name: str) -> ArchiveKind | None:
     base = name.rpartition("/")[2]
     if base.startswith("._") or base == "lock.mdb":  # macOS metadata; LMDB's lock
         return None
-    if _TAR_NAME.search(base):
-        return "tar"
     _, dot, suffix = base.rpartition(".")
-    return _KINDS.get(suffix.lower()) if dot else None
+    suffix = suffix.lower()
+    if suffix in _TAR_SUFFIXES and _TAR_NAME.search(base):
+        return "tar"
+    return _KINDS.get(suffix) if dot else None
 
 
 def is_other_archive(name: str) -> bool:

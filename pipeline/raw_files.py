@@ -81,10 +81,11 @@ def _remote_file(fs: Any, path: str, *, ahead: int) -> Any:
 
 def read_uri(uri: str) -> bytes:
     """A whole source file."""
+    if is_local(uri):
+        path = local_path(uri)
+        with ordinary_errors(path), open(path, "rb", buffering=0) as file:
+            return file.read()
     with ordinary_errors(public_uri(uri)):
-        if is_local(uri):
-            with open(local_path(uri), "rb", buffering=0) as file:
-                return file.read()
         fs, path = filesystem(uri)
         if isinstance(remote_files.describe(fs, path).get("size"), int):
             return remote_files.read(fs, path)
