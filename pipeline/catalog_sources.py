@@ -151,9 +151,7 @@ def _sums(row: Any) -> dict[str, Any]:
     return {"shards": row.shards, "images": int(row.images), "bytes": int(row.bytes)}
 
 
-def image_shards_of(
-    database: Database, source: str, *, limit: int | None = None
-) -> list[ShardRef]:
+def image_shards_of(database: Database, source: str, *, limit: int | None = None) -> list[ShardRef]:
     """The shards of a source in the order of their commits, without those that were withdrawn."""
     with database.read() as connection:
         return image_shards_in(connection, source, limit=limit)

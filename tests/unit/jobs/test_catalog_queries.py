@@ -116,6 +116,21 @@ def test_shards_of_a_source(ask):
     assert shards[0]["key"] == "sources/photos/s1.parquet"
 
 
+def test_a_long_list_of_shards_is_cut_and_says_so(store):
+    def shards(ref, limit):
+        return query_catalog(
+            CatalogConfig(store=str(store), question="shards", ref=ref, limit=limit)
+        )
+
+    first = shards("photos", 1)
+    assert [shard["shard"] for shard in first["shards"]] == ["s1"]
+    assert first["shards_in_all"] == 2
+    assert len(shards("photos", 0)["shards"]) == 2
+    labels = shards("label-set:t", 1)
+    assert labels == shards("label-set:t", 0)
+    assert labels["shards"][0]["quarantined"] == {"decode_failed": 1}
+
+
 def test_shards_of_a_label_set_are_told_from_the_model_of_that_name(ask):
     for ref in ("t", "label-set:t"):
         answer = ask("shards", ref)
@@ -131,7 +146,8 @@ def test_a_name_that_is_a_source_and_a_label_set(ask, store, tmp_path):
         ingest(workspace.catalog, "t", [], dropped={}, role="unlabelled")
     with pytest.raises(CatalogConflictError, match="source:t or label-set:t"):
         ask("shards", "t", store=copy)
-    assert ask("shards", "source:t", store=copy) == {"source": "t", "shards": []}
+    expected = {"source": "t", "shards_in_all": 0, "shards": []}
+    assert ask("shards", "source:t", store=copy) == expected
 
 
 @pytest.mark.parametrize("ref", ["s", "model:t", "label-set:photos", "nothing"])
