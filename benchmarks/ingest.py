@@ -16,8 +16,8 @@ median of the turns counts. CPU seconds are those of the process and its childre
 img2dataset is none of our dependencies: PYTHON is the interpreter of an environment that has it
 (1.47 installs beside current libraries). It reads the same files as ``file://`` URLs, does not
 re-encode, and takes sha256 as we do; its time includes its start, and each of its processes
-imports everything again. Hugging Face ``imagefolder`` is loaded and written as Parquet with its bytes embedded, without a
-hash; it reads each file with PIL to see what it is.
+imports everything again. Hugging Face ``imagefolder`` is loaded and written as Parquet with its
+bytes embedded, without a hash; it reads each file with PIL to see what it is.
 """
 
 import argparse
