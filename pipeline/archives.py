@@ -54,7 +54,7 @@ _KINDS: dict[str, ArchiveKind] = {
     **dict.fromkeys(("mov", "mp4", "m4v", "avi", "mkv", "webm"), "video"),
 }
 _OTHER_NAME = re.compile(
-    r"\.(rar|egg|zst|tzst|lz4|lz|lzma|gz|bz2|xz|z|tfrecord|cab|iso)$", re.IGNORECASE
+    r"\.(rar|egg|zst|tzst|lz4|lz|lzma|gz|bz2|xz|z|z\d\d|tfrecord|cab|iso)$", re.IGNORECASE
 )
 
 # What broken archives make the readers raise. Faults of the file system are StorageErrors, which

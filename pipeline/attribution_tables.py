@@ -8,7 +8,6 @@ in 4 s (2 s of it for reading CSV).
 
 import csv
 import io
-import re
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -52,7 +51,7 @@ def find_tables(uri: str, layout: str) -> tuple[FoundFile, ...]:
     if table.required and not found:
         raise SourceError(
             f"{preset.name} names the author of each image in a file of its own, and there is none "
-            f"in {public_uri(folder)}: put {_in_words(table.files)} there "
+            f"in {public_uri(folder)}: put {table.example} there "
             f"(see {preset.terms.homepage})"
         )
     return found
@@ -153,8 +152,3 @@ def _places(table: AttributionTable, header: list[str], shown: str) -> list[int 
         has = ", ".join(header[:12]) or "no header"
         raise SourceError(f"{shown} has no column {', '.join(missing)}; it has {has}")
     return [header.index(name) if name else None for name in names]
-
-
-def _in_words(pattern: str) -> str:
-    """An expression for file names as a person would write it."""
-    return " or ".join(re.sub(r"\\(.)", r"\1", part) for part in pattern.split("|"))

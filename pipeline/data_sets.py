@@ -291,10 +291,13 @@ def _joined(
 
 def _nothing_found(items: list[Item | Drop | Ignored], data_set: DataSet, preset: Preset) -> str:
     alone = [item for item in items if isinstance(item, Drop)]
-    examples = ", ".join(f"{drop.path} ({drop.reason})" for drop in alone[:3]) or "nothing"
+    examples = ", ".join(f"{drop.path} ({drop.reason}: {drop.detail})" for drop in alone[:2])
+    outside = [item.path for item in items if item == Ignored(item.path, NOT_IN_SPLIT)]
+    off_list = f"; {len(outside):,} are not on the list, such as {outside[0]}" if outside else ""
     return (
         f"{public_uri(data_set.uri)} has no image of {preset.name} with its ground truth; expected "
-        f"{preset.help}; found {len(alone):,} other files: {examples}"
+        f"{preset.help}; found {len(alone):,} other files: {examples or 'nothing'}"
+        f"{off_list}"
     )
 
 

@@ -18,7 +18,7 @@ from pipeline.choices import Choice, Choose, Refused
 from pipeline.filesystems import public_uri
 from pipeline.member_paths import normalised_text
 from pipeline.parts import Part, read_part
-from pipeline.presets import Preset
+from pipeline.presets import Preset, in_words
 from pipeline.records import Drop, Ignored
 from pipeline.splits import Split, Taken
 from pipeline.truth_decoding import IndexEntry
@@ -246,10 +246,12 @@ class _Table:
 def lacks(role: int, names: Names) -> Refused | None:
     """Why an image without its file of that role is not taken; None if it is."""
     if role == TRUTH:
-        return Refused("no_truth", f"no file of depth belongs to it ({names.preset.truth})")
+        expected = in_words(names.preset.truth or "")
+        return Refused("no_truth", f"no file of depth belongs to it; expected {expected}")
     if names.preset.optional_masks:
         return None
-    return Refused("no_mask", f"no mask belongs to it ({names.preset.masks[role - TRUTH - 1]})")
+    expected = in_words(names.preset.masks[role - TRUTH - 1])
+    return Refused("no_mask", f"no mask belongs to it; expected {expected}")
 
 
 def refuse(part: Part, why: Refused) -> Drop:

@@ -50,6 +50,7 @@ class AttributionTable:
 
     Attributes:
         files: Matches the path of the file; several may match.
+        example: What such a file is called.
         key: Column that names the image.
         image_key: Named group of the preset's ``image`` whose text is the key.
         licence: Column of the licence, if there is one.
@@ -59,6 +60,7 @@ class AttributionTable:
     """
 
     files: str
+    example: str
     key: str
     image_key: str
     licence: str | None = None
@@ -122,6 +124,16 @@ def presets() -> Mapping[str, Preset]:
 def match_end(pattern: str, path: str) -> re.Match[str] | None:
     """The match of a pattern with the last names of a path, from the beginning of a name."""
     return re.search(rf"(?:^|/)(?:{pattern})$", path)
+
+
+def in_words(pattern: str) -> str:
+    r"""An expression as a person would write it: ``<frame>.png`` for ``(?P<frame>\d+)\.png``."""
+    text, before = pattern, ""
+    while text != before:  # from the inside out
+        before = text
+        text = re.sub(r"\(\?P<(\w+)>[^()]*\)", r"<\1>", text)
+        text = re.sub(r"\(\?:([^()]*)\)\??", r"\1", text)
+    return re.sub(r"\\(.)", r"\1", text)
 
 
 def ignored_as(preset: Preset, path: str) -> str | None:

@@ -99,8 +99,8 @@ NYU_V2_PNG = Preset(
 
 SINTEL = Preset(
     name="sintel",
-    help="training/ of MPI-Sintel-complete.zip with MPI-Sintel-depth-training-*.zip, or the "
-    "folders: the final pass with its .dpt",
+    help="MPI-Sintel-complete.zip or MPI-Sintel-training_images.zip with "
+    "MPI-Sintel-depth-training-*.zip, or their folders: the final pass with its .dpt",
     role=_BENCHMARK,
     terms=Terms(
         title="MPI Sintel",

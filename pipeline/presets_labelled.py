@@ -27,9 +27,9 @@ BLENDEDMVS = Preset(
         commercial="yes",
         note="The authors are to be named. Depth has the scale of its scene's reconstruction.",
     ),
-    image=r"(?P<scene>[0-9a-f]{24})/blended_images/(?P<frame>\d{8})\.jpg",
+    image=rf"{_WHERE}(?P<scene>[0-9a-f]{{24}})/blended_images/(?P<frame>\d{{8}})\.jpg",
     ignored={r".+_masked\.jpg": "masked twin", r"cams/.+\.txt": "camera", **_TEXTS},
-    truth=r"(?P<scene>[0-9a-f]{24})/rendered_depth_maps/(?P<frame>\d{8})\.pfm",
+    truth=rf"{_WHERE}(?P<scene>[0-9a-f]{{24}})/rendered_depth_maps/(?P<frame>\d{{8}})\.pfm",
     encoding="pfm-relative",
     images=115_000,  # as Depth Anything counts it
 )

@@ -32,7 +32,8 @@ BDD100K = Preset(
     "is no part of 100k",
     role=_UNLABELLED,
     terms=_BDD_TERMS,
-    image=rf"images/(?:100k|10k)/(?:train|val|test)/{_BDD_CLIP}\.jpg",
+    # A copy that many have keeps those for training in four folders more: trainA, testB …
+    image=rf"images/(?:100k|10k)/(?:train|val|test)/(?:\w+/)?{_BDD_CLIP}\.jpg",
     ignored={r"labels/.+": "annotations", **_ANNOTATIONS},
     images=110_000,
 )
@@ -70,6 +71,7 @@ GOOGLE_LANDMARKS = Preset(
     ignored=_TABLES,
     attribution=AttributionTable(
         files=r"train_attribution\.csv",
+        example="train_attribution.csv",
         key="id",
         image_key="id",
         licence="license",
@@ -102,7 +104,8 @@ IMAGENET_21K = Preset(
 
 LSUN = Preset(
     name="lsun",
-    help="<category>_<split>_lmdb.zip as they are, or the LMDB folders in them",
+    help="<category>_<split>_lmdb.zip as they are, the LMDB folders in them, or what its data.py "
+    "exported from them",
     role=_UNLABELLED,
     terms=Terms(
         title="LSUN",
@@ -116,7 +119,7 @@ LSUN = Preset(
         "nothing but research use should be taken for granted. The count, that of the ten scene "
         "categories, is not confirmed.",
     ),
-    image=r"[0-9a-f]{40}",
+    image=r"[0-9a-f]{40}(?:\.webp)?",
     ignored=_LOCK,
     images=9_895_373,
 )
@@ -163,6 +166,7 @@ OPEN_IMAGES = Preset(
     attribution=AttributionTable(
         files=r"(?:oidv\d+-)?(?:train|validation|test)-images-[a-z-]+\.csv"
         r"|image_ids_and_rotation\.csv",
+        example="train-images-boxable-with-rotation.csv (and those of validation and test)",
         key="ImageID",
         image_key="id",
         licence="License",
@@ -175,8 +179,8 @@ OPEN_IMAGES = Preset(
 
 PLACES365 = Preset(
     name="places365",
-    help="train_large_places365standard.tar, train_large_places365challenge.tar, val_large.tar … "
-    "or those of 256 pixels",
+    help="train_large_places365standard.tar, train_large_places365challenge.tar, val_large.tar …, "
+    "those of 256 pixels, or places365standard_easyformat.tar",
     role=_UNLABELLED,
     terms=Terms(
         title="Places365",
@@ -189,7 +193,8 @@ PLACES365 = Preset(
         note="Non-commercial research and education; the copyright is with the owners of the "
         "images. The text of the terms could not be confirmed.",
     ),
-    image=r"data_(?:large|256)(?:_standard|_challenge|_extra)?/[a-z]/[^/]+(?:/[^/]+)?/\d{8}\.jpg"
+    image=r"data_(?:large|256)(?:_standard|_challenge|_extra)?/[a-z](?:/[^/]+)+/\d{8}\.jpg"
+    r"|places365_standard/(?:train/[^/]+/|val/[^/]+/Places365_val_)\d{8}\.jpg"
     r"|(?:val|test)_(?:large|256)/Places365_(?:val|test)_\d{8}\.jpg",
     ignored=_TABLES,
     images=8_026_628,

@@ -4,7 +4,7 @@ A sample is what has the same name up to the first dot of its last part: ``00000
 ``….json``, ``….txt``. The image is the sample. Of the JSON, which img2dataset fills with what it
 was told of each picture, licence, author, title and address are taken over; all else beside an
 image is ignored, unread. img2dataset also puts ``00000.parquet`` and ``00000_stats.json`` beside
-``00000.tar``: tables about the images, not of images.
+``00000.tar`` or the folder ``00000``: tables about the images, not of images.
 """
 
 import io
@@ -39,17 +39,31 @@ def choose_images(path: str) -> Choice:
 
 
 def without_tables(files: Iterable[FoundFile]) -> Iterator[FoundFile | Ignored]:
-    """Files in the order of their names, without the Parquet file that tells of a tar's images."""
+    """Files as they are listed, without Parquet files that tell of a tar's or a folder's images.
+
+    What such a file is about comes right before or right after it: a local folder is listed before
+    a file that has its name and a suffix, one of a bucket after it.
+    """
+    before = ""
     waiting: FoundFile | None = None
     for file in files:
         if waiting is not None:
-            is_table = file.path == waiting.path.removesuffix(".parquet") + ".tar"
-            yield Ignored(waiting.path, TABLE) if is_table else waiting
+            yield _told(waiting, before, file.path)
+            before = waiting.path
         waiting = file if file.path.endswith(".parquet") else None
         if waiting is None:
             yield file
+            before = file.path
     if waiting is not None:
-        yield waiting
+        yield _told(waiting, before, "")
+
+
+def _told(parquet: FoundFile, before: str, after: str) -> FoundFile | Ignored:
+    """The file, or that it is a table about its neighbours."""
+    name = parquet.path.removesuffix(".parquet")
+    beside = (before, after)
+    is_table = after == f"{name}.tar" or any(path.startswith(f"{name}/") for path in beside)
+    return Ignored(parquet.path, TABLE) if is_table else parquet
 
 
 def joined(entries: Iterable[Entry], *, max_bytes: int) -> Iterator[Entry]:

@@ -268,7 +268,7 @@ def test_kinds_by_name(name, kind):
     assert archive_kind(name) == kind
 
 
-@pytest.mark.parametrize("name", ["a.egg", "a.rar", "a.tar.zst", "a.tfrecord", "a.jpg.gz"])
+@pytest.mark.parametrize("name", ["a.egg", "a.rar", "a.tar.zst", "a.tfrecord", "a.jpg.gz", "a.z01"])
 def test_containers_that_are_not_read(name):
     assert is_other_archive(name)
     assert not is_other_archive("a.tar.gz") and not is_other_archive("a.jpg")

@@ -15,6 +15,7 @@ LANDMARKS = presets()["google-landmarks-v2"]
 OPEN_IMAGES = presets()["open-images-v7"]
 BY = "https://creativecommons.org/licenses/by/2.0/"
 KEY = "0000a08541a4821e"
+WHO = AttributionTable(files=r"t\.csv", example="t.csv", key="id", image_key="id", author="who")
 
 
 def write(file, header, *rows) -> FoundFile:
@@ -89,6 +90,8 @@ def test_a_set_that_demands_attribution_is_not_taken_without_the_file(tmp_path):
     with pytest.raises(SourceError, match=r"train_attribution\.csv there .*github\.com") as caught:
         find_tables(str(tmp_path), LANDMARKS.name)
     assert str(tmp_path) in str(caught.value)
+    with pytest.raises(SourceError, match=r"put train-images-boxable-with-rotation\.csv"):
+        find_tables(str(tmp_path), "open-images-v7")
     assert find_tables(str(tmp_path), "sa-1b") == find_tables(str(tmp_path), "auto") == ()
 
 
@@ -115,18 +118,16 @@ def test_a_field_without_end_is_an_error_not_all_of_memory(tmp_path):
 
 
 def test_rows_that_are_cut_short_are_passed_over(tmp_path):
-    table = AttributionTable(files=r"t\.csv", key="id", image_key="id", author="who")
     file = write(tmp_path / "t.csv", ["id", "who"], ["a", "Ann"], ["b"], ["c", "Cid"])
-    credits = Credits(table, [file])
+    credits = Credits(WHO, [file])
     assert [credits.find(key) is not None for key in "abc"] == [True, False, True]
     assert credits.find("a").licence is None
 
 
 def test_every_row_of_many_is_found_from_many_threads(tmp_path):
-    table = AttributionTable(files=r"t\.csv", key="id", image_key="id", author="who")
     count = 30_000
     rows = [[f"{row:x}", f"author {row}"] for row in range(count)]
-    credits = Credits(table, [write(tmp_path / "t.csv", ["id", "who"], *rows)])
+    credits = Credits(WHO, [write(tmp_path / "t.csv", ["id", "who"], *rows)])
     assert len(credits) == count
     wrong = []
 

@@ -6,7 +6,7 @@ from dataclasses import fields
 import pytest
 
 from jobs.config import LAYOUTS, PRESETS
-from pipeline.presets import Preset, Terms, ignored_as, match_end, presets
+from pipeline.presets import Preset, Terms, ignored_as, in_words, match_end, presets
 from pipeline.records import Role
 from pipeline.truth_encodings import TRUTH_ENCODINGS
 
@@ -61,6 +61,7 @@ def test_an_attribution_table_is_asked_by_a_group_of_the_image(preset):
     if table is not None:
         assert table.image_key in re.compile(preset.image).groupindex
         assert preset.terms.attribution and (table.author or table.licence)
+        assert match_end(table.files, table.example.split()[0])
 
 
 def test_terms_are_filled(preset):
@@ -105,6 +106,15 @@ def test_a_pattern_matches_whole_names_at_the_end_only():
 def test_either_side_of_a_bar_is_matched_whole():
     assert not match_end(r"a\.jpg|b\.jpg", "a.jpg/c.png")
     assert match_end(r"a\.jpg|b\.jpg", "x/b.jpg")
+
+
+def test_expressions_can_be_shown_to_people(preset):
+    for pattern in filter(None, (preset.truth, *preset.masks)):
+        assert re.fullmatch(r"[\w<>/.-]+", in_words(pattern)), in_words(pattern)
+
+
+def test_an_expression_in_words():
+    assert in_words(r"(?:(?P<where>.+)/)?(?P<n>\d+_(?:a|b)_\d{3})_c\.png") == "<where>/<n>_c.png"
 
 
 def test_what_is_ignored_has_a_name():

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from pipeline.data_sets import DataSet, find_items, is_native, read_item
+from pipeline.errors import SourceError
 from pipeline.presets import presets
 from pipeline.records import Drop, Ignored, Member, Role
 from pipeline.sources import load
@@ -145,6 +146,26 @@ def test_images_and_truth_of_different_archives_are_joined(name, parts, tmp_path
     found = everything(str(tmp_path / "set"), name)
     assert set(members(found)) == {f"{parts[0]}/{path}" for path in native.truths}
     assert drops(found) == {}
+
+
+def test_blendedmvs_in_two_resolutions_is_two_sets_of_scenes(tmp_path):
+    files = NATIVE["blendedmvs"](tmp_path).files
+    for name in ("low.zip", "high.zip"):
+        zipped(files, tmp_path / "set" / name)
+    found = everything(str(tmp_path / "set"), "blendedmvs")
+    assert len(members(found)) == 2 and drops(found) == {}
+
+
+def test_an_error_says_what_was_expected_of_the_first_and_what_the_list_left_out(tmp_path):
+    files = NATIVE["kitti"](tmp_path).files
+    images = {path: data for path, data in files.items() if "proj_depth" not in path}
+    with pytest.raises(SourceError, match=r"no_truth: .*<drive>/proj_depth/.*<frame>\.png"):
+        everything(write(images, tmp_path / "raw"), "kitti")
+    names = tmp_path / "names.txt"
+    names.write_text("kitti/2011_09_26/0000000069.png\n")
+    data_set = DataSet(uri=write(files, tmp_path / "whole"), layout="kitti", split=str(names))
+    with pytest.raises(SourceError, match=r"not on the list, such as .*/data/0000000069\.png"):
+        list(find_items(data_set))
 
 
 def test_what_native_code_opens_is_said(tmp_path):

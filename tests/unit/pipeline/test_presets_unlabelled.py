@@ -8,6 +8,7 @@ IMAGES = {
     "bdd100k": [
         "bdd100k_images_100k.zip/bdd100k/images/100k/train/bd94bd57-2f7cb6ad.jpg",
         "images/10k/test/f095581e-07cbd815.jpg",
+        "bdd100k/bdd100k/images/100k/train/trainA/bd94bd57-2f7cb6ad.jpg",
     ],
     "bdd100k-videos": ["part_00.zip/bdd100k/videos/train/0000f77c-6257be58.mov/frame_000010.jpg"],
     "google-landmarks-v2": ["images_000.tar/0/0/0/0000a08541a4821e.jpg"],
@@ -20,6 +21,7 @@ IMAGES = {
     "lsun": [
         "bedroom_val_lmdb.zip/bedroom_val_lmdb/data.mdb/0cec033b1b2c3d4e5f60718293a4b5c6d7e8f901",
         "0cec033b1b2c3d4e5f60718293a4b5c6d7e8f901",
+        "bedroom/0/c/e/c/0/3/0cec033b1b2c3d4e5f60718293a4b5c6d7e8f901.webp",
     ],
     "objects365": [
         "patch0.tar.gz/patch0/objects365_v1_00000000.jpg",
@@ -34,6 +36,8 @@ IMAGES = {
         "data_256/a/apartment_building/outdoor/00000001.jpg",
         "data_large_challenge/b/bedroom/00004711.jpg",
         "val_large.tar/val_large/Places365_val_00000001.jpg",
+        "places365standard_easyformat.tar/places365_standard/train/airfield/00000001.jpg",
+        "places365_standard/val/airfield/Places365_val_00000435.jpg",
     ],
     "sa-1b": ["sa_000000.tar/sa_1.jpg", "sa_223750.jpg"],
 }
@@ -56,7 +60,7 @@ NEITHER = {
     "lsun": ["bedroom_val_lmdb/notes"],
     "objects365": ["patch0/thumbnail.jpg"],
     "open-images-v7": ["train_0/8aca555dbea7c209_m.jpg"],
-    "places365": ["data_large/a/airfield/airfield.jpg"],
+    "places365": ["data_large/a/airfield/airfield.jpg", "places365_standard/val/00000001.jpg"],
     "sa-1b": ["sa_000000.tar/visa_1.jpg"],
 }
 NAMES = sorted(IMAGES)

@@ -151,3 +151,16 @@ def test_a_table_beside_its_tar_is_told_from_images_in_parquet():
         "00002.parquet",
     ]
     assert list(without_tables([])) == []
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["0/7.jpg", "0.parquet", "0_stats.json", "1/8.jpg", "1.parquet"],  # as a folder lists them
+        ["0.parquet", "0/7.jpg", "0_stats.json", "1.parquet", "1/8.jpg"],  # as a bucket does
+    ],
+)
+def test_a_table_beside_the_folder_of_its_images(names):
+    found = without_tables(FoundFile(name, name, 1) for name in [*names, "2.parquet"])
+    ignored = [item.path for item in found if isinstance(item, Ignored)]
+    assert ignored == ["0.parquet", "1.parquet"]
