@@ -15,7 +15,12 @@ from pipeline.presets import Permission, Terms
 ANY = "any"
 UNKNOWN = "unknown"  # what a missing licence is called, in patterns too
 _WILD = re.compile(r"[*?\[]")
-_FREE = ("cc0", "public-domain", "pddl", "mit", "apache", "bsd", "0bsd", "isc", "zlib", "unlicense")
+# Whole names with their versions and nothing else: "apache-2.0, cc-by-nc-4.0" permits neither.
+_FREE = re.compile(
+    r"(?:cc0|public-domain|pddl|mit|apache|bsd|0bsd|isc|zlib|unlicense)"
+    r"(?:-licen[cs]e)?(?:-v?\d[\d.]*)?(?:-clause|-universal)?"
+)
+_CC_BY = re.compile(r"cc-by((?:-nc|-sa|-nd)*)(?:-v?\d[\d.]*)?(?:-[a-z]{2,3})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +60,11 @@ def permits(licence: str | None) -> Permits:
     work; all may be shared on, NC ones on condition.
     """
     name = _plain(licence or UNKNOWN)
-    if name.startswith("cc-by"):
-        parts = name.split("-")
-        if "nc" in parts:
+    if attached := _CC_BY.fullmatch(name):
+        if "nc" in attached[1]:
             return Permits("no", "conditions")
-        return Permits("conditions" if {"sa", "nd"} & {*parts} else "yes", "yes")
-    if name.startswith(_FREE):
+        return Permits("conditions" if attached[1] else "yes", "yes")
+    if _FREE.fullmatch(name):
         return Permits("yes", "yes")
     return Permits("unknown", "unknown")
 
