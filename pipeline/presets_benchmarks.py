@@ -113,15 +113,16 @@ SINTEL = Preset(
         note="Terms could not be confirmed. Papers seldom say whether they score the clean or the "
         "final pass; this is the final one.",
     ),
-    image=r"training/final/(?P<scene>[^/]+)/frame_(?P<frame>\d+)\.png",
+    image=r"final/(?P<scene>[^/]+)/frame_(?P<frame>\d+)\.png",
     ignored={
-        r"training/clean/.+": "clean pass",
-        r"test/.+": "without truth",
-        r"training/(?!final/|depth/).+": "other picture",
+        r"test/(?:clean|final)/.+": "without truth",
+        r"clean/[^/]+/frame_\d+\.png": "clean pass",
+        r"(?!final/|depth/)[^/]+/[^/]+/frame_\d+\.(?:png|flo|cam|dpt)": "other picture",
+        r"(?:bundler|flow_code|sdk)/.+": "tool",
         r".+\.(?:exe|py|m|cpp|h|cam)": "tool",
         **_TEXTS,
     },
-    truth=r"training/depth/(?P<scene>[^/]+)/frame_(?P<frame>\d+)\.dpt",
+    truth=r"depth/(?P<scene>[^/]+)/frame_(?P<frame>\d+)\.dpt",
     encoding="dpt-m",
     images=1064,
 )

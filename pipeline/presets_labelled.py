@@ -28,7 +28,12 @@ BLENDEDMVS = Preset(
         note="The authors are to be named. Depth has the scale of its scene's reconstruction.",
     ),
     image=rf"{_WHERE}(?P<scene>[0-9a-f]{{24}})/blended_images/(?P<frame>\d{{8}})\.jpg",
-    ignored={r".+_masked\.jpg": "masked twin", r"cams/.+\.txt": "camera", **_TEXTS},
+    ignored={
+        r".+_masked\.jpg": "masked twin",
+        r"cams/.+\.txt": "camera",
+        r"textured_mesh/.+": "mesh",
+        **_TEXTS,
+    },
     truth=rf"{_WHERE}(?P<scene>[0-9a-f]{{24}})/rendered_depth_maps/(?P<frame>\d{{8}})\.pfm",
     encoding="pfm-relative",
     images=115_000,  # as Depth Anything counts it

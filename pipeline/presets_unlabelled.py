@@ -32,8 +32,7 @@ BDD100K = Preset(
     "is no part of 100k",
     role=_UNLABELLED,
     terms=_BDD_TERMS,
-    # A copy that many have keeps those for training in four folders more: trainA, testB …
-    image=rf"images/(?:100k|10k)/(?:train|val|test)/(?:\w+/)?{_BDD_CLIP}\.jpg",
+    image=rf"{_BDD_CLIP}\.jpg",  # names tell; a copy that many have has folders of its own
     ignored={r"labels/.+": "annotations", **_ANNOTATIONS},
     images=110_000,
 )
@@ -193,9 +192,7 @@ PLACES365 = Preset(
         note="Non-commercial research and education; the copyright is with the owners of the "
         "images. The text of the terms could not be confirmed.",
     ),
-    image=r"data_(?:large|256)(?:_standard|_challenge|_extra)?/[a-z](?:/[^/]+)+/\d{8}\.jpg"
-    r"|places365_standard/(?:train/[^/]+/|val/[^/]+/Places365_val_)\d{8}\.jpg"
-    r"|(?:val|test)_(?:large|256)/Places365_(?:val|test)_\d{8}\.jpg",
+    image=r"(?:[a-z]/(?:[^/]+/)+|train/[^/]+/|Places365_(?:val|test)_)\d{8}\.jpg",
     ignored=_TABLES,
     images=8_026_628,
 )

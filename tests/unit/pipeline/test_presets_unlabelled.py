@@ -9,6 +9,7 @@ IMAGES = {
         "bdd100k_images_100k.zip/bdd100k/images/100k/train/bd94bd57-2f7cb6ad.jpg",
         "images/10k/test/f095581e-07cbd815.jpg",
         "bdd100k/bdd100k/images/100k/train/trainA/bd94bd57-2f7cb6ad.jpg",
+        "train/bd94bd57-2f7cb6ad.jpg",
     ],
     "bdd100k-videos": ["part_00.zip/bdd100k/videos/train/0000f77c-6257be58.mov/frame_000010.jpg"],
     "google-landmarks-v2": ["images_000.tar/0/0/0/0000a08541a4821e.jpg"],
@@ -38,6 +39,7 @@ IMAGES = {
         "val_large.tar/val_large/Places365_val_00000001.jpg",
         "places365standard_easyformat.tar/places365_standard/train/airfield/00000001.jpg",
         "places365_standard/val/airfield/Places365_val_00000435.jpg",
+        "a/apartment_building/outdoor/00000001.jpg",
     ],
     "sa-1b": ["sa_000000.tar/sa_1.jpg", "sa_223750.jpg"],
 }
