@@ -295,16 +295,16 @@ def _join_by_index(parts: Iterable[Part | Drop], names: Names) -> Iterator[Joine
 
 
 def _read_index(part: Part, names: Names, entries: dict[str, IndexEntry]) -> Iterator[Drop]:
-    """Add what one file says belongs together."""
+    """Add what one file says belongs together; a drop where it cannot be read."""
     read = TRUTH_ENCODINGS[names.preset.encoding or ""].index
     assert read is not None, names.preset.name
     try:
         for entry in read(read_part(part).data, part.path):
             entries[entry.image] = entry
-    except TruthFileError as error:
+    except (TruthFileError, EntryError) as error:
         yield refuse(part, Refused(error.reason, error.detail))
-    except EntryError as error:
-        yield refuse(part, Refused(error.reason, error.detail))
+    except (FileNotFoundError, PermissionError) as error:
+        yield refuse(part, Refused("unreadable", normalised_text(str(error))))
 
 
 def _by_entry(image: Part, entry: IndexEntry | None, found: Mapping[str, Part]) -> Joined | Drop:

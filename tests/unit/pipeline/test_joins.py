@@ -176,3 +176,9 @@ def test_a_million_paths_take_less_than_a_kilobyte_each():
     tracemalloc.stop()
     assert isinstance(kept[0], Joined)
     assert peak / (2 * count) < 1024
+
+
+def test_an_index_that_went_away_costs_its_images_and_is_named():
+    image = "0/rgb/CAMERA_01/1.png"
+    found = told(presets()["ddad"], ["0/scene_0a.json", image])
+    assert found == {"0/scene_0a.json": "unreadable", image: "no_truth"}
