@@ -132,8 +132,9 @@ def in_words(pattern: str) -> str:
     while text != before:  # from the inside out
         before = text
         text = re.sub(r"\(\?P<(\w+)>[^()]*\)", r"<\1>", text)
-        text = re.sub(r"\(\?:([^()]*)\)\??", r"\1", text)
-    return re.sub(r"\\(.)", r"\1", text)
+        text = re.sub(r"\(\?:([^()|]*)\)\??", r"\1", text)
+        text = re.sub(r"\(\?:([^()]*)\)\??", r"{\1}", text)
+    return re.sub(r"\\(.)", r"\1", re.sub(r"\[[^]]*\]\+", "*", text)).replace("|", ",")
 
 
 def ignored_as(preset: Preset, path: str) -> str | None:

@@ -50,27 +50,35 @@ _DIML_TERMS = Terms(
     note="Published again only under the same terms and with the authors named.",
 )
 
+# The samples and the full set call their folders and files by different names.
 DIML_INDOOR = Preset(
     name="diml-indoor",
-    help="folder or zips with <place>/color/*_c.png and <place>/depth_filled/*_depth_filled.png; "
-    "the .egg archives of ALZip are to be repacked",
+    help="folder or zips with <place>/color/*_c.png and <place>/depth_filled/*_depth_filled.png, "
+    "or col/*_c.png and up_png/*_*.png; the .egg archives of ALZip are to be repacked",
     role=_LABELLED,
     terms=_DIML_TERMS,
-    image=rf"{_WHERE}color/(?P<frame>[^/]+)_c\.png",
-    ignored={r"(?!color/|depth_filled/)[^/]+/[^/]+\.png": "other picture", **_TEXTS},
-    truth=rf"{_WHERE}depth_filled/(?P<frame>[^/]+)_depth_filled\.png",
+    image=rf"{_WHERE}col(?:or)?/(?P<frame>[^/]+)_c\.png",
+    ignored={
+        r"(?!(?:color|depth_filled|col|up_png)/)[^/]+/[^/]+\.png": "other picture",
+        **_TEXTS,
+    },
+    truth=rf"{_WHERE}(?:depth_filled|up_png)/(?P<frame>[^/]+?)_(?:depth_filled|[^/_]+)\.png",
     encoding="png-mm-diml",
 )
 
 DIML_OUTDOOR = Preset(
     name="diml-outdoor",
-    help="folder or zips with <place>/outleft/*.png and <place>/depthmap/*.png; depth is from "
-    "stereo",
+    help="folder or zips with <place>/outleft/*.png and <place>/depthmap/*.png, or left/*_left.png "
+    "and depth/*_depth.png; depth is from stereo, its confidence stays unread",
     role=_LABELLED,
     terms=_DIML_TERMS,
-    image=rf"{_WHERE}outleft/(?P<frame>[^/]+)\.png",
-    ignored={r"(?!outleft/|depthmap/)[^/]+/[^/]+\.png": "other picture", **_TEXTS},
-    truth=rf"{_WHERE}depthmap/(?P<frame>[^/]+)\.png",
+    image=rf"{_WHERE}(?:out)?left/(?P<frame>[^/]+?)(?:_left)?\.png",
+    ignored={
+        r"(?!(?:outleft|depthmap|left|depth)/)[^/]+/[^/]+\.png": "other picture",
+        r".+\.mat": "camera",
+        **_TEXTS,
+    },
+    truth=rf"{_WHERE}depth(?:map)?/(?P<frame>[^/]+?)(?:_depth)?\.png",
     encoding="png-mm-diml",
 )
 
@@ -89,7 +97,7 @@ HRWSI = Preset(
         note="Stereo pictures from the web; nothing is said of their owners.",
     ),
     image=rf"{_WHERE}imgs/(?P<name>[^/]+)\.jpg",
-    ignored=_TEXTS,
+    ignored={r"instance_masks/.+": "other picture", **_TEXTS},
     truth=rf"{_WHERE}gts/(?P<name>[^/]+)\.png",
     masks=(rf"{_WHERE}valid_masks/(?P<name>[^/]+)\.png",),
     encoding="png8-disparity-mask",

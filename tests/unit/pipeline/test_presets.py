@@ -110,11 +110,12 @@ def test_either_side_of_a_bar_is_matched_whole():
 
 def test_expressions_can_be_shown_to_people(preset):
     for pattern in filter(None, (preset.truth, *preset.masks)):
-        assert re.fullmatch(r"[\w<>/.-]+", in_words(pattern)), in_words(pattern)
+        assert re.fullmatch(r"[\w<>/.*{},-]+", in_words(pattern)), in_words(pattern)
 
 
 def test_an_expression_in_words():
     assert in_words(r"(?:(?P<where>.+)/)?(?P<n>\d+_(?:a|b)_\d{3})_c\.png") == "<where>/<n>_c.png"
+    assert in_words(r"(?:a|b)/(?P<n>\d+)_[^/_]+\.png") == "{a,b}/<n>_*.png"
 
 
 def test_what_is_ignored_has_a_name():

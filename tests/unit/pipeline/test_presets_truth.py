@@ -16,6 +16,8 @@ from pipeline.presets import presets
 from pipeline.records import Drop, Ignored, Member, Role
 from pipeline.sources import load
 from tests.native_data_sets import (
+    DEPTH,
+    KNOWN,
     NATIVE,
     PIXELS,
     PNG,
@@ -24,6 +26,7 @@ from tests.native_data_sets import (
     eth3d,
     kitti,
     picture,
+    png16,
     write,
     zipped,
 )
@@ -154,6 +157,31 @@ def test_blendedmvs_in_two_resolutions_is_two_sets_of_scenes(tmp_path):
         zipped(files, tmp_path / "set" / name)
     found = everything(str(tmp_path / "set"), "blendedmvs")
     assert len(members(found)) == 2 and drops(found) == {}
+
+
+def test_the_full_diml_has_other_names_than_its_samples(tmp_path):
+    inside, outside = "2/16.02.02/1", "160319_C1/A"
+    indoor = {
+        f"{inside}/col/in_k_01_c.png": PNG,
+        f"{inside}/up_png/in_k_01_ud.png": png16(DEPTH, 1000),
+        f"{inside}/raw_png/in_k_01_d.png": png16(DEPTH, 1000),
+        f"{inside}/warp_png/in_k_01_wd.png": png16(DEPTH, 1000),
+    }
+    outdoor = {
+        f"{outside}/left/out_01_left.png": PNG,
+        f"{outside}/right/out_01_right.png": PNG,
+        f"{outside}/depth/out_01_depth.png": png16(DEPTH, 1000),
+        f"{outside}/conf/out_01_conf.png": PNG,
+        "160319_C1/out_zed_160319_C1_campara.mat": b"MATLAB",
+    }
+    for name, files, ignored in (
+        ("diml-indoor", indoor, {"other picture": 2}),
+        ("diml-outdoor", outdoor, {"other picture": 2, "camera": 1}),
+    ):
+        found = everything(write(files, tmp_path / name), name)
+        assert drops(found) == {} and counted(found) == ignored
+        (member,) = members(found).values()
+        np.testing.assert_allclose(member.truth.values_HW, KNOWN, rtol=1e-3)
 
 
 def test_an_error_says_what_was_expected_of_the_first_and_what_the_list_left_out(tmp_path):
