@@ -98,6 +98,7 @@ def withdraw_samples(
         done = Withdrawal(source)
         beat = heartbeat(workspace, lease)
         wanted = Wanted(ids=frozenset(samples))
+        shards = _still_there(workspace, source, shards)
         found = dict(
             Counter(
                 each.shard for each in search(workspace, source, wanted, reporter, beat, shards)
@@ -110,6 +111,20 @@ def withdraw_samples(
         finally:
             _write_down(workspace, done)
         return done
+
+
+def _still_there(
+    workspace: Workspace, source: str, shards: Sequence[ShardRef] | None
+) -> Sequence[ShardRef] | None:
+    """Those shards; None, for all, where one was withdrawn since the caller looked.
+
+    What was taken out of a shard is named by one object. Replacing the shard a second time would
+    write that anew, and what it named before could come back.
+    """
+    if shards is None:
+        return None
+    there = {shard.shard_id for shard in workspace.catalog.image_shards(source)}
+    return shards if all(shard.shard_id in there for shard in shards) else None
 
 
 def search(

@@ -145,6 +145,22 @@ def test_names_are_checked(store):
         ask(store)
 
 
+def test_shards_withdrawn_since_the_caller_looked_still_name_what_was_in_them(store):
+    with open_workspace(CatalogConfig(store=store)) as workspace:
+        looked_at = workspace.catalog.image_shards("pictures")
+    ask(store, sample=[path(0)])
+    gone = {sample_id("pictures", path(1)): ("near_duplicate", "like another")}
+    with open_workspace(CatalogConfig(store=store)) as workspace:
+        done = withdrawals.withdraw_samples(
+            workspace, "pictures", gone, reason="copies", shards=looked_at
+        )
+        assert done.samples == 1
+        known = withdrawn_samples(workspace.store, workspace.catalog.withdrawn_objects("pictures"))
+    assert paths(store) == all_but(0, 1)
+    assert known.reason(sample_id("pictures", path(0)), sha256_hex(png(0))) == "withdrawn"
+    assert known.reason(sample_id("pictures", path(1)), sha256_hex(png(1))) == "near_duplicate"
+
+
 def test_later_ingests_are_told_what_must_not_come_back(store):
     ask(store, sample=(path(0),))
     with open_workspace(CatalogConfig(store=store)) as workspace:
