@@ -168,11 +168,14 @@ class _Packing:
     def _take_image(
         self, work: PieceWork, place: int, looked: Looked, answer: Answer
     ) -> Iterator[Step]:
-        record = looked.record
-        if answer.verdict == "same" or work.is_written(looked):
-            work.keep(place, record, is_old=answer.verdict == "same")
-        elif answer.verdict != "new":
-            work.drop(place, _refusal(record, answer.verdict), is_known=answer.is_known)
+        record, verdict = looked.record, answer.verdict
+        # The judge knows nothing of earlier attempts; a file may have changed since the last one.
+        before = work.before(looked) if verdict != "same" else "new"
+        if verdict == "same" or before == "same":
+            work.keep(place, record, is_old=verdict == "same")
+        elif verdict != "new" or before == "changed":
+            refused = "changed" if before == "changed" else verdict
+            work.drop(place, _refusal(record, refused), is_known=answer.is_known)
         else:
             work.keep(place, record, is_old=False)
             self._writer.add(record)

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from typing import Literal
 
 from jobs.ingest_look import IngestJob, Looked
 from jobs.shard_writer import Refused, ShardWriter, Written
@@ -93,9 +94,9 @@ class PieceWork:
         self._written = seen_samples(job.store, shards)
         self._refused: DigestSet = seen_drops(job.store, keys)
 
-    def is_written(self, looked: Looked) -> bool:
-        """Whether an earlier attempt in this run has committed the image."""
-        return self._written.compare(looked.record.sample_id, looked.content) == "same"
+    def before(self, looked: Looked) -> Literal["new", "same", "changed"]:
+        """How an image stands to what earlier attempts in this run have committed."""
+        return self._written.compare(looked.record.sample_id, looked.content)
 
     def keep(self, place: int, record: ImageRecord, *, is_old: bool) -> None:
         """Count an image that is in the source, or will be."""

@@ -164,6 +164,19 @@ def test_a_piece_that_is_tried_again_goes_on_after_its_committed_shards(job, fol
     assert all(step.done is None or step.done.refused is None for step in again)
 
 
+def test_a_file_that_changed_between_two_attempts_is_not_in_the_source_twice(job, folder):
+    (piece,) = pieces_of(folder, max_items=11)
+    first = [step.written for step in run(job, [PieceTask(piece)]) if step.written]
+    (folder / "1.png").write_bytes(png(77))
+    again = run(job, [PieceTask(piece, tuple(first[:1]), attempt=1)])
+    shards = [first[0], *(step.written for step in again if step.written)]
+    paths = Counter(
+        row.path for each in shards for row in read_image_rows(job.store, each.shard.key)
+    )
+    assert len(paths) == 14 and set(paths.values()) == {1}
+    assert total(again).dropped == Counter(changed=1, truncated=1, not_an_image=1)
+
+
 def test_files_that_are_no_samples_are_counted_apart(job, folder, monkeypatch):
     from jobs import ingest_engine
 
