@@ -29,7 +29,7 @@ from jobs.version import code_version
 from jobs.workspace import Workspace
 from pipeline.attribution_tables import find_tables
 from pipeline.catalog import IngestLease
-from pipeline.catalog_withdrawn import withdrawn_objects
+from pipeline.catalog_withdrawn import withdrawn_beside, withdrawn_objects
 from pipeline.data_sets import DataSet, is_native
 from pipeline.filters import ImageLimits, Verify
 from pipeline.pieces import Listed, Piece, cut_pieces, known_items, options_digest
@@ -80,7 +80,13 @@ def work(
     options = _options(config)
     pieces = workspace.catalog.pieces(config.source, options=options)
     withdrawn = WithdrawnSince(_withdrawn(config.source, workspace) if pieces else ())
-    known = known_items(workspace.store, config.source, pieces, withdrawn=withdrawn)
+    known = known_items(
+        workspace.store,
+        config.source,
+        pieces,
+        withdrawn=withdrawn,
+        twins_gone=_twins_gone(config.source, workspace),
+    )
     _commit_left_drops(config.source, workspace, lease)
     before = _before(config, workspace)
     job = _job(config, workspace.store, options)
@@ -194,6 +200,19 @@ def _withdrawn(source: str, workspace: Workspace) -> Iterator[tuple[str, str, fl
         if row.key is not None:
             for sample in read_withdrawn(workspace.store, row.key)[1]:
                 yield sample.path, said_reason(sample.reason), row.withdrawn_at
+
+
+def _twins_gone(source: str, workspace: Workspace) -> float:
+    """When an image may have gone for which another of the same bytes was refused.
+
+    That was withdrawn from another source; or was to be written by a piece that was given up.
+    """
+    failed = [
+        run.finished_at or 0.0
+        for run in workspace.catalog.ingests(source)
+        if run.summary.get("pieces_failed")
+    ]
+    return max([withdrawn_beside(workspace.catalog, source), *failed])
 
 
 def _options(config: IngestConfig) -> str:

@@ -64,6 +64,14 @@ def withdrawn_objects(database: Database, source: str) -> list[str]:
         return list(connection.scalars(keys.where(withdrawals.c.key.is_not(None))))
 
 
+def withdrawn_beside(database: Database, source: str) -> float:
+    """When something was last withdrawn from another source; before all time if nothing was."""
+    newest = select(func.max(withdrawals.c.withdrawn_at)).where(withdrawals.c.source != source)
+    with database.read() as connection:
+        when = connection.scalar(newest)
+    return float("-inf") if when is None else float(when)
+
+
 def withdrawn_shards(database: Database, source: str) -> list[str]:
     """Ids of the shards of a source that count no more."""
     with database.read() as connection:

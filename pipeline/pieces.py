@@ -33,6 +33,7 @@ from pipeline.withdrawn_since import WithdrawnSince
 # all items are then read again, once.
 RULES = "1"
 READERS = 8
+TWIN = "duplicate"  # the one reason that may pass: the other image of these bytes is withdrawn
 
 Listed = Item | Drop  # of a sample whose ground truth is missing, the listing knows already
 
@@ -177,14 +178,18 @@ class KnownItems:
     Args:
         tables: What the pieces say, the newest first, each with when it was read to its end.
         withdrawn: What may have been taken out since.
+        twins_gone: When an image may have gone that another was refused for, as its duplicate: what
+            was read before, and had any, is not known.
     """
 
     def __init__(
         self,
         tables: Iterable[tuple[float, pa.Table]] = (),
         withdrawn: WithdrawnSince | None = None,
+        twins_gone: float = float("-inf"),
     ) -> None:
         self._withdrawn = withdrawn or WithdrawnSince()
+        self._twins_gone = twins_gone
         self._finished: list[float] = []
         refused: dict[str | None, int] = {None: 0}
         digests, columns = [b""], [np.zeros((3, 0), np.int64)]
@@ -219,6 +224,8 @@ class KnownItems:
             return None
         piece = int(self._piece[place])
         dropped, ignored = self._refusals[int(self._refused[place])]
+        if TWIN in dropped and self._finished[piece] <= self._twins_gone:
+            return None
         whole = Outcome(int(self._kept[place]), dropped, ignored)
         outcome = self._without_withdrawn(item, whole, self._finished[piece])
         if outcome is not None:
@@ -251,6 +258,7 @@ def known_items(
     pieces: Mapping[str, float],
     *,
     withdrawn: WithdrawnSince | None = None,
+    twins_gone: float = float("-inf"),
 ) -> KnownItems:
     """Read what became of the items of some pieces; one whose object is gone is not known.
 
@@ -259,6 +267,7 @@ def known_items(
         source: Whose they are.
         pieces: When each was read to its end, the newest first.
         withdrawn: What may have been taken out since.
+        twins_gone: See `KnownItems`.
     """
 
     def read(piece: tuple[str, float]) -> tuple[float, pa.Table] | None:
@@ -268,7 +277,7 @@ def known_items(
             return None
 
     tables = map_ahead(read, pieces.items(), threads=READERS, ahead=4 * READERS)
-    return KnownItems((table for table in tables if table is not None), withdrawn)
+    return KnownItems((table for table in tables if table is not None), withdrawn, twins_gone)
 
 
 def read_piece(store: Store, key: str) -> pa.Table:

@@ -253,6 +253,20 @@ def test_exact_duplicates_can_be_dropped(shared_data, tmp_path):
     assert (third["kept"], third["dropped"]) == (0, {"duplicate": 1})
 
 
+def test_an_image_is_taken_after_all_when_the_source_of_its_twin_is_withdrawn(config, tmp_path):
+    ingest(config)
+    mine = data_set(tmp_path / "mine", 2)
+    second = dataclasses.replace(config, uri=str(mine), source="second", dedup="exact")
+    assert ingest(second)["dropped"]["duplicate"] == 2
+    assert ingest(second)["pieces"] == 0
+    withdraw(CatalogWithdrawConfig(store=config.store, source="photos", reason="its licence"))
+    summary = ingest(second)
+    assert (summary["kept"], summary["already_present"]) == (2, 0)
+    assert "duplicate" not in summary["dropped"]
+    assert sorted(row.path for row in rows_of(second)) == ["0000.png", "0001.png"]
+    assert ingest(second)["pieces"] == 0
+
+
 def test_a_file_whose_name_is_no_text_is_copied_for_no_reference_would_find_it(config, tmp_path):
     folder = tmp_path / "named"
     folder.mkdir()

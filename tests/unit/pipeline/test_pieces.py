@@ -214,3 +214,15 @@ def test_more_withdrawn_than_was_kept_means_reading_again(store):
     gone = WithdrawnSince([("00000.jpg", "withdrawn", 9.0)])
     known = known_items(store, "s", {piece.piece_id: 1.0}, withdrawn=gone)
     assert known.find(piece.items[0], options=OPTIONS) is None
+
+
+def test_what_had_a_twin_is_read_again_when_that_may_be_gone(store):
+    (piece,) = cut(files([1, 2]))
+    write_piece(store, piece, [Outcome(0, {"duplicate": 1}), Outcome(0, {"torn": 1})], source="s")
+
+    def found(twins_gone: float) -> list[bool]:
+        known = known_items(store, "s", {piece.piece_id: 5.0}, twins_gone=twins_gone)
+        return [known.find(item, options=OPTIONS) is not None for item in piece.items]
+
+    assert found(4.0) == [True, True]
+    assert found(6.0) == [False, True]
