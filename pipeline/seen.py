@@ -42,7 +42,9 @@ class DigestSet:
         """Add one that is not in the set."""
         self._recent.add(digest)
         if len(self._recent) >= MERGE_AT:
-            self._sorted = np.sort(np.concatenate([self._sorted, _array(list(self._recent))]))
+            recent = np.sort(_array(list(self._recent)))
+            # Two sorted runs are merged by the stable algorithm, where the default sorts anew.
+            self._sorted = np.sort(np.concatenate([self._sorted, recent]), kind="stable")
             self._recent = set()
 
 
