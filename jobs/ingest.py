@@ -138,7 +138,10 @@ def _checked_listing(config: IngestConfig) -> Iterator[Listed | Ignored]:
 def _unreadable(file: str) -> str | None:
     """What keeps a list of paths from being read."""
     try:
-        Path(file).read_text(encoding="utf-8")
+        path = Path(file)
+        if path.stat() and not path.is_file():
+            return "is no plain file: it is read more than once"
+        path.read_text(encoding="utf-8")
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     except UnicodeDecodeError:

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import chain, islice
-from typing import cast
+from typing import Any, cast
 
 from jobs.actor_pool import ActorPool
 from jobs.config import IngestConfig
 from jobs.console import Reporter
-from jobs.errors import ConfigError
-from jobs.ingest_actors import open_desk, plan_actors
+from jobs.errors import ConfigError, JobError
+from jobs.ingest_actors import Collected, open_desk, plan_actors
 from jobs.ingest_driver import IngestDriver
 from jobs.ingest_engine import IngestEngine
 from jobs.ingest_judge import Before, Judge, said_reason
@@ -159,7 +159,24 @@ def _work_on_ray(run: _Run, pieces: Iterator[Piece]) -> None:
             wanted=_growing(config),
         )
         stack.callback(pool.close)
-        driver.run_on(pool, lambda: ray.get(desk.collect.remote()), chain(some, pieces))
+        driver.run_on(pool, lambda: _collect(desk), chain(some, pieces))
+
+
+def _collect(desk: Any) -> Collected:
+    """What was handed in at the desk.
+
+    Raises:
+        JobError: Its process died, and with it the knowledge of what was handed in.
+    """
+    import ray
+    from ray.exceptions import RayActorError
+
+    try:
+        return cast(Collected, ray.get(desk.collect.remote()))
+    except RayActorError as error:
+        what = str(error).splitlines()[-1]
+        msg = f"the process where the others hand in died: {what} What is committed stays"
+        raise JobError(msg) from error
 
 
 def _growing(config: IngestConfig) -> Callable[[], int] | None:

@@ -31,8 +31,10 @@ _INSUFFICIENT_STORAGE = 507
 
 
 def is_local(uri: str) -> bool:
-    """Whether a URI is a path of this machine."""
-    return uri.startswith(("file://", "local://")) or ("://" not in uri and "::" not in uri)
+    """Whether a URI is a path of this machine; in an absolute one "::" is part of a name."""
+    if uri.startswith(("/", "file://", "local://")):
+        return True
+    return "://" not in uri and "::" not in uri
 
 
 def local_path(uri: str) -> str:

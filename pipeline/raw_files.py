@@ -5,6 +5,7 @@ for a fault of the archive inside.
 """
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,11 +94,18 @@ def read_uri(uri: str) -> bytes:
 
 
 def found_file(uri: str, path: str) -> FoundFile:
-    """A file by its address, with its size and version."""
-    with ordinary_errors(public_uri(uri)):
-        if is_local(uri):
+    """A file by its address, with its size and version.
+
+    Raises:
+        ValueError: It is a pipe or a device, which might never end, or can be read only once.
+    """
+    if is_local(uri):
+        with ordinary_errors(local_path(uri)):
             facts = local_file(uri).stat()
-            return FoundFile(path, uri, facts.st_size, version=str(facts.st_mtime_ns))
+        if not stat.S_ISREG(facts.st_mode):
+            raise ValueError("neither file nor folder: pipes and devices are not read")
+        return FoundFile(path, uri, facts.st_size, version=str(facts.st_mtime_ns))
+    with ordinary_errors(public_uri(uri)):
         fs, there = filesystem(uri)
         entry = remote_files.describe(fs, there)
         return FoundFile(path, uri, int(entry["size"] or 0), version=_version(entry))

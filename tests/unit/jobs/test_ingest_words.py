@@ -1,6 +1,7 @@
 """What ingest says to people, and what it puts on record about terms."""
 
 import io
+import os
 import sys
 
 import pytest
@@ -102,3 +103,11 @@ def test_a_split_that_is_no_list(run, masks, tmp_path, content, said):
     with pytest.raises(ConfigError, match=rf"--split .*split\.txt: {said}"):
         run(masks, source="s", split=str(tmp_path / "split.txt"))
     assert not (tmp_path / "store").exists()
+
+
+def test_pipes_are_neither_read_nor_waited_for(run, masks, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match=r"pipe cannot be read as a source: neither file"):
+        run(tmp_path / "pipe", source="s")
+    with pytest.raises(ConfigError, match=r"--split .*pipe: is no plain file"):
+        run(masks, source="s", split=str(tmp_path / "pipe"))

@@ -9,7 +9,14 @@ import pytest
 from fsspec.implementations.memory import MemoryFile
 
 from pipeline.errors import StorageError
-from pipeline.raw_files import is_folder, open_uri, read_range, read_uri, walk_folder
+from pipeline.raw_files import (
+    found_file,
+    is_folder,
+    open_uri,
+    read_range,
+    read_uri,
+    walk_folder,
+)
 
 
 def test_faults_while_reading_are_storage_errors(tmp_path):
@@ -73,3 +80,18 @@ def test_ranges_and_kinds(tmp_path):
         assert not is_folder(uri) and is_folder(uri.rpartition("/")[0])
     with pytest.raises(FileNotFoundError, match="gone"):
         is_folder(str(tmp_path / "gone"))
+
+
+def test_two_colons_in_the_name_of_a_local_file_are_no_chain_of_file_systems(tmp_path):
+    (tmp_path / "zip::y.jpg").write_bytes(b"y")
+    (found,) = walk_folder(str(tmp_path))
+    assert read_uri(found.uri) == b"y" and read_range(found.uri, 0, 1) == b"y"
+    with open_uri(found.uri) as stream:
+        assert stream.read() == b"y"
+
+
+def test_what_might_never_end_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(ValueError, match="pipes and devices"):
+            found_file(str(path), "")
