@@ -1,14 +1,14 @@
 """Pairs of images by name, and how many there are between which sources."""
 
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.duplicates_search import READERS, Searched
+from jobs.duplicates_search import READERS, Place, Searched
 from pipeline.errors import ShardCorruptError
 from pipeline.image_hashes import read_paths
 from pipeline.lookahead import map_ahead
@@ -72,7 +72,7 @@ def named_pairs(
 ) -> Iterator[NamedPair]:
     """Every image that is like an earlier one, in order, with the names of both.
 
-    Of each shard that has some of them the paths are read, for some thousand pairs at a time.
+    The paths of their shards are read, for some thousand pairs at a time.
 
     Args:
         store: Where the shards are.
@@ -86,8 +86,7 @@ def named_pairs(
         if leaks_only:
             some, is_leak = some[is_leak], is_leak[is_leak]
         places = [(searched.place(row[0]), searched.place(row[1])) for row in some.tolist()]
-        shards = dict.fromkeys(place.shard for pair in places for place in pair)
-        paths = _paths(store, shards)
+        paths = _paths(store, (place for pair in places for place in pair))
         for (index, twin, distance, exact), leak, (mine, its) in zip(
             some.tolist(), is_leak.tolist(), places, strict=True
         ):
@@ -96,11 +95,11 @@ def named_pairs(
                 leak=leak,
                 distance=distance,
                 source=mine.shard.source,
-                path=paths[mine.shard][mine.row],
+                path=paths[mine],
                 sample_id=searched.sample_id(index),
                 shard_id=mine.shard.shard_id,
                 twin_source=its.shard.source,
-                twin_path=paths[its.shard][its.row],
+                twin_path=paths[its],
                 twin_sample_id=searched.sample_id(twin),
                 twin_shard_id=its.shard.shard_id,
             )
@@ -115,12 +114,18 @@ def are_leaks(some: NDArray[Any], searched: Searched) -> NDArray[np.bool_]:
     return leaks
 
 
-def _paths(store: Store, shards: dict[ShardRef, None]) -> dict[ShardRef, list[str]]:
-    def read(shard: ShardRef) -> list[str]:
-        try:
-            return read_paths(store, shard)
-        except (ShardCorruptError, FileNotFoundError):  # its hashes are there, it is not
-            return ["(unreadable)"] * shard.rows
+def _paths(store: Store, places: Iterable[Place]) -> dict[Place, str]:
+    """The paths of these images alone: their shards may hold a thousand times as many."""
+    rows: defaultdict[ShardRef, set[int]] = defaultdict(set)
+    for place in places:
+        rows[place.shard].add(place.row)
 
-    found = map_ahead(read, shards, threads=READERS, ahead=4 * READERS)
-    return dict(zip(shards, found, strict=True))
+    def read(shard: ShardRef) -> dict[Place, str]:
+        try:
+            paths = read_paths(store, shard)
+        except (ShardCorruptError, FileNotFoundError):  # its hashes are there, it is not
+            paths = ["(unreadable)"] * shard.rows
+        return {Place(shard, row): paths[row] for row in rows[shard]}
+
+    found = map_ahead(read, list(rows), threads=READERS, ahead=4 * READERS)
+    return {place: path for some in found for place, path in some.items()}
