@@ -6,8 +6,9 @@
 The floor reads each file, takes its sha256, reads its image header with the factory's own parser
 and writes its bytes to one file per thread, flushed to disk at the end, as the factory flushes its
 shards; with as many threads as there are cores, no catalog, no Parquet, no order, no check of what
-arrived. One loop is the same in one thread, as a script does it. Where the source is a tar, the floor reads the same bytes from the folder. By reference
-nothing is written but rows; its floor is the same without writing.
+arrived. One loop is the same in one thread, as a script does it. Where the source is a tar, the
+floor reads the same bytes from the folder. By reference nothing is written but rows; its floor is
+the same without writing.
 
 Contenders take turns, so that a change of the machine's mood meets all of them; each turn is a
 fresh process, timed from after its imports to its end, on warm files and into an empty folder. The

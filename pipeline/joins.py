@@ -237,19 +237,17 @@ class _Table:
             found = self._found[role].get(keys[role], [])
             if len(found) > 1:
                 return refuse(image, _ambiguous(found))
-            if not found and (lacking := lacks(role, self._names)) is not None:
-                return refuse(image, lacking)
+            if not found:
+                return refuse(image, lacks(role, self._names))
             truth += found
         return Joined(image, tuple(truth))
 
 
-def lacks(role: int, names: Names) -> Refused | None:
-    """Why an image without its file of that role is not taken; None if it is."""
+def lacks(role: int, names: Names) -> Refused:
+    """Why an image without its file of that role is not taken."""
     if role == TRUTH:
         expected = in_words(names.preset.truth or "")
         return Refused("no_truth", f"no file of depth belongs to it; expected {expected}")
-    if names.preset.optional_masks:
-        return None
     expected = in_words(names.preset.masks[role - TRUTH - 1])
     return Refused("no_mask", f"no mask belongs to it; expected {expected}")
 

@@ -84,7 +84,6 @@ class Preset:
             unlabelled sets. A path that matches neither is dropped like any stray file.
         masks: Further files that the encoding takes, in its order, matched likewise.
         encoding: Name in ``TRUTH_ENCODINGS``.
-        optional_masks: Whether an image without its masks is taken.
         index: Matches files that say which images and which ground truth belong together, where
             names do not tell: read while listing, by the encoding's ``index``. Only `image` is
             then matched besides; the files that an index names are the truth, in its order.
@@ -103,7 +102,6 @@ class Preset:
     truth: str | None = None
     masks: tuple[str, ...] = ()
     encoding: str | None = None
-    optional_masks: bool = False
     index: str | None = None
     video: str | None = None
     every: int = 1

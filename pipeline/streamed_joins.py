@@ -111,20 +111,9 @@ class StreamedJoin:
     def rest(self) -> Iterator[Member | Drop | Ignored]:
         """What never found its partners."""
         for image in self._images.values():
-            if image is None:
-                continue
-            refused = next(
-                (
-                    why
-                    for role in self._missing(image.keys)
-                    if (why := lacks(role, self._names)) is not None
-                ),
-                None,
-            )
-            if refused is None:
-                yield self._sample(image)
-            else:
-                yield _drop(image, refused.reason, refused.detail)
+            if image is not None:  # a file of it is missing, or it would have been handed out
+                why = lacks(self._missing(image.keys)[0], self._names)
+                yield _drop(image, why.reason, why.detail)
                 self._mark_used(image.keys)
         for (role, key), file in self._files.items():
             if file.is_used:

@@ -100,8 +100,6 @@ def test_masks_and_files_that_several_images_share():
         "s1/rgb/2.jpg": "no_mask",
         "s2/camera.json": "no_image",
     }
-    optional = replace(MASKED, optional_masks=True)
-    assert told(optional, paths)["s1/rgb/2.jpg"] == ["s1/depth/2.png"]
 
 
 def test_a_list_of_images():
