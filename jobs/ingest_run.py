@@ -174,8 +174,10 @@ def _collect(desk: Any) -> Collected:
     try:
         return cast(Collected, ray.get(desk.collect.remote()))
     except RayActorError as error:
-        what = str(error).splitlines()[-1]
-        msg = f"the process where the others hand in died: {what} What is committed stays"
+        msg = (
+            "the process where the others ask and hand in died (killed, perhaps for its memory): "
+            "what is committed stays, and the same command goes on there"
+        )
         raise JobError(msg) from error
 
 

@@ -16,14 +16,15 @@ import boto3
 import fsspec
 import numpy as np
 import pytest
+import ray
 from PIL import Image
 from ray import cloudpickle
 
 from jobs import ingest_run
 from jobs.config import IngestConfig
-from jobs.errors import ConfigError
+from jobs.errors import ConfigError, JobError
 from jobs.ingest import ingest
-from jobs.ingest_actors import IngestActor, IngestActors
+from jobs.ingest_actors import IngestActor, IngestActors, open_desk
 from jobs.workspace import open_workspace
 from pipeline.identity import sha256_hex
 from pipeline.shards import read_image_rows
@@ -222,6 +223,21 @@ def deadly(*args, **options):
 setattr(Catalog, name, deadly)
 ingest(IngestConfig(uri=uri, source="s", store=store, shard_images=4, actors=0))
 """
+
+
+def test_a_run_that_lost_its_desk_says_so_and_goes_on_later(
+    config, undisturbed, ray_session, monkeypatch
+):
+    def opened_and_lost(*args: Any) -> Any:
+        desk = open_desk(*args)
+        ray.kill(desk)
+        return desk
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ingest_run, "open_desk", opened_and_lost)
+        with pytest.raises(JobError, match="where the others ask and hand in died"):
+            ingest(config)
+    check_whole(config, ingest(config), undisturbed)
 
 
 def test_a_driver_that_is_killed_goes_on_after_the_pieces_it_has_noted(config, undisturbed):
