@@ -20,8 +20,8 @@ corrupt_archive       an archive that broke off, or is none; what could be read 
 corrupt_member        a zip entry that is broken, while the zip goes on
 encrypted             a zip entry with a password
 nested_too_deep       an archive in an archive, more than `MAX_NESTING` deep
-unsupported_archive   a container that is not read here (rar, zst …): unpack it first; or one for
-                      which the library is not installed (7z, video)
+unsupported_archive   a container that is not read here (rar, zst …): unpack it first
+missing_library       a container for which the library is not installed here (7z, video)
 ====================  ===========================================================================
 """
 
@@ -184,7 +184,7 @@ def _or_drop(items: Found, place: _Place) -> Found:
     except EntryError as error:
         yield Drop(place.path, place.uri, "corrupt_archive", error.detail)
     except SourceError as error:  # the library that reads it is not installed
-        yield Drop(place.path, place.uri, "unsupported_archive", str(error))
+        yield Drop(place.path, place.uri, "missing_library", str(error))
     except NoImagesError as error:
         yield Drop(place.path, place.uri, "not_an_image", str(error))
     except ARCHIVE_FAULTS as error:

@@ -267,6 +267,18 @@ def test_an_image_is_taken_after_all_when_the_source_of_its_twin_is_withdrawn(co
     assert ingest(second)["pieces"] == 0
 
 
+def test_a_file_that_could_not_be_read_is_read_when_it_can_be(config, photos, monkeypatch):
+    def refuse(uri):
+        raise PermissionError(uri)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pipeline.sources.read_uri", refuse)
+        assert ingest(config)["dropped"]["unreadable"] == 42
+    summary = ingest(config)
+    assert (summary["kept"], summary["already_present"]) == (32, 0)
+    assert "unreadable" not in summary["dropped"]
+
+
 def test_a_file_whose_name_is_no_text_is_copied_for_no_reference_would_find_it(config, tmp_path):
     folder = tmp_path / "named"
     folder.mkdir()

@@ -309,7 +309,7 @@ def test_a_7z_of_a_known_set_needs_its_library(tmp_path, monkeypatch):
     with pytest.raises(SourceError, match=r"py7zr, .*pip install"):
         find_items(DataSet(uri=str(tmp_path), layout="eth3d"))
     (tmp_path / "a.jpg").write_bytes(jpg(1))
-    assert outcomes(tmp_path, "auto") == {"a.jpg": "image", "x.7z": "unsupported_archive"}
+    assert outcomes(tmp_path, "auto") == {"a.jpg": "image", "x.7z": "missing_library"}
 
 
 @pytest.mark.parametrize("name", ["x.tar.gz", "x.zip"])

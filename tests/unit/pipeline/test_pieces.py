@@ -177,6 +177,15 @@ def test_people_can_read_what_became_of_a_piece(store, tmp_path):
     assert row["refused"] == '{"dropped": {"empty": 1}, "ignored": {}}'
 
 
+@pytest.mark.parametrize("reason", ["unreadable", "missing_library", "decode_timeout"])
+def test_what_may_pass_by_itself_is_read_again(store, reason):
+    (piece,) = cut(files([1, 2]))
+    assert write_piece(store, piece, [Outcome(3, {reason: 1}), Outcome(1)], source="s") == 1
+    known = known_items(store, "s", {piece.piece_id: 1.0})
+    found = [known.find(item, options=OPTIONS) for item in piece.items]
+    assert found == [None, Outcome(1)]
+
+
 def test_the_newest_word_on_an_item_counts(store):
     items = files([1, 2])
     (both,), (alone,) = cut(items), cut(items[1:])
