@@ -77,7 +77,8 @@ class StreamedJoin:
     def __init__(self, names: Names, encoding: TruthEncoding) -> None:
         self._names = names
         self._encoding = encoding
-        self._spool = Spool()
+        # What may belong to later images, too, must not keep the other file from being emptied.
+        self._spool, self._shared = Spool(), Spool()
         self._images: dict[str, _Waiting | None] = {}  # None once it was given
         self._files: dict[tuple[int, str], _Waiting] = {}
         self._wanted: dict[tuple[int, str], list[str]] = {}
@@ -88,6 +89,7 @@ class StreamedJoin:
 
     def __exit__(self, *error: object) -> None:
         self._spool.__exit__(*error)
+        self._shared.__exit__(*error)
 
     def choose(self, path: str) -> Choice:
         """What is to be done with a path; remembers which images are left out."""
@@ -128,7 +130,7 @@ class StreamedJoin:
         if key in self._images:
             yield _twice(member)
             return
-        image = self._put(member, keys)
+        image = self._put(member, keys, self._spool)
         self._images[key] = image
         if missing := self._missing(keys):
             for role in missing:
@@ -140,14 +142,15 @@ class StreamedJoin:
         if (role, key) in self._files:
             yield _twice(member)
             return
-        self._files[role, key] = self._put(member, [])
+        spool = self._shared if self._names.is_shared(role) else self._spool
+        self._files[role, key] = self._put(member, [], spool)
         for image_key in self._wanted.pop((role, key), []):
             image = self._images[image_key]
             if image is not None and not self._missing(image.keys):
                 yield self._finish(image)
 
-    def _put(self, member: Member, keys: list[str]) -> _Waiting:
-        place = self._spool.put(member.data)
+    def _put(self, member: Member, keys: list[str], spool: Spool) -> _Waiting:
+        place = spool.put(member.data)
         return _Waiting(replace(member, data=b""), place, len(member.data), keys)
 
     def _missing(self, keys: list[str]) -> list[int]:
@@ -174,7 +177,7 @@ class StreamedJoin:
         assert file.place is not None, file.member.path
         file.is_used = True
         if is_shared:
-            return self._spool.get(file.place)
+            return self._shared.get(file.place)
         data, file.place = self._spool.take(file.place), None
         return data
 

@@ -1,9 +1,12 @@
 """Samples joined while they are streamed, in whatever order their files come."""
 
 import io
+import os
 import random
+import tempfile
 import zlib
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -133,6 +136,23 @@ def test_one_file_for_all_images_waits_to_the_end():
     items = run(paths, preset=shared)
     assert outcomes(items) == {"rgb/4.png": "member", "rgb/5.png": "member"}
     assert all((item.truth.values_HW == 1).all() for item in items)
+
+
+def test_one_file_for_all_images_does_not_keep_the_others_on_disk(monkeypatch):
+    files = []
+
+    def temporary(**options):
+        files.append(tempfile.TemporaryFile(**options))  # noqa: SIM115  # the join closes it
+        return files[-1]
+
+    monkeypatch.setattr("pipeline.spool.tempfile", SimpleNamespace(TemporaryFile=temporary))
+    shared = replace(PLAIN, truth=r"depth/1\.png")
+    found = map(member, ["depth/1.png", *(f"rgb/{n}.png" for n in range(2, 30))])
+    with StreamedJoin(Names(shared), TRUTH_ENCODINGS["png-mm"]) as joining:
+        for item in joined_stream(found, joining):
+            assert isinstance(item, Member)
+            sizes = sorted(os.fstat(file.fileno()).st_size for file in files)
+            assert sizes == [0, len(depth(1000))]
 
 
 def test_memory_holds_paths_alone():
