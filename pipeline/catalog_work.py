@@ -52,6 +52,10 @@ def plan_work(database: Database, label_set: str, sources: Sequence[str]) -> int
     with database.write() as connection:
         require_names(connection, label_sets, [label_set], what="label set")
         require_names(connection, tables.sources, sources, what="source")
+        # Before the label set, as in a withdrawal, which must not miss what is planned meanwhile.
+        names = tables.sources.c.name
+        as_they_are = select(names).where(names.in_(sources)).order_by(names)
+        connection.execute(as_they_are.with_for_update(read=True))
         require_not_withdrawn(connection, sources)
         one_planner = select(label_sets.c.name).where(label_sets.c.name == label_set)
         connection.execute(one_planner.with_for_update(key_share=True))

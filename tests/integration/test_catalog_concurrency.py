@@ -5,13 +5,15 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 from pipeline.catalog import Catalog
-from pipeline.errors import CatalogConflictError, LeaseLostError
+from pipeline.errors import CatalogConflictError, CatalogMissingError, LeaseLostError
 from tests.catalog_factories import (
     begin_ingest,
     expire_leases,
@@ -217,3 +219,62 @@ def test_the_same_things_registered_at_once_are_there_once(catalog_url):
         opened = at_once(*[lambda: open_label_set(catalog, "v1")] * 4)
         assert opened == [catalog.label_set("v1")] * 4
         assert catalog.source("street").dropped == {"tiny": 1}
+
+
+def withdraw_each(catalog, shards):
+    lease = begin_ingest(catalog, "street")
+    for number, shard in enumerate(shards):
+        left = image_shard("street", 100 + number, rows=9)
+        facts = {"key": f"k{number}", "samples": 1, "reason": "asked", "ttl_s": 60.0}
+        catalog.withdraw_shard(lease, shard.shard_id, replacement=left, **facts)
+
+
+def label_what_there_is(catalog, label_set, *, rounds):
+    open_label_set(catalog, label_set)
+    for _ in range(rounds):
+        catalog.plan_work(label_set, ["street"])
+        for lease in catalog.lease(label_set, owner=label_set, limit=3, ttl_s=60.0):
+            with suppress(LeaseLostError):
+                catalog.commit_label_shard(lease, manifest(lease))
+
+
+def pin_what_there_is(catalog, *, rounds):
+    for _ in range(rounds):
+        with suppress(CatalogMissingError):
+            catalog.pin_snapshot(labelled=["street"], pseudo=["v0"])
+
+
+def test_nothing_is_labelled_that_is_withdrawn_meanwhile(catalog_url):
+    with Catalog.open(catalog_url) as catalog:
+        shards = fill_source(catalog, "street", 30)
+        at_once(
+            partial(withdraw_each, catalog, shards),
+            *(partial(label_what_there_is, catalog, f"v{n}", rounds=10) for n in range(3)),
+            partial(pin_what_there_is, catalog, rounds=5),
+        )
+        gone = {shard.shard_id for shard in shards}
+        assert gone.isdisjoint(shard.shard_id for shard in catalog.image_shards("street"))
+        for label_set in ("v0", "v1", "v2"):
+            label_what_there_is(catalog, label_set, rounds=10)
+            labelled = [row.shard.shard_id for row in catalog.label_shards(label_set)]
+            assert gone.isdisjoint(labelled) and len(labelled) == 30
+
+
+def test_a_label_set_that_is_opened_while_a_shard_is_withdrawn_does_not_get_it(catalog_url):
+    """The withdrawal has looked which label sets there are, and is not committed yet."""
+    with Catalog.open(catalog_url) as catalog:
+        shard, _ = fill_source(catalog, "street", 2)
+        lease = begin_ingest(catalog, "street")
+        planner = threading.Thread(target=partial(label_what_there_is, catalog, "new", rounds=1))
+
+        def after(connection, cursor, statement, *rest):
+            if "FROM label_sets" in statement and not planner.ident:
+                planner.start()
+                planner.join(timeout=1.0)
+
+        event.listen(catalog._reader, "after_cursor_execute", after)
+        facts = {"key": "k", "samples": 1, "reason": "asked", "ttl_s": 60.0}
+        catalog.withdraw_shard(lease, shard.shard_id, replacement=None, **facts)
+        planner.join()
+        assert shard.shard_id not in {row.shard.shard_id for row in catalog.label_shards("new")}
+        assert len(catalog.label_shards("new")) == 1
