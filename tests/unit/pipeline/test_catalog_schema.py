@@ -16,6 +16,7 @@ from pipeline.catalog import Catalog
 from pipeline.catalog_schema import VERSION_TABLE
 from pipeline.catalog_tables import metadata
 from pipeline.errors import CatalogConflictError
+from tests.catalog_factories import begin_ingest
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -92,6 +93,38 @@ def test_a_migration_that_fails_leaves_nothing_behind(database_url, monkeypatch)
     monkeypatch.undo()
     with Catalog.open(database_url) as catalog:
         assert catalog.sources() == []
+
+
+def test_a_catalog_of_the_first_schema_goes_on_with_all_that_is_in_it(database_url):
+    engine = create_engine(database_url)
+    with engine.begin() as connection:
+        catalog_schema.command.upgrade(catalog_schema._config(connection), "0001")
+        for statement in FIRST_SCHEMA:
+            connection.execute(text(statement))
+    engine.dispose()
+    with Catalog.open(database_url) as catalog:
+        (source,) = catalog.sources()
+        assert (source.shards, source.images, source.licence) == (1, 7, "MIT")
+        assert (source.withdrawn_at, source.terms, source.preset) == (None, None, None)
+        (shard,) = catalog.image_shards("street")
+        assert catalog.pieces("street") == {} and catalog.withdrawals("street") == []
+        lease = begin_ingest(catalog, "street")
+        assert not catalog.commit_image_shard(lease, shard, dropped={})
+        assert catalog.commit_piece(lease, "p1", options="o", items=1)
+        facts = {"key": "k", "samples": 7, "reason": "asked", "ttl_s": 60.0}
+        catalog.withdraw_shard(lease, shard.shard_id, replacement=None, **facts)
+        assert catalog.image_shards("street") == []
+
+
+FIRST_SCHEMA = (
+    "INSERT INTO sources (name, role, uri, layout, licence, created_at)"
+    " VALUES ('street', 'unlabelled', '/data', 'images', 'MIT', 1.0)",
+    "INSERT INTO ingest_runs (run_id, source, epoch, owner, lease_until, state, uri, config,"
+    " code_version, summary, started_at, finished_at)"
+    " VALUES ('i1', 'street', 1, 'me', 2.0, 'done', '/data', '{}', '1', '{}', 1.0, 2.0)",
+    "INSERT INTO image_shards (shard_id, source, run_id, key, rows, bytes, sha256, committed_at)"
+    " VALUES ('s1', 'street', 'i1', 'sources/street/s1.parquet', 7, 70, 'a', 1.5)",
+)
 
 
 def test_the_migrations_are_part_of_the_package():
