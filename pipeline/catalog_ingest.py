@@ -108,8 +108,12 @@ def _lease_values(lease: IngestLease) -> dict[str, Any]:
     }
 
 
-def _update_held(connection: Connection, lease: IngestLease, **values: Any) -> None:
-    """Update the run of a lease, which also locks it until the transaction ends."""
+def update_held(connection: Connection, lease: IngestLease, **values: Any) -> None:
+    """Update the run of a lease, which also locks it until the transaction ends.
+
+    Raises:
+        LeaseLostError: Another owner took over, or the run is finished.
+    """
     held = update(ingest_runs).filter_by(**_lease_values(lease), state="running")
     if connection.execute(held.values(values)).rowcount == 0:
         msg = f"{lease.owner!r} no longer holds source {lease.source!r} (run {lease.run_id})"
@@ -123,7 +127,7 @@ def renew_ingest(database: Database, lease: IngestLease, ttl_s: float) -> None:
         LeaseLostError: Another owner took over, or the run is finished.
     """
     with database.write() as connection:
-        _update_held(connection, lease, lease_until=database_now() + ttl_s)
+        update_held(connection, lease, lease_until=database_now() + ttl_s)
 
 
 def commit_image_shard(
@@ -143,7 +147,7 @@ def commit_image_shard(
         msg = f"shard {shard.shard_id} belongs to source {shard.source!r}, not {lease.source!r}"
         raise ValueError(msg)
     with database.write() as connection:
-        _update_held(connection, lease, state="running")
+        update_held(connection, lease, state="running")
         row = _shard_values(shard) | {"run_id": lease.run_id, "committed_at": database_now()}
         if not insert_if_absent(connection, image_shards, **row):
             _check_same(connection, shard)
@@ -169,7 +173,7 @@ def commit_drops(
         LeaseLostError: Another owner took over, or the run is finished.
     """
     with database.write() as connection:
-        _update_held(connection, lease, state="running")
+        update_held(connection, lease, state="running")
         return _count_drops(connection, lease, batch_id=batch_id, dropped=dropped)
 
 
@@ -192,7 +196,7 @@ def commit_piece(
         LeaseLostError: Another owner took over, or the run is finished.
     """
     with database.write() as connection:
-        _update_held(connection, lease, state="running")
+        update_held(connection, lease, state="running")
         ids = {"source": lease.source, "piece_id": piece_id}
         facts = {"options": options, "items": items, "run_id": lease.run_id}
         if insert_if_absent(connection, ingest_pieces, **ids, **facts, finished_at=database_now()):
@@ -235,7 +239,7 @@ def finish_ingest(
     """
     with database.write() as connection:
         values = {"state": state, "summary": storable(summary), "finished_at": database_now()}
-        _update_held(connection, lease, **values)
+        update_held(connection, lease, **values)
 
 
 def release_ingest_of(database: Database, owner: str) -> int:

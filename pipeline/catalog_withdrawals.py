@@ -11,12 +11,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
 from pipeline.catalog_database import Database
-from pipeline.catalog_ingest import lock_newest
+from pipeline.catalog_ingest import lock_newest, update_held
 from pipeline.catalog_rows import Amount, IngestLease
 from pipeline.catalog_tables import (
     database_now,
     image_shards,
-    ingest_runs,
     label_sets,
     label_shards,
     quarantine,
@@ -25,7 +24,7 @@ from pipeline.catalog_tables import (
     work,
 )
 from pipeline.catalog_values import storable_text
-from pipeline.errors import CatalogConflictError, LeaseLostError
+from pipeline.errors import CatalogConflictError
 from pipeline.records import ShardRef
 
 _REASON_CHARACTERS = 4000
@@ -95,12 +94,7 @@ def withdraw_source(
 
 def _lock(connection: Connection, lease: IngestLease, ttl_s: float) -> None:
     lock_newest(connection, lease.source)
-    held = update(ingest_runs).filter_by(
-        run_id=lease.run_id, owner=lease.owner, epoch=lease.epoch, state="running"
-    )
-    if connection.execute(held.values(lease_until=database_now() + ttl_s)).rowcount == 0:
-        msg = f"{lease.owner!r} no longer holds source {lease.source!r} (run {lease.run_id})"
-        raise LeaseLostError(msg)
+    update_held(connection, lease, lease_until=database_now() + ttl_s)
 
 
 def _check_same(
