@@ -163,20 +163,29 @@ def list_folder(uri: str) -> Iterator[FoundFile]:
 
 
 def _walk_local(folder: Path, above: str, *, is_deep: bool = True) -> Iterator[FoundFile]:
-    with ordinary_errors(str(folder)):
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    for entry in entries:
-        path = f"{above}{entry.name}"
-        if entry.is_dir(follow_symlinks=False):
+    # Names alone are kept to be sorted: all that is known of a file takes ten times the memory.
+    names: list[str] = []
+    folders: set[str] = set()
+    unread: dict[str, Literal["link", "other"]] = {}
+    with ordinary_errors(str(folder)), os.scandir(folder) as entries:
+        for entry in entries:
+            names.append(entry.name)
+            if entry.is_dir(follow_symlinks=False):
+                folders.add(entry.name)
+            elif not entry.is_file(follow_symlinks=False):
+                unread[entry.name] = "link" if entry.is_symlink() else "other"
+    names.sort()
+    for name in names:
+        path, place = f"{above}{name}", os.path.join(folder, name)
+        if name in folders:
             if is_deep:
-                yield from _walk_local(Path(entry.path), f"{path}/")
-        elif entry.is_file(follow_symlinks=False):
-            with ordinary_errors(entry.path):
-                facts = entry.stat(follow_symlinks=False)
-            yield FoundFile(path, entry.path, facts.st_size, version=str(facts.st_mtime_ns))
+                yield from _walk_local(Path(place), f"{path}/")
+        elif name in unread:
+            yield FoundFile(path, place, 0, unread[name])
         else:
-            kind: Literal["link", "other"] = "link" if entry.is_symlink() else "other"
-            yield FoundFile(path, entry.path, 0, kind)
+            with ordinary_errors(place):
+                facts = os.stat(place, follow_symlinks=False)
+            yield FoundFile(path, place, facts.st_size, version=str(facts.st_mtime_ns))
 
 
 def _walk_remote(

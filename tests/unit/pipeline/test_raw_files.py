@@ -1,6 +1,7 @@
 """Listing and reading the files of data sets, on a disk and on an fsspec file system."""
 
 import os
+import tracemalloc
 import uuid
 from pathlib import Path
 
@@ -56,6 +57,16 @@ def test_walk_is_sorted_and_does_not_follow_links(tmp_path):
         ("pipe.jpg", "other"),
     ]
     assert found[2].bytes == 2 and Path(found[2].uri) == root / "b" / "2.jpg"
+
+
+def test_a_large_folder_costs_its_names(tmp_path):
+    for number in range(2000):
+        (tmp_path / f"{number:06d}.jpg").touch()
+    tracemalloc.start()
+    assert sum(1 for _ in walk_folder(str(tmp_path))) == 2000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak / 2000 < 200
 
 
 def test_walk_of_an_fsspec_folder_equals_the_local_one(tmp_path):
