@@ -107,8 +107,11 @@ def _work_on(run: _Run, pieces: Iterator[Piece]) -> None:
     left = chain(first, pieces)
     if not _wants_ray(run.config, len(first)):
         dangerous: list[Piece] = []
-        engine = IngestEngine(run.job, Judge(run.job.store, run.before).judge)
-        run.driver.run_inline(engine, _harmless(left, run.job.data_set, dangerous))
+        harmless = _harmless(left, run.job.data_set, dangerous)
+        # Not kept: what its judge knows may be gigabytes, and the desk will know it again.
+        run.driver.run_inline(
+            IngestEngine(run.job, Judge(run.job.store, run.before).judge), harmless
+        )
         left = chain(dangerous, left)
         first = dangerous
     if first:
