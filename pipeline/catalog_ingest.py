@@ -54,8 +54,8 @@ def begin_ingest(
     """
     with database.write() as connection:
         require_names(connection, sources, [source], what="source")
-        require_not_withdrawn(connection, [source])
         last = lock_newest(connection, source)
+        require_not_withdrawn(connection, [source])
         if last and last.is_live and last.owner not in {owner, dead_owner}:
             until = datetime.fromtimestamp(last.lease_until, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
             msg = (

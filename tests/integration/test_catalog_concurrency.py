@@ -13,7 +13,12 @@ import pytest
 from sqlalchemy import event
 
 from pipeline.catalog import Catalog
-from pipeline.errors import CatalogConflictError, CatalogMissingError, LeaseLostError
+from pipeline.errors import (
+    CatalogConflictError,
+    CatalogMissingError,
+    LeaseLostError,
+    WithdrawnError,
+)
 from tests.catalog_factories import (
     begin_ingest,
     expire_leases,
@@ -278,3 +283,27 @@ def test_a_label_set_that_is_opened_while_a_shard_is_withdrawn_does_not_get_it(c
         planner.join()
         assert shard.shard_id not in {row.shard.shard_id for row in catalog.label_shards("new")}
         assert len(catalog.label_shards("new")) == 1
+
+
+def test_an_ingest_that_begins_while_its_source_is_withdrawn_does_not(catalog_url):
+    with Catalog.open(catalog_url) as catalog:
+        fill_source(catalog, "street", 1)
+
+        def withdraw_all():
+            lease = begin_ingest(catalog, "street", owner="other")
+            catalog.withdraw_source(lease, reason="asked", ttl_s=60.0)
+            catalog.finish_ingest(lease, {})
+
+        withdrawer = threading.Thread(target=withdraw_all)
+
+        def before(connection, cursor, statement, *rest):
+            # The first thing that another transaction can get in between.
+            if "FOR NO KEY UPDATE" in statement and not withdrawer.ident:
+                withdrawer.start()
+                withdrawer.join()
+
+        event.listen(catalog._reader, "before_cursor_execute", before)
+        if catalog_url.startswith("sqlite"):  # which lets nobody in between
+            withdraw_all()
+        with pytest.raises(WithdrawnError, match="asked"):
+            begin_ingest(catalog, "street")
