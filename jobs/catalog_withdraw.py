@@ -25,7 +25,11 @@ from pipeline.sample_lists import SampleRef, parse_sample, read_sample_list
 from pipeline.sample_search import FoundSample, Wanted
 from pipeline.withdrawn import WITHDRAWN, WithdrawnSamples, put_withdrawn_source, withdrawn_samples
 
-NEXT = "label again what is still wanted, then train again; `factory catalog gc` removes the images"
+NEXT = (
+    "label again what is still wanted, then train again; `factory catalog gc` removes the images, but "
+    "not previews in runs and pages already written; `factory catalog trace SHA256` finds the same "
+    "bytes in other sources and under other names"
+)
 
 
 def withdraw(config: CatalogWithdrawConfig, *, reporter: Reporter | None = None) -> dict[str, Any]:
