@@ -14,7 +14,7 @@ from jobs.ingest_judge import Answer, Before, Judge, Question
 from jobs.ingest_look import IngestJob
 from jobs.ingest_piece import PieceDone, PieceTask
 from jobs.ray_runtime import Resources, forwarded_environment
-from jobs.shard_writer import Written
+from jobs.shard_writer import Refused, Written
 from pipeline.storage import Store
 
 CPUS_PER_ACTOR = 2
@@ -23,11 +23,11 @@ AT_THE_DESK = 64  # those who wait for the judge must not keep others from handi
 
 @dataclass(frozen=True, slots=True)
 class HandedIn:
-    """A shard of a piece, by the process that made the attempt."""
+    """A shard of a piece, or drops by themselves, by the process that made the attempt."""
 
     piece_id: str
     attempt: int
-    written: Written
+    written: Written | Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +81,11 @@ class IngestActor:
         return True
 
     def label(self, task: PieceTask) -> PieceDone:
-        """Read a piece; every shard has been handed in when it returns."""
+        """Read a piece; everything has been handed in when it returns."""
         done = None
         for step in self._engine.work([task]):
-            if step.written is not None:
-                shard = HandedIn(task.piece.piece_id, task.attempt, step.written)
+            if (written := step.written or step.refused) is not None:
+                shard = HandedIn(task.piece.piece_id, task.attempt, written)
                 self._get(self._desk.hand_in.remote(shard))
             done = step.done or done
         assert done is not None

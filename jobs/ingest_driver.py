@@ -18,7 +18,7 @@ from jobs.errors import JobError
 from jobs.ingest_actors import Collected
 from jobs.ingest_engine import IngestEngine
 from jobs.ingest_piece import PieceDone, PieceTask, Tally
-from jobs.shard_writer import Written
+from jobs.shard_writer import Refused, Written
 from jobs.workspace import Workspace
 from pipeline.catalog import IngestLease
 from pipeline.errors import SourceError, StoreFullError
@@ -53,7 +53,9 @@ class IngestDriver:
     shards_written: int = 0
     pieces_done: int = 0
     failed: list[dict[str, str]] = field(default_factory=list)
-    _committed: dict[str, list[Written]] = field(default_factory=lambda: defaultdict(list))
+    _committed: dict[str, list[Written | Refused]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
     _attempts: dict[str, int] = field(default_factory=dict)
     _failed_in_a_row: int = 0
     _renewed_s: float = field(default_factory=time.monotonic)
@@ -87,8 +89,8 @@ class IngestDriver:
         with closing(cast(Any, steps)):
             for step in steps:
                 self._advance(step.looked)
-                if step.written is not None:
-                    self._commit_shard(step.written)
+                if (written := step.written or step.refused) is not None:
+                    self._commit(written)
                 if step.done is not None:
                     self._commit_piece(step.done)
                 self.keep_lease()
@@ -131,7 +133,7 @@ class IngestDriver:
         for each in collected.shards:
             # Of an attempt that was given up nothing counts: the next one does not know of it.
             if self._attempts.get(each.piece_id) == each.attempt:
-                self._commit_shard(each.written)
+                self._commit(each.written)
                 self._committed[each.piece_id].append(each.written)
 
     def _advance(self, looked: int) -> None:
@@ -176,15 +178,18 @@ class IngestDriver:
         self._attempts.pop(task.piece.piece_id, None)
         self._committed.pop(task.piece.piece_id, None)
 
-    def _commit_shard(self, written: Written) -> None:
+    def _commit(self, written: Written | Refused) -> None:
         catalog = self.workspace.catalog
+        if isinstance(written, Refused):
+            catalog.commit_drops(self.lease, written.batch, dropped=written.dropped)
+            return
         is_new = catalog.commit_image_shard(self.lease, written.shard, dropped=written.dropped)
         self.shards_written += is_new
 
     def _commit_piece(self, done: PieceDone) -> None:
         catalog = self.workspace.catalog
         if done.refused is not None:
-            catalog.commit_drops(self.lease, done.refused.batch, dropped=done.refused.dropped)
+            self._commit(done.refused)
         if done.items:
             catalog.commit_piece(self.lease, done.piece_id, options=self.options, items=done.items)
         self.tally.add(done.tally)

@@ -20,7 +20,7 @@ from typing import Any, cast
 from jobs.ingest_judge import DETAILS, Answer, Question, Verdict
 from jobs.ingest_look import IngestJob, Looked, look
 from jobs.ingest_piece import PieceDone, PieceTask, PieceWork
-from jobs.shard_writer import ShardWriter, Written
+from jobs.shard_writer import Refused, ShardWriter, Written
 from pipeline.data_sets import read_item
 from pipeline.examiner import Examiner
 from pipeline.lookahead import map_ahead
@@ -34,17 +34,20 @@ AHEAD = 256
 TOGETHER = 16  # handing over a single image costs as much as looking at it
 # A shard is cut here too, so that memory and uploads stay bounded where images are large.
 SHARD_BYTES = 512 << 20
+# What is refused waits for the next shard, which in a hostile archive may never come.
+MAX_DROPS = 1 << 16
 
 Judging = Callable[[Sequence[Question]], list[Answer]]
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Something has happened: samples were looked at, a shard was written, or a piece is done."""
+    """Something has happened: samples were looked at, a shard or drops written, a piece done."""
 
     task: PieceTask
     looked: int = 0
     written: Written | None = None
+    refused: Refused | None = None
     done: PieceDone | None = None
 
 
@@ -164,6 +167,8 @@ class _Packing:
             elif isinstance(each.item, Looked):
                 yield from self._take_image(work, each.place, each.item, next(answers))
         yield Step(work.task, looked=len(asked))
+        if len(work.drops) >= MAX_DROPS:
+            yield Step(work.task, refused=work.put_drops(self._writer))
 
     def _take_image(
         self, work: PieceWork, place: int, looked: Looked, answer: Answer

@@ -17,12 +17,12 @@ class PieceTask:
     """A piece to be read.
 
     Attributes:
-        committed: Shards that earlier attempts at it handed in, in this run.
+        committed: What earlier attempts at it handed in, in this run.
         attempt: How many there were.
     """
 
     piece: Piece
-    committed: tuple[Written, ...] = ()
+    committed: tuple[Written | Refused, ...] = ()
     attempt: int = 0
 
 
@@ -87,10 +87,8 @@ class PieceWork:
         self.tally = Tally()
         self.drops: list[Drop] = []
         self._outcomes: defaultdict[int, Outcome] = defaultdict(Outcome)
-        shards = [written.shard for written in task.committed]
-        keys = [
-            dropped_key(job.source, each.shard.shard_id) for each in task.committed if each.dropped
-        ]
+        shards = [each.shard for each in task.committed if isinstance(each, Written)]
+        keys = [dropped_key(job.source, each.batch) for each in task.committed if each.dropped]
         self._written = seen_samples(job.store, shards)
         self._refused: DigestSet = seen_drops(job.store, keys)
 
@@ -116,6 +114,11 @@ class PieceWork:
             self._refused.add(digest)
             self.drops.append(drop)
 
+    def put_drops(self, writer: ShardWriter) -> Refused | None:
+        """Write down by themselves those that wait for the next shard."""
+        refused, self.drops = writer.put_drops(self.drops), []
+        return refused
+
     def ignore(self, place: int, what: str) -> None:
         """Count what is no sample."""
         self.tally.ignored[what] += 1
@@ -126,7 +129,7 @@ class PieceWork:
         tally = self.tally
         assert tally.samples_in == tally.kept + tally.dropped.total(), tally
         piece, nothing = self.task.piece, Outcome()
-        refused, self.drops = writer.put_drops(self.drops), []
+        refused = self.put_drops(writer)
         outcomes = [self._outcomes.get(place, nothing) for place in range(len(piece.items))]
         items = write_piece(job.store, piece, outcomes, source=job.source)
         return PieceDone(piece.piece_id, items, tally, refused)

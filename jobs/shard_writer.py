@@ -27,6 +27,11 @@ class Written:
     shard: ShardRef
     dropped: dict[str, int]
 
+    @property
+    def batch(self) -> str:
+        """Under which name the drops lie."""
+        return self.shard.shard_id
+
 
 @dataclass(frozen=True, slots=True)
 class Refused:

@@ -177,6 +177,30 @@ def test_a_file_that_changed_between_two_attempts_is_not_in_the_source_twice(job
     assert total(again).dropped == Counter(changed=1, truncated=1, not_an_image=1)
 
 
+def test_drops_do_not_pile_up_where_no_shard_comes(job, tmp_path, monkeypatch):
+    from jobs import ingest_engine
+
+    monkeypatch.setattr(ingest_engine, "MAX_DROPS", 100)
+    folder = tmp_path / "nothing"
+    folder.mkdir()
+    for number in range(300):
+        (folder / f"{number:03}.txt").write_text("no image")
+    (piece,) = pieces_of(folder, max_items=300)
+    steps = run(job, [PieceTask(piece)])
+    (done,) = [step.done for step in steps if step.done]
+    refused = [step.refused for step in steps if step.refused]
+    rest = [done.refused] if done.refused else []
+    keys = [dropped_key("s", each.batch) for each in refused + rest]
+    assert [each.dropped for each in refused] == [{"not_an_image": 128}] * 2
+    assert sorted(drop.path for key in keys for drop in read_drops(job.store, key)) == [
+        f"{number:03}.txt" for number in range(300)
+    ]
+    assert total(steps) == Tally(300, 0, 0, 0, Counter(not_an_image=300))
+    again = run(job, [PieceTask(piece, tuple(refused), attempt=1)])
+    assert not any(step.refused for step in again)
+    assert [step.done.refused for step in again if step.done] == rest
+
+
 def test_files_that_are_no_samples_are_counted_apart(job, folder, monkeypatch):
     from jobs import ingest_engine
 
