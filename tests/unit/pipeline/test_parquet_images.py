@@ -104,3 +104,14 @@ def test_one_huge_row_group_is_read_in_pieces():
         most = max(most, pa.default_memory_pool().bytes_allocated() - before)
     entries.close()
     assert most < 30e6
+
+
+def test_of_large_rows_few_are_in_memory():
+    blob = pa.array([bytes(32 << 20)] * 8, pa.binary())
+    packed = parquet({"image": blob}, compression="zstd", write_batch_size=1, use_dictionary=False)
+    assert len(packed.getvalue()) < 1 << 20
+    del blob
+    before = pa.total_allocated_bytes()
+    for entry in parquet_entries(packed):
+        assert entry.size == 32 << 20
+        assert pa.total_allocated_bytes() - before < 5 * (32 << 20)
