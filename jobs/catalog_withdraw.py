@@ -26,9 +26,9 @@ from pipeline.sample_search import FoundSample, Wanted
 from pipeline.withdrawn import WITHDRAWN, WithdrawnSamples, put_withdrawn_source, withdrawn_samples
 
 NEXT = (
-    "label again what is still wanted, then train again; `factory catalog gc` removes the images, but "
-    "not previews in runs and pages already written; `factory catalog trace SHA256` finds the same "
-    "bytes in other sources and under other names"
+    "label again what is still wanted, then train again; `factory catalog gc` removes the images, "
+    "but not previews in runs and pages already written; `factory catalog trace SHA256` finds the "
+    "same bytes in other sources and under other names"
 )
 
 
