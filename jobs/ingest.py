@@ -79,6 +79,7 @@ def ingest(config: IngestConfig, *, reporter: Reporter | None = None) -> dict[st
             driver = work(config, workspace, lease, listed, reporter)
             if config.dedup == "near":
                 _drop_copies(config, workspace, lease, driver, reporter)
+            _warn_of_places(config.source, workspace, driver.found_again, reporter)
             summary = _summary(config, workspace, driver, time.monotonic() - started_s)
         except BaseException as error:
             state = "failed" if isinstance(error, Exception) else "stopped"
@@ -251,6 +252,20 @@ def _nothing_kept(config: IngestConfig, dropped: Mapping[str, int]) -> str:
     found = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items())
     why = f"{found}: `factory report {config.source}` says which and why" if found else "no file"
     return f"no image of {_public(config.uri)} was kept: expected {expected}; found {why}"
+
+
+def _warn_of_places(
+    source: str, workspace: Workspace, found_again: int, reporter: Reporter
+) -> None:
+    """What is committed never changes, and so do the places that a source refers to."""
+    runs = workspace.catalog.ingests(source)
+    if found_again and any(run.state == "done" and run.config.get("by_reference") for run in runs):
+        reporter.warn(
+            f"{found_again} images were found again in files that moved or were written anew; "
+            "those that the source refers to are still looked for where they were at first "
+            "(`factory catalog trace --check` looks): put these files back, or ingest the new "
+            "ones under another source name"
+        )
 
 
 def _warn(config: IngestConfig, summary: dict[str, Any], reporter: Reporter) -> None:

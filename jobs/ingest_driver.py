@@ -50,6 +50,7 @@ class IngestDriver:
     warn: Callable[[str], None]
     tally: Tally = field(default_factory=Tally)
     looked: int = 0
+    found_again: int = 0  # images of the source, in files that were read because they are new
     shards_written: int = 0
     pieces_done: int = 0
     failed: list[dict[str, str]] = field(default_factory=list)
@@ -193,6 +194,7 @@ class IngestDriver:
         if done.items:
             catalog.commit_piece(self.lease, done.piece_id, options=self.options, items=done.items)
         self.tally.add(done.tally)
+        self.found_again += done.tally.already_present
         self.pieces_done += 1
         self.bar.describe(f"{self.pieces_done} pieces done")
 

@@ -111,3 +111,16 @@ def test_pipes_are_neither_read_nor_waited_for(run, masks, tmp_path):
         run(tmp_path / "pipe", source="s")
     with pytest.raises(ConfigError, match=r"--split .*pipe: is no plain file"):
         run(masks, source="s", split=str(tmp_path / "pipe"))
+
+
+def test_references_to_files_that_moved_are_told(run, masks, tmp_path):
+    options = {"source": "s", "layout": "images", "by_reference": True}
+    assert "found again" not in run(masks, **options)
+    assert "found again" not in run(masks, **options)
+    moved = masks.rename(tmp_path / "moved")
+    assert "2 images were found again in files that moved" in run(moved, **options)
+
+
+def test_copies_may_be_found_again_anywhere(run, masks, tmp_path):
+    run(masks, source="s", layout="images")
+    assert "found again" not in run(masks.rename(tmp_path / "moved"), source="s", layout="images")
