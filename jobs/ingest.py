@@ -31,7 +31,7 @@ from pipeline.catalog import IngestLease
 from pipeline.catalog_sources import terms_differ
 from pipeline.data_sets import find_items
 from pipeline.errors import LeaseLostError, PipelineError, SourceError
-from pipeline.filesystems import is_local, public_uri
+from pipeline.filesystems import is_local, local_path, public_uri
 from pipeline.ledger import record_source
 from pipeline.licences import terms_from
 from pipeline.pieces import Listed
@@ -121,7 +121,12 @@ def _checked_listing(config: IngestConfig) -> Iterator[Listed | Ignored]:
     if config.split and (problem := _unreadable(config.split)):
         problems.append(f"--split {config.split}: {problem}")
     try:
-        Store(config.store)
+        store = Store(config.store)
+        if _holds(config.uri, store):
+            problems.append(
+                f"--store: {store.uri} lies inside the data set, whose next listing would find "
+                "the shards of this one: keep the store elsewhere"
+            )
     except ValueError as error:
         problems.append(f"--store: {error}")
     listed: Iterator[Listed | Ignored] = iter(())
@@ -134,6 +139,14 @@ def _checked_listing(config: IngestConfig) -> Iterator[Listed | Ignored]:
     if problems:
         raise ConfigError(problems)
     return listed
+
+
+def _holds(uri: str, store: Store) -> bool:
+    """Whether a data set would be found to hold the store, both on this machine."""
+    home = store.local_path("")
+    if home is None or uri.startswith(SYNTHETIC) or not is_local(uri):
+        return False
+    return home.resolve().is_relative_to(Path(local_path(uri)).resolve())
 
 
 def _unreadable(file: str) -> str | None:

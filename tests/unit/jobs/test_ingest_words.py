@@ -124,3 +124,11 @@ def test_references_to_files_that_moved_are_told(run, masks, tmp_path):
 def test_copies_may_be_found_again_anywhere(run, masks, tmp_path):
     run(masks, source="s", layout="images")
     assert "found again" not in run(masks.rename(tmp_path / "moved"), source="s", layout="images")
+
+
+def test_a_data_set_that_would_hold_the_store_is_refused(run, masks, tmp_path):
+    for folder in (tmp_path, tmp_path / "store"):
+        with pytest.raises(ConfigError, match="lies inside the data set"):
+            run(folder, source="s")
+    assert not (tmp_path / "store").exists()
+    run(masks, source="s", layout="sa-1b")
