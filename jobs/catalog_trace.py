@@ -64,6 +64,7 @@ def trace(config: CatalogTraceConfig, *, reporter: Reporter | None = None) -> Re
     Raises:
         ConfigError: The reference cannot mean an image.
         CatalogMissingError: It is nowhere.
+        WithdrawnError: Its source was withdrawn as a whole.
     """
     reporter = reporter or Reporter.silent()
     check_store_exists(config)
@@ -74,6 +75,7 @@ def trace(config: CatalogTraceConfig, *, reporter: Reporter | None = None) -> Re
         found = [aim.found] if aim.found else list(_search(workspace, aim, shards, reporter))
         withdrawn = list(_withdrawn(workspace, aim))
         if not found and not withdrawn:
+            workspace.catalog.check_not_withdrawn(aim.sources or ())
             where = ", ".join(aim.sources) if aim.sources else "all sources"
             raise CatalogMissingError(
                 f"no image {config.ref!r} is in {where}: looked through {len(shards)} shards"

@@ -132,8 +132,9 @@ class IngestConfig(Common):
     by_reference: bool = option("Store uri, offset and length in place of the bytes.", False)
     shard_images: int = option("Images per shard.", 1000, minimum=1)
     dedup: str = option(
-        "`exact` drops images whose bytes any source of the store already has; `near` also "
-        "withdraws those that look alike, afterwards.",
+        "`exact` drops images whose bytes any source of the store already has (two runs at the "
+        "same time do not see each other's); `near` also withdraws those that look alike, "
+        "afterwards.",
         "none",
         choices=("none", "exact", "near"),
     )

@@ -110,7 +110,7 @@ def _pseudo(connection: Connection, names: Sequence[str]) -> list[SnapshotMember
 
 def _require_some(shards: Sequence[object], what: str) -> None:
     if not shards:
-        msg = f"{what} has no committed shard yet"
+        msg = f"{what} has no committed shard: none was made yet, or all were withdrawn"
         raise CatalogMissingError(msg)
 
 

@@ -13,7 +13,7 @@ from jobs.errors import ConfigError
 from jobs.ingest import ingest
 from jobs.sample_config import CatalogTraceConfig, CatalogWithdrawConfig
 from jobs.workspace import open_workspace
-from pipeline.errors import CatalogMissingError
+from pipeline.errors import CatalogMissingError, WithdrawnError
 from pipeline.identity import sample_id, sha256_hex
 from tests.catalog_factories import register_model
 from tests.factories import png
@@ -164,3 +164,9 @@ def test_a_withdrawn_image_says_when_and_why(ask, folder):
     assert [each["source"] for each in both["samples"]] == ["copies"]
     assert len(both["withdrawn"]) == 1
     assert ask("photos/a/0.png", store=store)["samples"][0]["ingest_run"]
+
+
+def test_of_a_source_that_was_withdrawn_it_is_said(ask, folder):
+    withdraw(CatalogWithdrawConfig(store=str(folder / "store"), source="photos", reason="asked"))
+    with pytest.raises(WithdrawnError, match="'photos' was withdrawn on .*: asked"):
+        ask("photos/a/1.png", store=folder / "store")

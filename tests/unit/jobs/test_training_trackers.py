@@ -2,6 +2,7 @@
 
 import importlib.util
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -75,7 +76,9 @@ def test_wandb_keeps_numbers_and_pictures_under_our_id(
     log.close()
 
     (folder,) = (tmp_path / "w" / "wandb").glob("offline-run-*-run-1")
-    records = list(wandb_records(folder / "run-run-1.wandb"))
+    written, until = folder / "run-run-1.wandb", time.monotonic() + 60
+    while not (records := list(wandb_records(written))) and time.monotonic() < until:
+        time.sleep(0.2)  # on a busy machine its service writes after `finish` has returned
     run = next(record.run for record in records if record.HasField("run"))
     assert (run.project, run.run_id, run.display_name) == ("depth", "run-1", "student")
     rows = [
