@@ -168,5 +168,5 @@ def test_a_withdrawn_image_says_when_and_why(ask, folder):
 
 def test_of_a_source_that_was_withdrawn_it_is_said(ask, folder):
     withdraw(CatalogWithdrawConfig(store=str(folder / "store"), source="photos", reason="asked"))
-    with pytest.raises(WithdrawnError, match="'photos' was withdrawn on .*: asked"):
+    with pytest.raises(WithdrawnError, match=r"'photos' was withdrawn on .*: asked"):
         ask("photos/a/1.png", store=folder / "store")
