@@ -1,4 +1,6 @@
-"""Shards are packed, hashed and put in one thread, while the next images are looked at.
+"""Each shard is packed and put in a thread of its own, while the next images are looked at.
+
+So the next shard is packed already while the disk still writes the last one.
 
 Nothing here talks to the catalog: what was written is handed back, to be committed by the driver.
 """
@@ -48,17 +50,15 @@ class ShardWriter:
         self._store = store
         self._source = source
         self._code_version = code_version
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="shard-writer")
-        self._packing: deque[Future[None]] = deque()
-        self._unfinished: set[ImageShardBuilder] = set()
+        self._unfinished: dict[ImageShardBuilder, ThreadPoolExecutor] = {}
         self._begin()
 
     def __enter__(self) -> "ShardWriter":
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._thread.shutdown(cancel_futures=True)
-        for builder in self._unfinished:
+        for builder, thread in list(self._unfinished.items()):
+            thread.shutdown(cancel_futures=True)
             builder.discard()
 
     @property
@@ -84,7 +84,9 @@ class ShardWriter:
         """Put the shard with what was refused beside it, and begin the next one."""
         self._pack()
         full = _Full(self._builder, self._rows, list(self._packing), drops)
-        future = self._thread.submit(self._put, full)
+        thread = self._unfinished[self._builder]
+        future = thread.submit(self._put, full)
+        thread.shutdown(wait=False)  # it ends after this
         self._begin()
         return future
 
@@ -93,7 +95,7 @@ class ShardWriter:
         for group in full.packing:
             group.result()  # a group that could not be packed must not be missing silently
         shard = full.builder.put()
-        self._unfinished.remove(full.builder)
+        del self._unfinished[full.builder]
         self._put_drops(full.drops, shard.shard_id)
         arrived = shard_footer(self._store, shard.key).get("shard_id")
         as_written = arrived == shard.shard_id and self._store.size(shard.key) == shard.bytes
@@ -118,13 +120,15 @@ class ShardWriter:
         self._builder = ImageShardBuilder(
             self._store, source=self._source, code_version=self._code_version
         )
-        self._unfinished.add(self._builder)
+        self._unfinished[self._builder] = ThreadPoolExecutor(1, thread_name_prefix="shard-writer")
+        self._packing: deque[Future[None]] = deque()
         self._group: list[ImageRecord] = []
         self._rows = self._bytes = 0
 
     def _pack(self) -> None:
         builder, group = self._builder, self._group
-        self._packing.append(self._thread.submit(lambda: builder.extend(group)))
+        thread = self._unfinished[builder]
+        self._packing.append(thread.submit(lambda: builder.extend(group)))
         self._group = []
         while len(self._packing) > GROUPS_AHEAD:
             self._packing.popleft().result()

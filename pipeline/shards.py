@@ -115,9 +115,8 @@ class ImageShardBuilder:
         self._writer.add_key_value_metadata(_prefixed(footer))
         self._writer.close()
         self._sink.close()
-        self._digest.follow()
+        size, sha256 = self._digest.finish()
         key = image_shard_key(self._source, shard_id)
-        size, sha256 = self._digest.bytes, self._digest.hexdigest()
         _put_once(self._store, key, self._file, sha256=sha256)
         return ShardRef(self._source, shard_id, key, self.rows, size, sha256)
 

@@ -19,6 +19,16 @@ def test_a_file_that_grows(tmp_path, pieces):
         for size in pieces:
             sink.write(os.urandom(size))
             followed.follow()
-    assert followed.bytes == path.stat().st_size == sum(pieces)
-    assert followed.hexdigest() == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert followed.finish() == (sum(pieces), hashlib.sha256(path.read_bytes()).hexdigest())
+    followed.close()
+
+
+def test_what_cannot_be_read_is_said_in_the_end(tmp_path):
+    path = tmp_path / "growing"
+    path.touch()
+    followed = FollowedFile(path)
+    followed._file.close()
+    followed.follow()
+    with pytest.raises(ValueError, match="closed file"):
+        followed.finish()
     followed.close()
