@@ -18,6 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from tests.archives import tar
+
 EXTREMES = (0, 1, 2, 127, 128, 254, 255)
 NUMBERS = (0, 1, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 NAMES = (
@@ -108,7 +110,7 @@ def images() -> list[bytes]:
 def archives() -> dict[str, bytes]:
     """Sound archives by name."""
     files = {"a.jpg": picture(), "deep/b.png": picture("PNG"), "c.txt": b"text" * 100}
-    plain = tarred(files)
+    plain = tar(files)
     return {
         "plain.tar": plain,
         "packed.tar.gz": gzip.compress(plain),
@@ -116,7 +118,7 @@ def archives() -> dict[str, bytes]:
         "packed.tar.xz": lzma.compress(plain),
         "stored.zip": zipped(files, compression=zipfile.ZIP_STORED),
         "deflated.zip": zipped(files),
-        "nested.tar": tarred({"in.zip": zipped(files), "in.tar.gz": gzip.compress(plain)}),
+        "nested.tar": tar({"in.zip": zipped(files), "in.tar.gz": gzip.compress(plain)}),
         "nested.zip": zipped({"in.tar": plain}),
     }
 
@@ -130,17 +132,6 @@ def tables() -> dict[str, bytes]:
     with pa.ipc.new_stream(arrow, table.schema) as writer:
         writer.write_table(table)
     return {"rows.parquet": parquet.getvalue(), "rows.arrow": arrow.getvalue()}
-
-
-def tarred(files: dict[str, bytes]) -> bytes:
-    """A tar of files."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return buffer.getvalue()
 
 
 def zipped(files: dict[str, bytes], *, compression: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -158,15 +149,15 @@ def designed_archives() -> Iterator[tuple[str, bytes]]:
     yield from _hostile_zips()
     yield "empty.tar", b""
     yield "zeros.tar", bytes(10240)
-    yield "bomb.tar.gz", gzip.compress(tarred({"zeros.jpg": bytes(64 << 20)}))
+    yield "bomb.tar.gz", gzip.compress(tar({"zeros.jpg": bytes(64 << 20)}))
     yield (
         "endless.tar.gz",
-        gzip.compress(tarred({"a.jpg": picture()})) + gzip.compress(bytes(1 << 20)) * 64,
+        gzip.compress(tar({"a.jpg": picture()})) + gzip.compress(bytes(1 << 20)) * 64,
     )
-    yield "cut.tar.gz", gzip.compress(tarred({"a.jpg": picture()}))[:-9]
-    deep = tarred({"a.jpg": picture()})
+    yield "cut.tar.gz", gzip.compress(tar({"a.jpg": picture()}))[:-9]
+    deep = tar({"a.jpg": picture()})
     for depth in range(40):
-        deep = tarred({f"{depth}.tar": deep})
+        deep = tar({f"{depth}.tar": deep})
     yield "deep.tar", deep
     wide = zipped({"zeros.jpg": bytes(8 << 20)})
     for _ in range(3):  # 4^3 times 8 MB of zeros
@@ -202,7 +193,7 @@ def _hostile_tars() -> Iterator[tuple[str, bytes]]:
     header = _tar_header("pax", len(records), kind=b"x") + records.ljust(
         -(-len(records) // 512) * 512
     )
-    yield "pax.tar", header + tarred({"a.jpg": picture()})
+    yield "pax.tar", header + tar({"a.jpg": picture()})
     yield "chain.tar", _tar_header("pax", 512, kind=b"x") * 4000 + bytes(1024)
 
 

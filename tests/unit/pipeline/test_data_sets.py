@@ -5,7 +5,6 @@ import os
 import pickle
 import shutil
 import sys
-import tarfile
 import zipfile
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from pipeline.raw_files import FoundFile
 from pipeline.records import Drop, Ignored, Member
 from pipeline.sources import load
 from pipeline.streamed_joins import Bundle
+from tests.archives import tar, zipped
 
 Files = dict[str, bytes]
 
@@ -58,24 +58,6 @@ def written(root: Path, files: Files) -> Path:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(data)
     return root
-
-
-def tar(files: Files, mode: str = "w") -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode=mode) as archive:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return buffer.getvalue()
-
-
-def zipped(files: Files, packing: int = zipfile.ZIP_DEFLATED) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", packing) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return buffer.getvalue()
 
 
 def seven(files: Files) -> bytes:

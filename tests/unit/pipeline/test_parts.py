@@ -17,26 +17,9 @@ from pipeline.archives import EntryError
 from pipeline.parts import NotAtWillError, Part, list_archive, list_entries, loose_part, read_part
 from pipeline.raw_files import FoundFile
 from pipeline.records import Drop
+from tests.archives import tar, zipped
 
 FILES = {f"{kind}/{number}.bin": os.urandom(500) + b"x" * 500 for kind in "ab" for number in (1, 2)}
-
-
-def tar(files: dict[str, bytes], mode: str = "w") -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode=mode) as archive:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return buffer.getvalue()
-
-
-def zipped(files: dict[str, bytes], packing: int = zipfile.ZIP_DEFLATED) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", packing) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return buffer.getvalue()
 
 
 def found(tmp_path: Path, name: str, data: bytes) -> FoundFile:

@@ -21,19 +21,10 @@ from pipeline.identity import sha256_hex
 from pipeline.raw_files import FoundFile, read_range
 from pipeline.records import Drop, Member
 from pipeline.sources import load, weight
+from tests.archives import tar
 
 Files = dict[str, bytes]
 FILES: Files = {f"{kind}/{number}.jpg": os.urandom(700) for kind in "ab" for number in range(3)}
-
-
-def tar(files: Files) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return buffer.getvalue()
 
 
 def tar_gz(files: Files) -> bytes:

@@ -1,8 +1,6 @@
 """A tar of tars is read in stretches, which give what the whole gives."""
 
-import io
 import pickle
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -11,22 +9,13 @@ from pipeline import tar_stretches
 from pipeline.data_sets import DataSet, find_items, read_data_set
 from pipeline.raw_files import FoundFile
 from pipeline.tar_stretches import Stretch
+from tests.archives import tar
 
 Files = dict[str, bytes]
 
 
 def jpg(number: int) -> bytes:
     return b"\xff\xd8\xff" + bytes([number]) * 900
-
-
-def tar(files: Files, mode: str = "w") -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode=mode) as archive:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return buffer.getvalue()
 
 
 FILES = {f"n{n:08d}.tar": {f"n{n:08d}_{k}.JPEG": jpg(9 * n + k) for k in (1, 2)} for n in (1, 2, 3)}

@@ -4,7 +4,6 @@ import gzip
 import hashlib
 import io
 import shutil
-import tarfile
 import tracemalloc
 import zipfile
 from collections import Counter
@@ -21,6 +20,7 @@ from pipeline.data_sets import DataSet, find_items, read_item
 from pipeline.filters import ImageLimits, Refusal, examine
 from pipeline.records import Drop, Ignored, Member
 from pipeline.sources import load
+from tests.archives import tar, zipped
 
 LIMITS = ImageLimits()
 
@@ -30,24 +30,6 @@ def picture(number: int, format_: str = "JPEG", mode: str = "RGB") -> bytes:
     pixels = np.random.default_rng(number).integers(0, 255, (48, 64, 3), np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).convert(mode).save(buffer, format_)
-    return buffer.getvalue()
-
-
-def tar(files: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return buffer.getvalue()
-
-
-def zipped(files: dict[str, bytes], packing: int = zipfile.ZIP_DEFLATED) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", packing) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
     return buffer.getvalue()
 
 
