@@ -34,7 +34,7 @@ unit: $(STAMP) ## tests without Ray or network
 	$(BIN)/python -m pytest -n 2 tests/unit
 
 integration: $(STAMP) ## tests with real Ray, PostgreSQL, S3 server and browser
-	$(BIN)/python -m pytest tests/integration
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/integration
 
 docs: $(STAMP) ## remake the pages that come from the code
 	$(BIN)/python -m model.recipe_table > docs/recipe.md
