@@ -18,6 +18,7 @@ from pipeline.errors import StorageError, StoreFullError
 from pipeline.raw_files import read_range
 from pipeline.shards import load_bytes, read_image_rows, row_group_rows, shard_footer
 from pipeline.storage import Store
+from pipeline.store_layout import describe
 from tests.faulty_s3 import FaultyS3, s3_server
 
 pytestmark = pytest.mark.integration
@@ -57,8 +58,7 @@ def png(value: int) -> bytes:
 
 
 def image_shards(store: Store, source: str) -> list[str]:
-    keys = store.list(f"sources/{source}")
-    return [key for key in keys if key.endswith(".parquet") and "/dropped/" not in key]
+    return [key for key in store.list(f"sources/{source}") if describe(key).kind == "image_shards"]
 
 
 def test_objects(store):
