@@ -17,14 +17,12 @@ from typing import Any
 from jobs.console import Reporter
 from jobs.duplicates_config import CatalogDuplicatesConfig
 from jobs.duplicates_hashes import Hashing, make_hashes
-from jobs.duplicates_page import duplicates_page
 from jobs.duplicates_pairs import Counts, count_pairs, named_pairs
 from jobs.duplicates_search import Searched, search_duplicates
 from jobs.duplicates_withdraw import withdraw_pairs
 from jobs.errors import ConfigError
 from jobs.files import written_whole
 from jobs.readable import readable_time
-from jobs.report_page import render
 from jobs.settings import value_problems
 from jobs.version import code_version
 from jobs.withdrawals import Withdrawal
@@ -120,6 +118,10 @@ def _write_files(
             pairs = named_pairs(store, searched)
             facts["pairs_written"] = write_pairs(pairs, scratch, ending=ending)
     if config.html is not None:
+        # Every ingest imports this module, and hardly any writes a page.
+        from jobs.duplicates_page import duplicates_page
+        from jobs.report_page import render
+
         colophon = f"Pseudo-label factory {code_version()}, {readable_time(time.time())}"
         page = duplicates_page(store, searched, compared.counts, colophon=colophon)
         with written_whole(config.html) as scratch:

@@ -221,6 +221,8 @@ class KnownItems:
 
     def find(self, item: Listed, *, options: str) -> Outcome | None:
         """What became of an item, not to be altered; None where it must be read."""
+        if not len(self):  # of a new source nothing is known, and no item needs its digest yet
+            return None
         digest = item_digest(item, options=options)
         place = find_digest(self._digests, digest) if digest is not None else None
         if place is None:

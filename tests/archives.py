@@ -6,10 +6,12 @@ import zipfile
 from collections.abc import Mapping
 
 
-def tar(files: Mapping[str, bytes], mode: str = "w") -> bytes:
+def tar(
+    files: Mapping[str, bytes], mode: str = "w", *, format_: int = tarfile.DEFAULT_FORMAT
+) -> bytes:
     """A tar, or a compressed one by the mode of `tarfile`."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode=mode) as archive:
+    with tarfile.open(fileobj=buffer, mode=mode, format=format_) as archive:
         for name, data in files.items():
             info = tarfile.TarInfo(name)
             info.size = len(data)

@@ -22,18 +22,9 @@ from pipeline.archives import (
     zip_entries,
 )
 from pipeline.errors import StorageError
+from tests.archives import tar
 
 FILES = {f"d/{index}.jpg": bytes([index]) * (400 + 113 * index) for index in range(5)}
-
-
-def tar(files: dict[str, bytes], format_: int = tarfile.PAX_FORMAT) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=format_) as archive:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return buffer.getvalue()
 
 
 def zipped(files: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
@@ -64,7 +55,7 @@ class OnlyForward(io.RawIOBase):
 @pytest.mark.parametrize("format_", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress])
 def test_tars_of_all_kinds(format_, pack):
-    data = pack(tar(FILES, format_))
+    data = pack(tar(FILES, format_=format_))
     entries = list(tar_entries(io.BytesIO(data)))
     assert [entry.name for entry in entries] == list(FILES)
     assert contents(tar_entries(OnlyForward(data))) == FILES

@@ -2,7 +2,6 @@
 
 import io
 import json
-import tarfile
 import zipfile
 
 import pytest
@@ -11,19 +10,13 @@ from pipeline.archives import tar_entries, zip_entries
 from pipeline.raw_files import FoundFile
 from pipeline.records import Ignored
 from pipeline.sidecars import choose_images, joined, without_tables
+from tests.archives import tar
 
 BIG = 1 << 20
 
 
-def tar(files: dict[str, bytes]) -> io.BytesIO:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    buffer.seek(0)
-    return buffer
+def opened_tar(files: dict[str, bytes]) -> io.BytesIO:
+    return io.BytesIO(tar(files))
 
 
 def meta(**said: object) -> bytes:
@@ -32,7 +25,7 @@ def meta(**said: object) -> bytes:
 
 def read(files: dict[str, bytes], max_bytes: int = BIG):
     found = []
-    for entry in joined(tar_entries(tar(files)), max_bytes=max_bytes):
+    for entry in joined(tar_entries(opened_tar(files)), max_bytes=max_bytes):
         found.append((entry.name, entry.read(), entry.licence, entry.attribution))
     return found
 
@@ -72,8 +65,10 @@ def test_the_json_may_come_first_and_names_may_have_folders_and_dots():
 
 def test_a_place_in_the_archive_stays_known():
     files = {"a.jpg": b"x" * 700, "a.json": meta(license="MIT")}
-    plain = {entry.name: entry.offset for entry in tar_entries(tar(files))}
-    assert {e.name: e.offset for e in joined(tar_entries(tar(files)), max_bytes=BIG)} == plain
+    plain = {entry.name: entry.offset for entry in tar_entries(opened_tar(files))}
+    assert {
+        e.name: e.offset for e in joined(tar_entries(opened_tar(files)), max_bytes=BIG)
+    } == plain
 
 
 @pytest.mark.parametrize(
@@ -93,7 +88,7 @@ def test_memory_is_that_of_one_image_however_many_share_a_name():
 
     def counted():
         nonlocal held, pulled
-        for entry in tar_entries(tar(files)):
+        for entry in tar_entries(opened_tar(files)):
             pulled += 1
             yield entry
 
@@ -106,7 +101,9 @@ def test_memory_is_that_of_one_image_however_many_share_a_name():
 
 
 def test_what_is_too_large_is_handed_on_unread():
-    found = list(joined(tar_entries(tar({"a.jpg": b"x" * 2000, "a.txt": b""})), max_bytes=1000))
+    found = list(
+        joined(tar_entries(opened_tar({"a.jpg": b"x" * 2000, "a.txt": b""})), max_bytes=1000)
+    )
     assert [(entry.name, entry.size) for entry in found] == [("a.jpg", 2000), ("a.txt", 0)]
 
 
