@@ -9,6 +9,7 @@ shard anything (`jobs.label_faults`).
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from uuid import uuid4
 
 from jobs.actor_pool import ActorPool, Outcome
 from jobs.console import Reporter, Screen
@@ -275,5 +276,9 @@ class LabelDriver:
 
 
 def _attempt_name(lease: WorkLease) -> str:
-    """Unique to owner and epoch, so that no two attempts ever write the same object."""
-    return f"{lease.epoch:04d}-{lease.owner.rpartition(':')[2]}"
+    """Unlike any other, so that no two attempts ever write the same object.
+
+    Owner and epoch would not do: a database that loses what it had acknowledged (a crash with
+    ``synchronous_commit = off``, a replica that took over late) leases out the same epoch again.
+    """
+    return f"{lease.epoch:04d}-{uuid4().hex[:8]}"

@@ -187,6 +187,23 @@ def test_a_catalog_that_is_away_for_a_while_costs_nothing(
     assert attempts(catalog) == [0] * 5
 
 
+def test_a_database_that_forgets_an_acknowledged_lease_costs_a_second_try_and_no_label(
+    catalog: Catalog,
+) -> None:
+    """It crashed with ``synchronous_commit = off``: the same epoch is leased a second time."""
+
+    def forget(pool: FakePool) -> list[Outcome[LabelTask]]:
+        with catalog.write() as connection:
+            connection.execute(text("UPDATE work SET state='pending', owner=NULL, epoch=epoch-1"))
+        return []
+
+    pool = FakePool(forget, *[FakePool.finish_oldest] * 2)
+    heard = run(catalog, pool, shards=1)
+    assert "no longer holds" in heard
+    assert len(list(catalog.label_shards("set"))) == 1
+    assert catalog.progress("set").done == 1
+
+
 def test_a_catalog_that_stays_away_ends_the_run_with_what_is_committed(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
