@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt pip setuptools wheel
 	@echo "installing what constraints.txt pins into $(VENV); minutes, and most of a gigabyte to fetch"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[postgres,s3,sources,demo,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[postgres,s3,sources,export,demo,dev]'
 	@touch $(STAMP)
 
 demo: $(STAMP) ## the whole line on this machine, offline, ending in a report

@@ -27,6 +27,7 @@ from jobs import config as configs
 from jobs.command_line import make_command
 from jobs.duplicates_config import CatalogDuplicatesConfig
 from jobs.errors import ConfigError, Interrupted, JobError
+from jobs.evaluate_config import EvaluateConfig
 from jobs.sample_config import CatalogTraceConfig, CatalogWithdrawConfig
 from jobs.settings import load_settings
 from model.errors import CheckpointError, ModelError
@@ -66,7 +67,7 @@ VERBS = {
     "finetune-metric": Verb(
         training_config.FinetuneMetricConfig, "jobs.finetune_metric:finetune_metric"
     ),
-    "evaluate": Verb(configs.EvaluateConfig, "jobs.evaluate:evaluate"),
+    "evaluate": Verb(EvaluateConfig, "jobs.evaluate:evaluate"),
     "predict": Verb(configs.PredictConfig, "jobs.predict:predict"),
     "report": Verb(configs.ReportConfig, "jobs.report:report"),
     "demo": Verb(configs.DemoConfig, "jobs.demo:demo"),

@@ -65,12 +65,22 @@ def option(
 
 
 def required(
-    help: str, *, argument: bool = False, is_name: bool = False, is_local: bool = False
+    help: str,
+    *,
+    choices: tuple[str, ...] = (),
+    argument: bool = False,
+    is_name: bool = False,
+    is_local: bool = False,
 ) -> Any:
     """A field without a default."""
-    return field(
-        metadata={"help": help, "argument": argument, "is_name": is_name, "is_local": is_local}
-    )
+    metadata = {
+        "help": help,
+        "choices": choices,
+        "argument": argument,
+        "is_name": is_name,
+        "is_local": is_local,
+    }
+    return field(metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -238,23 +248,6 @@ class PlanConfig(LabelOptions):
     )
     cost_per_gb_month: float | None = option(
         "Price of storing a gigabyte (1e9 bytes) for a month, in any currency.", minimum=0
-    )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EvaluateConfig(Common):
-    """Score a model without any training on the benchmark (zero-shot)."""
-
-    model: str = required("Model reference, as for label --teacher.", argument=True)
-    benchmark: tuple[str, ...] = required(
-        "PROTOCOL=SOURCE, for example relative@1=kitti; repeatable."
-    )
-    size: int | None = option(
-        "Shorter side at the network's input, pixels (default: the model's).", minimum=14
-    )
-    precision: str = option("Of the forward pass.", "fp32", choices=("auto", "fp32", "bf16"))
-    out: str | None = option(
-        "Also write the results as JSON and Markdown into this folder.", is_local=True
     )
 
 

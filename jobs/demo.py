@@ -17,7 +17,6 @@ import numpy as np
 from jobs.config import (
     Common,
     DemoConfig,
-    EvaluateConfig,
     IngestConfig,
     LabelConfig,
     PredictConfig,
@@ -26,6 +25,7 @@ from jobs.config import (
 from jobs.console import Reporter
 from jobs.errors import ConfigError
 from jobs.evaluate import evaluate
+from jobs.evaluate_config import EvaluateConfig
 from jobs.ingest import ingest
 from jobs.label import label
 from jobs.predict import predict
@@ -183,7 +183,7 @@ class _Line:
     def evaluate(self, model: str) -> list[dict[str, Any]]:
         benchmarks = ("relative@1=rendered-held-out", "relative@1=motorcycle")
         self._say(f"evaluate {model} --benchmark {' '.join(benchmarks)}")
-        config = EvaluateConfig(model=model, benchmark=benchmarks, **self._common())
+        config = EvaluateConfig(models=(model,), benchmark=benchmarks, **self._common())
         results: list[dict[str, Any]] = evaluate(config, reporter=self.reporter)["results"]
         return results
 

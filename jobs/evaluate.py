@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.config import EvaluateConfig
 from jobs.console import Bar, Reporter
 from jobs.errors import ConfigError, JobError
+from jobs.evaluate_config import EvaluateConfig
 from jobs.models import resolve_model
 from jobs.version import code_version
 from jobs.workspace import Workspace, check_store_exists, open_workspace
@@ -38,14 +38,14 @@ def evaluate(config: EvaluateConfig, *, reporter: Reporter | None = None) -> dic
         raise ConfigError([f"--out {config.out} is a file: name a folder"])
     with open_workspace(config) as workspace:
         shards = {item.source: _benchmark_shards(workspace, item.source) for item in benchmarks}
-        resolved = resolve_model(config.model, workspace.catalog, workspace.store)
+        resolved = resolve_model(config.models[0], workspace.catalog, workspace.store)
         model = load_depth_model(
             resolved.reference, device="auto", precision=config.precision, side=config.size
         )
         resolved.location.check(model.sha256)
         _check_geometry(model, benchmarks)
         known = workspace.catalog.find_model(model.sha256)
-        name = resolved.location.name or (known.name if known else config.model)
+        name = resolved.location.name or (known.name if known else config.models[0])
         results = [
             _score(model, name, item, shards[item.source], workspace, config, reporter)
             for item in benchmarks

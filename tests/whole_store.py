@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from jobs.config import EvaluateConfig, IngestConfig
+from jobs.config import IngestConfig
 from jobs.evaluate import evaluate
+from jobs.evaluate_config import EvaluateConfig
 from jobs.ingest import ingest
 from jobs.train import _register
 from jobs.training_config import TrainStudentConfig
@@ -44,7 +45,7 @@ def fill_whole_store(folder: Path, raw: Path) -> None:
         _train(workspace, TrainStudentConfig(
             labelled=("rooms",), pseudo=("labels",), encoder="scratch:tiny", name="student", **where
         ))  # fmt: skip
-    evaluate(EvaluateConfig(model="student", benchmark=("relative@1=bench",), **where))
+    evaluate(EvaluateConfig(models=("student",), benchmark=("relative@1=bench",), **where))
 
 
 def ingest_photos(folder: Path, raw: Path, numbers: range) -> dict[str, Any]:

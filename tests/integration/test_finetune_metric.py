@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 from transformers import AutoModelForDepthEstimation
 
-from jobs.config import EvaluateConfig, LabelConfig, PredictConfig
+from jobs.config import LabelConfig, PredictConfig
 from jobs.errors import ConfigError
 from jobs.evaluate import evaluate
+from jobs.evaluate_config import EvaluateConfig
 from jobs.finetune_metric import finetune_metric
 from jobs.label import label
 from jobs.predict import predict
@@ -88,12 +89,12 @@ def test_a_student_becomes_a_metric_model_that_everything_else_takes(
         depth = theirs(pixel_values=pixels).predicted_depth[0].numpy()
     np.testing.assert_allclose(ours.predict(image), depth, rtol=1e-5)
 
-    scored = evaluate(EvaluateConfig(model="metric", benchmark=("metric@1=held-out",), **where))
+    scored = evaluate(EvaluateConfig(models=("metric",), benchmark=("metric@1=held-out",), **where))
     (result,) = scored["results"]
     assert (result["protocol"], result["images"]) == ("metric", 8)
     assert 0 < result["metrics"]["depth"]["abs_rel"] < 20
     with pytest.raises(ConfigError, match="student predicts disparity_affine_invariant"):
-        evaluate(EvaluateConfig(model="student", benchmark=("metric@1=held-out",), **where))
+        evaluate(EvaluateConfig(models=("student",), benchmark=("metric@1=held-out",), **where))
 
     Image.fromarray(image).save(tmp_path / "image.png")
     predict(

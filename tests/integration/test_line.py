@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 from transformers import pipeline as hf_pipeline
 
-from jobs.config import EvaluateConfig, IngestConfig
+from jobs.config import IngestConfig
 from jobs.evaluate import evaluate
+from jobs.evaluate_config import EvaluateConfig
 from jobs.ingest import ingest
 from tests.factories import tiny_teacher
 
@@ -108,7 +109,7 @@ def test_real_pairs_become_benchmarks_and_are_scored(
         )
     )
     assert pairs["kept"] >= 1
-    config = EvaluateConfig(model=str(teacher), benchmark=(f"relative@1={name}",), **where)
+    config = EvaluateConfig(models=(str(teacher),), benchmark=(f"relative@1={name}",), **where)
     (result,) = evaluate(config)["results"]
     assert (result["protocol"], result["version"]) == ("relative", 1)
     assert result["images"] == pairs["kept"]
@@ -124,7 +125,7 @@ def test_predict_says_what_transformers_says(factory: Shell, teacher: Path, tmp_
     summary = factory("predict", str(teacher), str(tmp_path / "square.png"), "--out", str(out))
     assert len(summary["written"]) == 3
     ours = np.load(out / "square.npy")
-    theirs = hf_pipeline("depth-estimation", model=str(teacher))(str(tmp_path / "square.png"))
+    theirs = hf_pipeline("depth-estimation", models=(str(teacher),))(str(tmp_path / "square.png"))
     np.testing.assert_allclose(ours, theirs["predicted_depth"].numpy().squeeze(), rtol=1e-3)
 
 

@@ -84,7 +84,7 @@ def test_a_flag_may_have_another_spelling():
 )
 def test_list_flags_and_a_positional_argument(line):
     config = configured(line)
-    assert (config.model, config.benchmark) == ("m", ("p=a", "p=b"))
+    assert (config.models, config.benchmark) == (("m",), ("p=a", "p=b"))
 
 
 def test_negative_numbers_and_values_that_look_like_paths():

@@ -1,0 +1,62 @@
+"""Options of `factory evaluate` and `factory export`."""
+
+from dataclasses import dataclass
+
+from jobs.config import Common, option, required
+
+UPSAMPLINGS = ("bilinear", "bilinear_corners", "bicubic")
+LEAKAGE_CHECKS = ("auto", "none", "exact", "near")
+MODEL_FORMATS = ("hf", "onnx", "torchscript")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluateConfig(Common):
+    """Score models on benchmarks they were not trained on (zero-shot), and compare them."""
+
+    models: tuple[str, ...] = required(
+        "Model references, as for label --teacher; several are compared.", argument=True
+    )
+    benchmark: tuple[str, ...] = required(
+        "PROTOCOL=SOURCE, for example nyu-eigen@1=nyu; repeatable."
+    )
+    size: int | None = option(
+        "Shorter side at the network's input, pixels (default: the protocol's, or the model's).",
+        minimum=14,
+    )
+    precision: str = option("Of the forward pass.", "fp32", choices=("auto", "fp32", "bf16"))
+    upsampling: str | None = option(
+        "How maps are brought to the size of the truth: bilinear as Depth Anything V1 does, "
+        "bilinear_corners as V2, bicubic as transformers (default: the protocol's).",
+        choices=UPSAMPLINGS,
+    )
+    leakage: str = option(
+        "Name benchmark images that a model was trained on: same bytes (exact), or alike too "
+        "(near); auto is near where that needs no new hashes of the training images.",
+        "auto",
+        choices=LEAKAGE_CHECKS,
+    )
+    actors: int | None = option(
+        "Ray actors (default: one per GPU, or one per machine); 0 works in this process.",
+        minimum=0,
+    )
+    gpus_per_actor: float | None = option("GPUs per actor (default: 1 where there are any).")
+    batch_size: int | None = option("Images per forward pass (default: found).", minimum=1)
+    fresh: bool = option("Score again what an earlier run has scored.", False)
+    pictures: int = option("Best and worst images shown per benchmark.", 4, minimum=0)
+    out: str | None = option(
+        "Also write the results into this folder, as JSON, Markdown and a page.", is_local=True
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportConfig(Common):
+    """Write a model in a format that others load, checked against the original, with its card."""
+
+    target: str = required("Model reference.", argument=True)
+    format: str = required("What to write.", choices=MODEL_FORMATS)
+    out: str = required("Folder to write into.", is_local=True)
+    images: tuple[str, ...] = option(
+        "Photographs, or folders of them, on which the exported model is held against the original "
+        "(default: some of a source in the catalog).",
+        (),
+    )
