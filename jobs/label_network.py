@@ -7,40 +7,69 @@ that has no memory for that would give up every image there is, and so its error
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from jobs.label_batches import BatchRoom, Prepared
 from jobs.network_thread import NetworkThread
 from model.batch_size import find_batch_size
 from model.devices import free_memory, is_out_of_memory
-from model.label_pass import LabelPass, LaunchedBatch
+from model.preprocessing import Preprocessing
 
 ORDINARY_IMAGE = (3000, 4000)  # height, width: what a batch is measured with
 
 Row = TypeVar("Row")
 
 
-class LabelNetwork:
+class Timed(Protocol):
+    """A batch on its way."""
+
+    def seconds(self) -> float:
+        """How long the device computed, once it has arrived."""
+        ...
+
+
+Launched = TypeVar("Launched", bound=Timed)
+Launched_co = TypeVar("Launched_co", bound=Timed, covariant=True)
+
+
+class BatchPass(Protocol[Launched_co]):
+    """What is done with a batch of images of one size; `model.label_pass.LabelPass` is one."""
+
+    device: torch.device
+    preprocessing: Preprocessing
+
+    def stack(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """Images of one size as one; called from any thread."""
+        ...
+
+    def launch(self, images_BHWC: Tensor) -> Launched_co:
+        """Send a batch on its way; called from one thread."""
+        ...
+
+
+class LabelNetwork(Generic[Launched]):
     """Owns the device of one engine.
 
     Args:
-        label_pass: What is done with a batch.
+        batch_pass: What is done with a batch.
         batch_size: Images per forward pass; None to find it.
         memory_share: Share of the device's memory that may be taken, 0..1.
     """
 
     def __init__(
-        self, label_pass: LabelPass, *, batch_size: int | None, memory_share: float
+        self, batch_pass: BatchPass[Launched], *, batch_size: int | None, memory_share: float
     ) -> None:
-        self._pass = label_pass
+        self._pass = batch_pass
         self._thread = NetworkThread()
-        self._height, self._width = label_pass.preprocessing.size_for(*ORDINARY_IMAGE)
+        self._height, self._width = batch_pass.preprocessing.size_for(*ORDINARY_IMAGE)
         self.room = BatchRoom(
             batch_size or self._thread.submit(0, lambda: self._find(memory_share)).result(),
             image_pixels=self._height * self._width,
@@ -51,7 +80,7 @@ class LabelNetwork:
         turn: int,
         batch: list[Prepared],
         *,
-        then: Callable[[Prepared, LaunchedBatch | None, int], Row],
+        then: Callable[[Prepared, Launched | None, int], Row],
     ) -> "Future[list[Row]]":
         """Queue a batch of images of one size; stacked here, in the thread of the caller.
 
@@ -73,7 +102,7 @@ class LabelNetwork:
         self,
         batch: list[Prepared],
         images: Tensor,
-        then: Callable[[Prepared, LaunchedBatch | None, int], Row],
+        then: Callable[[Prepared, Launched | None, int], Row],
     ) -> list[Row]:
         rows: list[Row] = []
         parts = deque([(batch, images)])
@@ -92,7 +121,7 @@ class LabelNetwork:
             rows += [then(item, launched, index) for index, item in enumerate(batch)]
         return rows
 
-    def _launch_or_free_memory(self, images: Tensor) -> LaunchedBatch | None:
+    def _launch_or_free_memory(self, images: Tensor) -> Launched | None:
         """None where the device has no memory for it; a single image is tried twice."""
         alone = len(images) == 1
         ordinary = alone and images[..., 0].numel() <= self._height * self._width
