@@ -15,6 +15,10 @@ class CheckpointError(ModelError):
     """Weights cannot be read as that model: check the reference, its variant and its files."""
 
 
+class ExportError(ModelError):
+    """An exported model is not the model: nothing was kept; try another --format."""
+
+
 class NonFiniteLossError(ModelError):
     """A training loss is not a number: begin anew with a lower learning rate or a warm-up."""
 
