@@ -3,11 +3,13 @@
 An image is brought to disparity, resized to the truth, aligned, clipped, and compared in disparity
 and in depth. The clipping matters: an aligned disparity may be zero or negative, and its depth then
 infinite or behind the camera. Following MoGe it is raised to 1 / max(depth) over the valid truth of
-the image (to 1 / cap where the protocol has a cap, as MiDaS does), for both spaces alike.
+the image (to 1 / cap where the protocol has a cap, as MiDaS does), for both spaces alike. What the
+steps are is written in `model.comparison`.
 
 What the truth leaves open cannot be scored and is None, never a number that looks like one:
 
-- ``depth_scale_invariant``: RMSE has no unit to be in; everything else is a ratio and stands.
+- ``depth_scale_invariant``: RMSE and squared relative error have no unit to be in; everything else
+  is a ratio and stands.
 - ``disparity_affine_invariant``: no depth at all, and no ratio in disparity either, for its zero is
   unknown too. What stands is the RMSE in disparity, with the truth brought to 0..1 over the valid
   pixels of the image.
@@ -15,22 +17,39 @@ What the truth leaves open cannot be scored and is None, never a number that loo
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model.alignment import Affine, align_affine
+from model.alignment import Affine
+from model.boundaries import boundary_f1
+from model.comparison import (
+    AFFINE_INVARIANT,
+    METRIC_GEOMETRIES,
+    Comparison,
+    check_prediction,
+    compare,
+    valid_disparity,
+)
 from model.geometry import to_disparity
-from model.metrics import METRICS
+from model.metrics import METRICS, METRICS_WITH_UNIT
+from model.pairs import PAIR_METRICS, answers, at_points, shuffled
 from model.protocols import Protocol
+from model.upsampling import upsample
 
-METRIC_GEOMETRIES = ("depth_metric", "disparity_metric")
-AFFINE_INVARIANT = "disparity_affine_invariant"
-AS_IT_IS = Affine(1.0, 0.0)
+__all__ = [
+    "METRIC_GEOMETRIES",
+    "ImageScore",
+    "aligned_disparity",
+    "check_prediction",
+    "evaluate_image",
+    "evaluate_pairs",
+    "summarise",
+    "valid_disparity",
+]
 
 Scores = Mapping[str, Mapping[str, float | None]]
 
@@ -40,18 +59,24 @@ class ImageScore:
     """The scores of one image, or why it has none.
 
     Attributes:
-        valid_pixels: Pixels compared; 0 for a skipped image.
+        valid_pixels: Pixels compared, or pairs of points; 0 for a skipped image.
         metrics: Space, then metric; None where the truth cannot tell. Empty for a skipped image.
-        affine: Scale and shift, in the truth's disparity: found, or 1 and 0 where the protocol
-            aligns nothing; None for a skipped image.
+        affine: Scale and shift, in the truth's disparity, or in its depth where the protocol aligns
+            there: found, or 1 and 0 where the protocol aligns nothing; None for a skipped image
+            and for pairs. A scale below 0: the prediction ran against the truth.
         skipped: Short stable code: ``too_few_valid_pixels``, ``flat_truth`` (affine-invariant truth
-            with one value) or ``prediction_not_finite``.
+            with one value), ``no_pairs`` or ``prediction_not_finite``.
     """
 
     valid_pixels: int = 0
     metrics: Scores = field(default_factory=dict)
     affine: Affine | None = None
     skipped: str | None = None
+
+    @property
+    def is_flipped(self) -> bool:
+        """Whether the best alignment turned the prediction's sign: far for near."""
+        return self.affine is not None and self.affine.scale < 0
 
 
 def evaluate_image(
@@ -61,45 +86,111 @@ def evaluate_image(
     geometry: str,
     truth_geometry: str,
     protocol: Protocol,
+    upsampling: str | None = None,
 ) -> ImageScore:
     """Score one prediction; the truth is NaN where it has no value.
 
     ``geometry`` says what the prediction is: any disparity, or a depth, which is turned into
-    disparity first. It may have another size than the truth. A prediction that is not finite at a
-    valid pixel is not scored: a mean without its worst image would flatter it, so read the counts.
+    disparity first. It may have another size than the truth: ``upsampling`` says how it is brought
+    there, None for the protocol's way. A prediction that is not finite at a valid pixel is not
+    scored: a mean without its worst image would flatter it, so read the counts.
 
     Raises:
-        ValueError: For an unknown geometry, a protocol in metres for truth that is not metric, or
-            one without alignment for a prediction that is not.
+        ValueError: For an unknown geometry, a protocol of pairs, one in metres for truth that is
+            not metric, or one whose alignment the prediction's geometry has no use for.
     """
-    if protocol.alignment == "none" and geometry not in METRIC_GEOMETRIES:
-        raise ValueError(f"{protocol.ref} aligns nothing, but the prediction is {geometry}")
-    if truth_geometry not in METRIC_GEOMETRIES and _in_metres(protocol):
-        raise ValueError(f"{protocol.ref} has limits in metres, but the truth is {truth_geometry}")
-    truth = _valid_truth(truth_HW, truth_geometry, protocol)
-    mask = np.isfinite(truth)
-    if mask.sum() < protocol.minimum_valid_pixels:
-        return ImageScore(skipped="too_few_valid_pixels")
-    if truth_geometry == AFFINE_INVARIANT:
-        if np.ptp(truth[mask]) == 0:
-            return ImageScore(skipped="flat_truth")
-        truth = (truth - truth[mask].min()) / np.ptp(truth[mask])
-    prediction = _resized(
-        to_disparity(np.asarray(prediction_HW, np.float64), geometry), truth.shape
+    compared = compare(
+        prediction_HW,
+        truth_HW,
+        geometry=geometry,
+        truth_geometry=truth_geometry,
+        protocol=protocol,
+        upsampling=upsampling,
     )
-    if not np.isfinite(prediction[mask]).all():
+    if isinstance(compared, str):
+        return ImageScore(skipped=compared)
+    return ImageScore(
+        valid_pixels=int(compared.mask_HW.sum()),
+        metrics=_scores(compared, truth_geometry, protocol),
+        affine=compared.affine,
+    )
+
+
+def aligned_disparity(
+    prediction_HW: NDArray[np.floating],
+    truth_HW: NDArray[np.floating],
+    *,
+    geometry: str,
+    truth_geometry: str,
+    protocol: Protocol,
+    upsampling: str | None = None,
+) -> NDArray[np.float32] | None:
+    """The disparity that `evaluate_image` scores, at the truth's size, also where no truth is.
+
+    In the unit of `valid_disparity`, to show the two side by side. None where the image is skipped.
+
+    Raises:
+        ValueError: As `evaluate_image`.
+    """
+    compared = compare(
+        prediction_HW,
+        truth_HW,
+        geometry=geometry,
+        truth_geometry=truth_geometry,
+        protocol=protocol,
+        upsampling=upsampling,
+    )
+    return None if isinstance(compared, str) else compared.aligned_HW.astype(np.float32)
+
+
+def evaluate_pairs(
+    prediction_HW: NDArray[np.floating],
+    pairs: Iterable[Sequence[int]],
+    *,
+    geometry: str,
+    sample_id: str,
+    protocol: Protocol,
+    upsampling: str | None = None,
+    size: tuple[int, int] | None = None,
+) -> ImageScore:
+    """Score which of two points is nearer, for every pair of one image.
+
+    Args:
+        prediction_HW: At any size.
+        geometry: Of the prediction: any disparity, or a depth, which is turned into disparity.
+        pairs: ``row1, column1, row2, column2, closer`` each, in pixels of the image as shown;
+            closer is 1 or 2, or 0 for equally far.
+        sample_id: Decides the order in which each pair is put (`model.pairs`).
+        protocol: One of pairs.
+        upsampling: How the prediction is brought to ``size``; None for the protocol's way.
+        size: Height and width of the image; None where the prediction has that size.
+
+    Raises:
+        ValueError: For an unknown geometry, a protocol of maps, or a point outside of the image.
+    """
+    if protocol.truth != "pairs":
+        raise ValueError(f"{protocol.ref} scores maps, not pairs of points")
+    ordered = shuffled(pairs, sample_id=sample_id)
+    if not ordered:
+        return ImageScore(skipped="no_pairs")
+    disparity_HW = to_disparity(np.asarray(prediction_HW, np.float64), geometry)
+    how = protocol.interpolation if upsampling is None else upsampling
+    resized_HW = upsample(disparity_HW, size or disparity_HW.shape, how)
+    first, second = at_points(resized_HW, ordered)
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
         return ImageScore(skipped="prediction_not_finite")
-    aligns = protocol.alignment != "none"
-    affine = align_affine(prediction, truth, mask) if aligns else AS_IT_IS
-    metrics = _scores(affine(prediction[mask]), truth[mask], truth_geometry, protocol)
-    return ImageScore(valid_pixels=int(mask.sum()), metrics=metrics, affine=affine)
+    given = answers(first, second, equality=protocol.equality)
+    noted = [pair.closer for pair in ordered]
+    metrics = {name: PAIR_METRICS[name](given, noted) for name in protocol.metrics}
+    return ImageScore(valid_pixels=len(ordered), metrics={"order": metrics})
 
 
 def summarise(scores: Iterable[ImageScore]) -> dict[str, Any]:
     """Mean over images of each metric, with counts; an image counts once, however large it is.
 
-    Returns ``images`` and ``valid_pixels`` that were scored, ``skipped`` (count per reason) and
-    ``metrics`` (space, then metric: the mean over the images that have it, None where none has).
+    Returns ``images`` and ``valid_pixels`` that were scored, ``skipped`` (count per reason),
+    ``flipped`` (images whose alignment turned the prediction's sign) and ``metrics`` (space, then
+    metric: the mean over the images that have it, None where none has).
     """
     scored: list[ImageScore] = []
     skipped: Counter[str] = Counter()
@@ -118,6 +209,7 @@ def summarise(scores: Iterable[ImageScore]) -> dict[str, Any]:
         "images": len(scored),
         "valid_pixels": sum(score.valid_pixels for score in scored),
         "skipped": dict(sorted(skipped.items())),
+        "flipped": sum(score.is_flipped for score in scored),
         "metrics": {
             space: {name: _mean(values) for name, values in names.items()}
             for space, names in columns.items()
@@ -125,69 +217,26 @@ def summarise(scores: Iterable[ImageScore]) -> dict[str, Any]:
     }
 
 
-def _valid_truth(
-    truth_HW: NDArray[np.floating], geometry: str, protocol: Protocol
-) -> NDArray[np.float64]:
-    """Truth as disparity, NaN wherever the protocol does not look."""
-    truth = to_disparity(np.asarray(truth_HW, np.float64), geometry)
-    valid = np.isfinite(truth)
-    if geometry != AFFINE_INVARIANT:
-        valid &= truth > 0  # infinitely far: relative errors are not defined there
-    if protocol.minimum_depth is not None:
-        valid &= truth <= 1 / protocol.minimum_depth
-    if protocol.maximum_depth is not None:
-        valid &= truth >= 1 / protocol.maximum_depth
-    if protocol.crop is not None:
-        height, width = truth.shape
-        crop = protocol.crop
-        rows = slice(int(crop.top * height), int(crop.bottom * height))
-        columns = slice(int(crop.left * width), int(crop.right * width))
-        inside = np.zeros_like(valid)
-        inside[rows, columns] = True
-        valid &= inside
-    return np.where(valid, truth, np.nan)
-
-
-def _scores(
-    aligned: NDArray[np.float64], truth: NDArray[np.float64], geometry: str, protocol: Protocol
-) -> Scores:
-    """All metrics in all spaces, from aligned and true disparity at the valid pixels."""
-    if geometry != AFFINE_INVARIANT:
-        farthest = truth.min() if protocol.maximum_depth is None else 1 / protocol.maximum_depth
-        nearest = None if protocol.minimum_depth is None else 1 / protocol.minimum_depth
-        aligned = np.clip(aligned, farthest, nearest)
+def _scores(compared: Comparison, truth_geometry: str, protocol: Protocol) -> Scores:
+    """All metrics in all spaces; the truth and the prediction are disparity above 0."""
     return {
-        space: {name: _score(name, space, aligned, truth, geometry) for name in protocol.metrics}
+        space: {name: _score(name, space, compared, truth_geometry) for name in protocol.metrics}
         for space in protocol.spaces
     }
 
 
-def _score(
-    name: str,
-    space: str,
-    aligned: NDArray[np.float64],
-    truth: NDArray[np.float64],
-    geometry: str,
-) -> float | None:
-    if geometry == AFFINE_INVARIANT and (name != "rmse" or space != "disparity"):
+def _score(name: str, space: str, compared: Comparison, truth_geometry: str) -> float | None:
+    if truth_geometry == AFFINE_INVARIANT and (name != "rmse" or space != "disparity"):
         return None
-    if geometry == "depth_scale_invariant" and name == "rmse":
+    if truth_geometry == "depth_scale_invariant" and name in METRICS_WITH_UNIT:
         return None
+    if name == "boundary_f1":
+        return boundary_f1(compared.aligned_HW, compared.truth_HW)
+    mask = compared.mask_HW
+    aligned, truth = compared.aligned_HW[mask], compared.truth_HW[mask]
     if space == "depth":
         aligned, truth = 1 / aligned, 1 / truth
     return METRICS[name](aligned, truth)
-
-
-def _resized(disparity: NDArray[np.floating], shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Bilinear, pixel centres kept in place (``align_corners=False``), to height and width."""
-    exact = np.ascontiguousarray(disparity, np.float64)
-    if exact.shape != shape:
-        exact = cv2.resize(exact, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
-    return exact
-
-
-def _in_metres(protocol: Protocol) -> bool:
-    return protocol.minimum_depth is not None or protocol.maximum_depth is not None
 
 
 def _mean(values: list[float]) -> float | None:

@@ -7,6 +7,8 @@ RMSE log give the same number in either, as p/t only turns into t/p.
 
 Raises everywhere: ``ValueError`` without a pixel, for shapes that differ, or a value that is not
 finite and above 0.
+
+What needs a whole map is in `model.boundaries`, what needs pairs of points in `model.pairs`.
 """
 
 from collections.abc import Callable, Mapping
@@ -84,6 +86,11 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
         "delta3": delta3,
     }
 )
+
+# Not ratios: truth up to a factor has none of these.
+METRICS_WITH_UNIT = frozenset({"rmse", "sq_rel"})
+
+HIGHER_IS_BETTER = frozenset({"delta1", "delta2", "delta3", "boundary_f1", "pair_accuracy"})
 
 
 def _within(threshold: float, prediction: ArrayLike, truth: ArrayLike) -> float:

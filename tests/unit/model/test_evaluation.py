@@ -306,6 +306,7 @@ def test_the_summary_counts_what_was_skipped_and_does_not_average_it():
         "images": 0,
         "valid_pixels": 0,
         "skipped": {"too_few_valid_pixels": 1},
+        "flipped": 0,
         "metrics": {},
     }
 
