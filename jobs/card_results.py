@@ -1,0 +1,135 @@
+"""The results of a model card: one table per set of metrics, how each was scored, and leaks."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from jobs.card_facts import CardFacts
+from jobs.card_front_matter import scores_by_space
+from jobs.markdown import code, inline, table
+from jobs.readable import readable_time
+from model.protocols import protocol
+from pipeline.catalog import EvaluationRow
+
+# Metrics with the direction in which they get better; others go by their own name.
+_TITLES = {
+    "abs_rel": "AbsRel ↓",
+    "sq_rel": "SqRel ↓",
+    "rmse": "RMSE ↓",
+    "rmse_log": "RMSE log ↓",
+    "log10": "log10 ↓",
+    "silog": "SILog ↓",
+    "whdr": "WHDR ↓",
+    "delta1": "δ1 ↑",
+    "delta2": "δ2 ↑",
+    "delta3": "δ3 ↑",
+    "accuracy": "Accuracy ↑",
+    "boundary_f1": "Boundary F1 ↑",
+}
+_UNKNOWN_TO_THIS_VERSION = "a protocol that this version does not know"
+
+Cells = tuple[EvaluationRow, str, Mapping[str, float]]
+
+
+def results_section(facts: CardFacts) -> list[str]:
+    """Lines of the section."""
+    if not facts.evaluations:
+        return ["## Results", "", "It has not been evaluated, as far as the catalog knows."]
+    return [
+        "## Results",
+        "",
+        "Means over images, with 95 % confidence intervals where the evaluation has them; ↓ means "
+        "lower is better. The newest result per protocol and benchmark.",
+        "",
+        *_tables(facts.evaluations),
+        "How each was scored:",
+        "",
+        *(f"- {_how(row)}" for row in facts.evaluations),
+        "",
+        *_seen(facts),
+    ]
+
+
+def _tables(rows: Sequence[EvaluationRow]) -> Iterator[str]:
+    """Results with the same metrics share a table: pairs of points have others than maps."""
+    groups: dict[tuple[str, ...], list[Cells]] = {}
+    for row in rows:
+        for space, scores in scores_by_space(row).items():
+            groups.setdefault(tuple(scores), []).append((row, space, scores))
+    for metrics, group in groups.items():
+        header = ["Benchmark", "Protocol", "Space", "Images", *map(_title, metrics)]
+        yield from table(header, [_row(*each, metrics) for each in group], right=len(metrics) + 1)
+        yield ""
+
+
+def _row(
+    row: EvaluationRow, space: str, scores: Mapping[str, float], metrics: Sequence[str]
+) -> list[str]:
+    about = [inline(row.source), code(f"{row.protocol}@{row.version}"), inline(space)]
+    cells = [_cell(scores[metric], _interval(row, space, metric)) for metric in metrics]
+    return [*about, f"{row.images:,}", *cells]
+
+
+def _title(metric: str) -> str:
+    return _TITLES.get(metric, inline(metric))
+
+
+def _cell(value: float, interval: tuple[float, float] | None) -> str:
+    if interval is None:
+        return f"{value:.4g}"
+    low, high = interval
+    return f"{value:.4g} ({low:.4g} to {high:.4g})"
+
+
+def _interval(row: EvaluationRow, space: str, metric: str) -> tuple[float, float] | None:
+    """What the evaluation kept; results of earlier versions have none."""
+    bounds = ((row.config.get("intervals") or {}).get(space) or {}).get(metric)
+    return None if bounds is None else (float(bounds[0]), float(bounds[1]))
+
+
+def _how(row: EvaluationRow) -> str:
+    """The protocol in words, and the settings that a result depends on."""
+    settings = [
+        f"{words} {inline(row.config[key])}"
+        for key, words in (("size", "size"), ("precision", "in"), ("upsampling", "upsampled"))
+        if row.config.get(key)
+    ]
+    ref = f"{row.protocol}@{row.version}"
+    parts = [
+        f"{code(ref)} on {inline(row.source)}: {_description(ref)}",
+        f"{row.images:,} images, {row.valid_pixels:,} valid pixels"
+        + "".join(f", {setting}" for setting in settings)
+        + f"; benchmark digest {code(row.source_digest)}, code {code(row.code_version)}, "
+        f"{readable_time(row.created_at)} UTC.",
+    ]
+    return " ".join(parts)
+
+
+def _description(ref: str) -> str:
+    try:
+        return inline(protocol(ref).description)
+    except ValueError:
+        return f"{_UNKNOWN_TO_THIS_VERSION}."
+
+
+def _seen(facts: CardFacts) -> list[str]:
+    """What is known of benchmark images that were trained on."""
+    trained_on = {origin.name for origin in facts.behind if origin.kind == "source"}
+    whole = sorted({row.source for row in facts.evaluations} & trained_on)
+    lines = [f"- {inline(name)} is among what the model was made from." for name in whole]
+    lines += [line for row in facts.evaluations if (line := _leaks(row))]
+    if facts.trained_here and not whole:
+        lines.insert(0, "- None of these benchmarks is among the sources that it was made from.")
+    return ["Whether it has seen them in training:", "", *lines] if lines else []
+
+
+def _leaks(row: EvaluationRow) -> str | None:
+    leaks: Mapping[str, Any] = row.config.get("leaks") or {}
+    checked = leaks.get("checked")
+    if checked is None:
+        return None
+    where = f"- {inline(row.source)} ({code(f'{row.protocol}@{row.version}')}):"
+    if checked == "none":
+        return f"{where} not checked. {inline(leaks.get('why') or '')}".rstrip()
+    same = f"{leaks.get('exact', 0):,} of the same bytes"
+    alike = f", {leaks.get('near', 0):,} that look alike" if checked == "near" else ""
+    return f"{where} {same}{alike}, against {leaks.get('trained_on', 0):,} training images."
