@@ -37,6 +37,17 @@ class CatalogAttributionConfig(Common):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CatalogCardConfig(Common):
+    """Write the card of a model: data, licences, recipe and results, for the Hugging Face Hub."""
+
+    ref: str = required("Name of the model.", argument=True)
+    out: str | None = option(
+        "Markdown file to write, such as README.md beside the weights (default: print it).",
+        is_local=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CatalogCroissantConfig(Common):
     """Describe a source for others as Croissant metadata (MLCommons), shards with their sha256."""
 

@@ -81,6 +81,7 @@ REPAIRS = {
     "attribution": Verb(
         catalog_config.CatalogAttributionConfig, "jobs.catalog_attribution:export_attribution"
     ),
+    "card": Verb(catalog_config.CatalogCardConfig, "jobs.catalog_card:write_card"),
     "croissant": Verb(
         catalog_config.CatalogCroissantConfig, "jobs.catalog_croissant:export_croissant"
     ),

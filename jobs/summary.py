@@ -40,6 +40,9 @@ DIGEST_CHARACTERS = 12  # enough to tell things apart; --json has them whole
 def print_summary(summary: Mapping[str, Any], *, stream: TextIO | None = None) -> None:
     """A line per key, a table per list of records, a tree per lineage."""
     stream = stream or sys.stdout
+    if "card" in summary:  # Markdown, for a file as it is
+        stream.write(summary["card"])
+        return
     console = Console(file=stream, highlight=False)
     if not console.is_terminal:
         console = Console(file=stream, highlight=False, width=WIDTH_IN_FILES)
