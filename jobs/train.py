@@ -15,6 +15,7 @@ from jobs.console import Reporter
 from jobs.errors import ConfigError, JobError
 from jobs.licence_policy import check_training
 from jobs.metric_start import check_metric_sources, locate_metric_start
+from jobs.model_card import CARD, model_card
 from jobs.models import ModelLocation, fetch_model, locate_encoder
 from jobs.pseudo_labels import check_filter
 from jobs.ray_runtime import (
@@ -43,6 +44,7 @@ from model.encoders import check_encoder
 from model.metric_recipe import V2_METRIC
 from model.recipes import Recipe, override, parse_overrides, preset
 from pipeline.catalog import SnapshotRow
+from pipeline.catalog_values import without_credentials
 from pipeline.label_filter import EVERY_LABEL, LabelFilter
 from pipeline.ledger import record_model, record_run
 from pipeline.storage import model_prefix
@@ -216,6 +218,7 @@ def _describe(job: TrainingJob, config: LoopOptions, run: TrainingRun, reporter:
             "recipe": asdict(job.recipe),
             "steps": job.steps,
             "snapshot": run.snapshot.snapshot_id,
+            "start": {"kind": job.encoder.kind, "value": without_credentials(job.encoder.value)},
             "code_version": code_version(),
         },
     )
@@ -260,6 +263,7 @@ def _register(
     workspace.catalog.finish_run(run.run_id, state="done", metrics=metrics)
     record_run(workspace.store, workspace.catalog, run.run_id)
     record_model(workspace.store, workspace.catalog, job.name)
+    workspace.store.put(f"{prefix}/{CARD}", model_card(workspace, job.name).encode())
     return {
         "model": job.name,
         "run": run.run_id,
