@@ -7,7 +7,7 @@ from typing import Any
 from jobs.card_facts import CardFacts, Part, hub_dataset, shown
 from jobs.markdown import code, inline, link, table
 from jobs.readable import readable_time
-from pipeline.licences import permissions
+from pipeline.licences import permissions, permits
 from pipeline.origins import MADE_OF_NOTHING, Origin
 
 UNKNOWN = "unknown"
@@ -255,6 +255,8 @@ def _follows(facts: CardFacts) -> Iterator[str]:
             yield sentence.format(", ".join(names))
     if all(origin.commercial == "yes" for origin in facts.behind):
         yield "All of them permit commercial use."
+    elif permits(facts.licence).commercial == "yes":
+        yield f"{inline(facts.licence)}, as stated for the weights, says more than all of these do."
     if any(origin.attribution for origin in facts.behind):
         name = code(f"factory catalog attribution {facts.name}")
         yield f"Authors of single images have to be named; {name} lists them."
