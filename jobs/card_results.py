@@ -7,23 +7,22 @@ from jobs.card_facts import CardFacts
 from jobs.card_front_matter import scores_by_space
 from jobs.markdown import code, inline, table
 from jobs.readable import readable_time
+from model.metrics import HIGHER_IS_BETTER
 from model.protocols import protocol
 from pipeline.catalog import EvaluationRow
 
-# Metrics with the direction in which they get better; others go by their own name.
 _TITLES = {
-    "abs_rel": "AbsRel ↓",
-    "sq_rel": "SqRel ↓",
-    "rmse": "RMSE ↓",
-    "rmse_log": "RMSE log ↓",
-    "log10": "log10 ↓",
-    "silog": "SILog ↓",
-    "whdr": "WHDR ↓",
-    "delta1": "δ1 ↑",
-    "delta2": "δ2 ↑",
-    "delta3": "δ3 ↑",
-    "accuracy": "Accuracy ↑",
-    "boundary_f1": "Boundary F1 ↑",
+    "abs_rel": "AbsRel",
+    "sq_rel": "SqRel",
+    "rmse": "RMSE",
+    "rmse_log": "RMSE log",
+    "silog": "SILog",
+    "delta1": "δ1",
+    "delta2": "δ2",
+    "delta3": "δ3",
+    "boundary_f1": "Boundary F1",
+    "pair_accuracy": "Pair accuracy",
+    "whdr": "WHDR",
 }
 _UNKNOWN_TO_THIS_VERSION = "a protocol that this version does not know"
 
@@ -70,7 +69,7 @@ def _row(
 
 
 def _title(metric: str) -> str:
-    return _TITLES.get(metric, inline(metric))
+    return f"{_TITLES.get(metric, inline(metric))} {'↑' if metric in HIGHER_IS_BETTER else '↓'}"
 
 
 def _cell(value: float, interval: tuple[float, float] | None) -> str:
@@ -95,7 +94,7 @@ def _how(row: EvaluationRow) -> str:
     ]
     ref = f"{row.protocol}@{row.version}"
     parts = [
-        f"{code(ref)} on {inline(row.source)}: {_description(ref)}",
+        f"{code(ref)} on {inline(row.source)}: {_description(row)}",
         f"{row.images:,} images, {row.valid_pixels:,} valid pixels"
         + "".join(f", {setting}" for setting in settings)
         + f"; benchmark digest {code(row.source_digest)}, code {code(row.code_version)}, "
@@ -104,9 +103,11 @@ def _how(row: EvaluationRow) -> str:
     return " ".join(parts)
 
 
-def _description(ref: str) -> str:
+def _description(row: EvaluationRow) -> str:
+    """As the result carries it; those of earlier versions leave it to the protocol's name."""
+    said = (row.config.get("rules") or {}).get("description")
     try:
-        return inline(protocol(ref).description)
+        return inline(said or protocol(f"{row.protocol}@{row.version}").description)
     except ValueError:
         return f"{_UNKNOWN_TO_THIS_VERSION}."
 

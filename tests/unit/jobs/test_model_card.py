@@ -40,7 +40,7 @@ def store(tmp_path_factory):
                 metrics={"depth/abs_rel": abs_rel, "depth/delta1": 0.98, "depth/none": None},
             )
         evaluate(catalog, model_sha256="f" * 64, metrics={"depth/abs_rel": 7.0})
-        evaluate(catalog, protocol="gone", metrics={"order/accuracy": 0.9}, source="da\n2k|")
+        evaluate(catalog, protocol="gone", metrics={"order/pair_accuracy": 0.9}, source="da\n2k|")
         run_id = catalog.model("student").run_id
         written = {"recipe": {"batch_size": 4, "size": 70, "name": "```"}, "steps": 400,
                    "config": {"seed": 3, "preset": "v1"}}  # fmt: skip
@@ -116,7 +116,7 @@ def test_the_newest_results_of_these_weights_are_in_the_index(store):
         ("bench", "relative@1", "delta1 (depth)"): 0.98,
         ("rooms", "relative@1", "abs_rel"): 0.1234,
         ("rooms", "relative@1", "delta1"): 0.91,
-        ("da 2k|", "gone@1", "accuracy (order)"): 0.9,
+        ("da 2k|", "gone@1", "pair_accuracy (order)"): 0.9,
     }
     assert {each.task_type for each in results} == {"depth-estimation"}
     assert results[0].dataset_args == {"images": 12, "digest": "e" * 64}
@@ -125,6 +125,8 @@ def test_the_newest_results_of_these_weights_are_in_the_index(store):
 def test_results_have_intervals_settings_and_what_was_seen_in_training(store):
     text = section(card(store, "student"), "Results")
     row = next(line for line in text.splitlines() if line.startswith("| bench | `relative@1`"))
+    header = "| Benchmark | Protocol | Space | Images | AbsRel ↓ | δ1 ↑ |"
+    assert header in text and "| Images | Pair accuracy ↑ |" in text
     assert row == "| bench | `relative@1` | depth | 12 | 0.05 (0.04 to 0.06) | 0.98 |"
     assert "upsampled bicubic" in text and "3,456 valid pixels" in text
     assert "- rooms is among what the model was made from." in text
