@@ -38,6 +38,7 @@ integration: $(STAMP) ## tests with real Ray, PostgreSQL, S3 server and browser
 
 docs: $(STAMP) ## remake the pages that come from the code
 	$(BIN)/python -m model.recipe_table > docs/recipe.md
+	$(BIN)/python -m model.protocol_table > docs/protocols.md
 
 build: $(STAMP) ## build the wheel
 	$(BIN)/python -m build --wheel

@@ -160,11 +160,15 @@ def _aligned(
     depth, true_depth = _inverse(prediction), _inverse(truth)
     align = align_affine if protocol.alignment == "affine_depth" else align_scale_median
     affine = align(depth, true_depth, mask)
-    # A shift may bring depth to 0 or behind the camera, where it has no disparity.
+    return affine, 1 / np.clip(affine(depth), *_depth_limits(true_depth[mask], protocol))
+
+
+def _depth_limits(truth: Map, protocol: Protocol) -> tuple[float | None, float]:
+    """Nearest and farthest depth of a prediction, in the unit of the truth."""
     nearest, farthest = protocol.minimum_depth, protocol.maximum_depth
-    nearest = true_depth[mask].min() if nearest is None else nearest
-    farthest = true_depth[mask].max() if farthest is None else farthest
-    return affine, 1 / np.clip(affine(depth), nearest, farthest)
+    if nearest is None and protocol.alignment == "affine_depth":
+        nearest = float(truth.min())  # a shift may bring depth behind the camera
+    return nearest, float(truth.max()) if farthest is None else farthest
 
 
 def _clipped(disparity: Map, truth: Map, protocol: Protocol) -> Map:
