@@ -34,12 +34,14 @@ class Prepared:
         record: Without its bytes: they are decoded.
         image_HWC: uint8 RGB; None where the image was refused, or lies in a stack.
         refusal: The reason, where it was refused.
+        source_size: Height and width of the image before it was prepared; 0 where it was refused.
     """
 
     place: int
     record: ImageRecord
     image_HWC: NDArray[np.uint8] | None
     refusal: str | None = None
+    source_size: tuple[int, int] = (0, 0)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -57,9 +59,11 @@ def prepared_image(record: ImageRecord, data: bytes, *, place: int, model: Depth
     except ImageDecodeError as error:
         return Prepared(place, record, None, error.reason)
     try:
-        return Prepared(place, record, model.prepare(image_HWC))
+        prepared_HWC = model.prepare(image_HWC)
     except ValueError:  # a strip that the size rule would blow up beyond all memory
         return Prepared(place, record, None, "too_large_for_network")
+    height, width = image_HWC.shape[:2]
+    return Prepared(place, record, prepared_HWC, source_size=(height, width))
 
 
 class BatchRoom:

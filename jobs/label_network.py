@@ -50,8 +50,13 @@ class BatchPass(Protocol[Launched_co]):
         """Images of one size as one; called from any thread."""
         ...
 
-    def launch(self, images_BHWC: Tensor) -> Launched_co:
-        """Send a batch on its way; called from one thread."""
+    def launch(
+        self, images_BHWC: Tensor, *, sizes: Sequence[tuple[int, int]] | None = None
+    ) -> Launched_co:
+        """Send a batch on its way; called from one thread.
+
+        ``sizes`` are those of the images before they were prepared.
+        """
         ...
 
 
@@ -113,7 +118,8 @@ class LabelNetwork(Generic[Launched]):
             if len(batch) > room:
                 parts.extendleft([(batch[room:], images[room:]), (batch[:room], images[:room])])
                 continue
-            launched = self._launch_or_free_memory(images)
+            sizes = [item.source_size for item in batch]
+            launched = self._launch_or_free_memory(images, sizes)
             if launched is None and len(batch) > 1:
                 self.room.shrink(len(batch), size)
                 parts.appendleft((batch, images))
@@ -121,13 +127,15 @@ class LabelNetwork(Generic[Launched]):
             rows += [then(item, launched, index) for index, item in enumerate(batch)]
         return rows
 
-    def _launch_or_free_memory(self, images: Tensor) -> Launched | None:
+    def _launch_or_free_memory(
+        self, images: Tensor, sizes: Sequence[tuple[int, int]]
+    ) -> Launched | None:
         """None where the device has no memory for it; a single image is tried twice."""
         alone = len(images) == 1
         ordinary = alone and images[..., 0].numel() <= self._height * self._width
         for last in (False, True) if alone else (False,):
             try:
-                return self._pass.launch(images)
+                return self._pass.launch(images, sizes=sizes)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or (ordinary and last):
                     raise
@@ -138,6 +146,7 @@ class LabelNetwork(Generic[Launched]):
     def _find(self, memory_share: float) -> int:
         def forward(images: int) -> None:
             blank_HWC = np.zeros((self._height, self._width, 3), np.uint8)
-            self._pass.launch(self._pass.stack([blank_HWC] * images)).seconds()
+            stacked = self._pass.stack([blank_HWC] * images)
+            self._pass.launch(stacked, sizes=[ORDINARY_IMAGE] * images).seconds()
 
         return find_batch_size(forward, self._pass.device, memory_share=memory_share)

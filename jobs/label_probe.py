@@ -159,8 +159,9 @@ def _labelled(
 
 def _launch(label_pass: LabelPass, batch: list[Prepared]) -> LaunchedBatch:
     images = [each.image_HWC for each in batch if each.image_HWC is not None]
+    sizes = [each.source_size for each in batch]
     try:
-        launched = label_pass.launch(label_pass.stack(images))
+        launched = label_pass.launch(label_pass.stack(images), sizes=sizes)
         launched.seconds()
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):

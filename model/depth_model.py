@@ -6,6 +6,7 @@ the meaning of the output, is settled in `model.families`; what is left is the s
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,8 +33,10 @@ from model.original_weights import (
     import_depth_anything,
     read_original,
 )
+from model.padding import cut_margins, upsample_inside
 from model.precision import exact_convolutions, keep_output_float32_, settle_for_bf16_
 from model.preprocessing import IMAGE_MEAN, IMAGE_STD, Preprocessing
+from model.upsampling import check_upsampling, upsample
 
 RESIZES = ("exact", "buckets")
 NEAREST_M = 1e-3  # metres; nearer than this a depth is a fault, and its inverse would drown the map
@@ -144,15 +147,67 @@ class DepthModel:
         return self.preprocessing.resize(image_HWC)
 
     @torch.inference_mode()
-    def forward(self, images_BHWC: NDArray[np.uint8] | Tensor) -> Tensor:
+    def forward(
+        self,
+        images_BHWC: NDArray[np.uint8] | Tensor,
+        *,
+        sizes: Sequence[tuple[int, int]] | None = None,
+    ) -> Tensor:
         """Maps of prepared images of one size.
 
         Args:
             images_BHWC: uint8, as `prepare` returns them, stacked.
+            sizes: Height and width of each image before it was prepared; only where
+                ``preprocessing.padded`` are they needed, to cut the margins off.
 
         Returns:
-            float32 B x H x W on the device, in ``geometry``, at the network's own output size.
+            float32 B x H x W on the device, in ``geometry``, at the network's own output size; of
+            the images alone, also where the network saw margins.
+
+        Raises:
+            ValueError: Not such images, or no sizes where they are needed.
         """
+        maps_BHW = self._maps(images_BHWC)
+        if not self.preprocessing.padded:
+            return maps_BHW
+        if sizes is None:
+            raise ValueError(f"{self.family} sees margins: say how large the images themselves are")
+        return cut_margins(maps_BHW, sizes)
+
+    @torch.inference_mode()
+    def disparity(
+        self,
+        images_BHWC: NDArray[np.uint8] | Tensor,
+        *,
+        sizes: Sequence[tuple[int, int]] | None = None,
+    ) -> Tensor:
+        """As `forward`, but always disparity: larger is nearer, NaN where the network failed.
+
+        Depth is taken to be at least ``NEAREST_M`` before it is inverted.
+        """
+        values = self.forward(images_BHWC, sizes=sizes)
+        if self.geometry == "depth_metric":
+            values = values.clamp(min=NEAREST_M)
+        return to_disparity(values, self.geometry)
+
+    @torch.inference_mode()
+    def predict(
+        self, image_HWC: NDArray[np.uint8], *, upsampling: str = "bilinear"
+    ) -> NDArray[np.float32]:
+        """The map of one RGB image at the image's own size, in ``geometry``: float32 H x W.
+
+        Raises:
+            ValueError: No such image, or no such way to upsample (`model.upsampling`).
+        """
+        check_upsampling(upsampling)
+        height, width = image_HWC.shape[:2]
+        map_HW = self._maps(self.prepare(image_HWC)[None])[0]
+        to_image = upsample_inside if self.preprocessing.padded else upsample
+        values: NDArray[np.float32] = to_image(map_HW, (height, width), upsampling).cpu().numpy()
+        return values
+
+    def _maps(self, images_BHWC: NDArray[np.uint8] | Tensor) -> Tensor:
+        """As the network puts them out, margins and all."""
         if isinstance(images_BHWC, np.ndarray):  # torch warns of arrays that it could not write to
             images_BHWC = torch.from_numpy(np.require(images_BHWC, requirements=["C", "W"]))
         images = images_BHWC.to(self.device, non_blocking=True)  # only pinned memory does not wait
@@ -161,32 +216,6 @@ class DepthModel:
         if not self._family.one_by_one:
             return self._forward(images)
         return torch.cat([self._forward(image[None]) for image in images])
-
-    @torch.inference_mode()
-    def disparity(self, images_BHWC: NDArray[np.uint8] | Tensor) -> Tensor:
-        """As `forward`, but always disparity: larger is nearer, NaN where the network failed.
-
-        Depth is taken to be at least ``NEAREST_M`` before it is inverted.
-        """
-        values = self.forward(images_BHWC)
-        if self.geometry == "depth_metric":
-            values = values.clamp(min=NEAREST_M)
-        return to_disparity(values, self.geometry)
-
-    def predict(self, image_HWC: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The map of one RGB image at the image's own size, in ``geometry``: float32 H x W.
-
-        Interpolation is bilinear between pixel centres (align_corners False), as in V1's
-        ``run.py``; it stays within the range of the values. V2 aligns corners, and transformers'
-        ``post_process_depth_estimation`` is bicubic, which can fall below 0. Where network and
-        image have one size, all of them are the identity.
-        """
-        maps_BHW = self.forward(self.prepare(image_HWC)[None])
-        resized = torch.nn.functional.interpolate(
-            maps_BHW[:, None], size=image_HWC.shape[:2], mode="bilinear", align_corners=False
-        )
-        values: NDArray[np.float32] = resized[0, 0].cpu().numpy()
-        return values
 
     def _forward(self, images_BHWC: Tensor) -> Tensor:
         pixels = self.preprocessing.normalise(images_BHWC)

@@ -121,7 +121,7 @@ def _dpt(config: Any, processor: Mapping[str, Any]) -> Family:
 
 
 def _zoedepth(config: Any, processor: Mapping[str, Any]) -> Family:
-    """Metres. Images are not padded by reflection first, as with ``pad_input=False`` there.
+    """Metres. Images are mirrored outwards first and the maps cut, unless ``do_pad`` says no.
 
     With two heads (indoors, outdoors) the network takes one for the whole batch, by the sum of the
     votes (``modeling_zoedepth.py``, ``domain_logits.sum(dim=0)``): images must come alone, or their
@@ -134,7 +134,14 @@ def _zoedepth(config: Any, processor: Mapping[str, Any]) -> Family:
         "zoedepth",
         "depth_metric",
         Preprocessing(
-            side, 32, "minimal" if keeps_aspect else "stretch", mean, std, wide, "linear"
+            side,
+            32,
+            "minimal" if keeps_aspect else "stretch",
+            mean,
+            std,
+            wide,
+            "linear_corners",
+            padded=bool(processor.get("do_pad", True)),
         ),
         one_by_one=len(config.bin_configurations) > 1,
     )
@@ -185,15 +192,33 @@ def _glpn(config: Any, processor: Mapping[str, Any]) -> Family:
     )
 
 
+def _tipsv2(config: Any, processor: Mapping[str, Any]) -> Family:
+    """Metres, from bins up to ``max_depth``. A square; scaled to 0..1 and no further."""
+    backbone_side = config.backbone_config.image_size
+    side, wide = _box(processor, _pair(backbone_side))
+    zero, one = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    mean, std = (
+        (zero, one) if "do_normalize" not in processor else _statistics(processor, zero, one)
+    )
+    multiple, _ = _pair(config.backbone_config.patch_size)
+    return Family(
+        "tipsv2_dpt",
+        "depth_metric",
+        Preprocessing(side, multiple, "stretch", mean, std, wide, "linear_smooth"),
+    )
+
+
 _FAMILIES: dict[str, Callable[[Any, Mapping[str, Any]], Family]] = {
     "depth_anything": _depth_anything,
     "dpt": _dpt,
     "zoedepth": _zoedepth,
     "depth_pro": _depth_pro,
     "glpn": _glpn,
+    "tipsv2_dpt": _tipsv2,
 }
 _REFUSED = {
     "prompt_depth_anything": "Prompt Depth Anything needs a lidar map beside each image",
+    "chmv2": "CHMv2 predicts how high trees stand in a picture from above, no depth from a camera",
     "dinov2": "this is an encoder without a depth head; train one, or name a depth model",
 }
 

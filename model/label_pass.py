@@ -95,24 +95,30 @@ class LabelPass:
         np.stack(images, out=stacked.numpy())
         return stacked
 
-    def launch(self, images_BHWC: Tensor) -> LaunchedBatch:
+    def launch(
+        self, images_BHWC: Tensor, *, sizes: Sequence[tuple[int, int]] | None = None
+    ) -> LaunchedBatch:
         """Send a batch on its way; on a CPU it has arrived when this returns.
+
+        ``sizes`` are those of the images before they were prepared, as in `DepthModel.forward`.
 
         Raises:
             RuntimeError: The device ran out of memory (`model.devices.is_out_of_memory`), or failed
                 otherwise.
         """
         if self._queue is not None:
-            return self._queue.launch(self, images_BHWC)
+            return self._queue.launch(self, images_BHWC, sizes)
         started = time.perf_counter()
-        codes, facts = self.compute(images_BHWC)
+        codes, facts = self.compute(images_BHWC, sizes=sizes)
         return _Arrived(codes, facts, time.perf_counter() - started)
 
     @torch.inference_mode()
-    def compute(self, images_BHWC: Tensor) -> tuple[Tensor, Tensor]:
+    def compute(
+        self, images_BHWC: Tensor, *, sizes: Sequence[tuple[int, int]] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Codes and facts on the device: int16 B x H x W (the bits of uint16), float64 B x 5."""
         images = images_BHWC.to(self._model.device, non_blocking=True)
-        disparity_BHW = self._model.disparity(images)
+        disparity_BHW = self._model.disparity(images, sizes=sizes)
         maps = quantise_maps(disparity_BHW, bits=self._bits)
         facts_B5 = torch.stack(
             [
@@ -120,16 +126,18 @@ class LabelPass:
                 maps.maximum_B,
                 saturated_share(maps.codes_BHW, bits=self._bits),
                 flat_share(maps.codes_BHW),
-                self._flip_correlation(images, disparity_BHW),
+                self._flip_correlation(images, disparity_BHW, sizes),
             ],
             dim=1,
         )
         return maps.codes_BHW.to(torch.int16), facts_B5  # keeps the lower 16 bits
 
-    def _flip_correlation(self, images: Tensor, disparity_BHW: Tensor) -> Tensor:
+    def _flip_correlation(
+        self, images: Tensor, disparity_BHW: Tensor, sizes: Sequence[tuple[int, int]] | None
+    ) -> Tensor:
         if not self._consistency:
             return disparity_BHW.new_full((len(images),), torch.nan, dtype=torch.float64)
-        mirrored_BHW = self._model.disparity(images.flip(2))
+        mirrored_BHW = self._model.disparity(images.flip(2), sizes=sizes)
         return map_correlation(disparity_BHW, mirrored_BHW.flip(2))
 
 
@@ -155,13 +163,18 @@ class _CudaQueue:
         self._device = device
         self._ends: deque[torch.cuda.Event] = deque()
 
-    def launch(self, label_pass: LabelPass, images_BHWC: Tensor) -> "_OnItsWay":
+    def launch(
+        self,
+        label_pass: LabelPass,
+        images_BHWC: Tensor,
+        sizes: Sequence[tuple[int, int]] | None,
+    ) -> "_OnItsWay":
         while len(self._ends) >= MAX_LAUNCHED:  # the other one keeps the device busy meanwhile
             self._ends.popleft().synchronize()
         with torch.cuda.device(self._device):
             start, end = _event(), _event()
             start.record()
-            codes, facts = (_to_pinned(each) for each in label_pass.compute(images_BHWC))
+            codes, facts = map(_to_pinned, label_pass.compute(images_BHWC, sizes=sizes))
             end.record()
         self._ends.append(end)
         return _OnItsWay(codes, facts, start, end)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.bucket_sizes import bucket_long_side, max_distortion
+from model.padding import padded_size, resize_on_corners
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)  # of ImageNet, RGB, for images in 0..1
 IMAGE_STD = (0.229, 0.224, 0.225)
@@ -28,7 +29,7 @@ IMAGE_STD = (0.229, 0.224, 0.225)
 MAX_PIXELS = 64_000_000  # of a network's input
 
 Rule = Literal["lower_bound", "minimal", "stretch", "own_size"]
-Filter = Literal["cubic", "linear"]
+Filter = Literal["cubic", "linear", "linear_corners", "linear_smooth"]
 
 _FILTERS = {"cubic": cv2.INTER_CUBIC, "linear": cv2.INTER_LINEAR}
 _opencv_lock = threading.Lock()
@@ -66,13 +67,16 @@ class Preprocessing:
         mean: Per RGB channel, of images in 0..1.
         std: Per RGB channel, of images in 0..1.
         wide: Width of the box, pixels; None for a square one.
-        filter: Of the resize; neither of them widens its support when it shrinks (no antialias),
-            as in the originals.
+        filter: Of the resize; none of them widens its support when it shrinks (no antialias), as
+            in the originals. ``linear_corners`` puts corner pixels onto each other (ZoeDepth).
+        padded: Whether the network sees the image with margins of its mirror image (ZoeDepth, see
+            `model.padding`): ``rule`` then speaks of the image with them, and its maps must be cut.
         bucket_ratio: Ratio between neighbouring long sides (see `model.bucket_sizes`); None for
             the rule's own, all multiples.
 
     Raises:
-        ValueError: Buckets for another rule than ``lower_bound`` of a square box.
+        ValueError: Buckets for another rule than ``lower_bound`` of a square box; margins with
+            another filter than ``linear_corners``.
     """
 
     side: int = 518
@@ -83,8 +87,11 @@ class Preprocessing:
     wide: int | None = None
     filter: Filter = "cubic"
     bucket_ratio: float | None = None
+    padded: bool = False
 
     def __post_init__(self) -> None:
+        if self.padded and self.filter != "linear_corners":
+            raise ValueError(f"margins are made with linear_corners only, not with {self.filter}")
         if self.bucket_ratio is None:
             return
         if self.rule != "lower_bound" or self.wide not in (None, self.side):
@@ -101,6 +108,8 @@ class Preprocessing:
 
     def size_for(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the network's input for an image of that size."""
+        if self.padded:
+            height, width = padded_size(height, width)
         if self.bucket_ratio is not None:
             return _bucket(height, width, self.side, self.multiple, self.bucket_ratio)
         box = (self.side, self.wide or self.side)
@@ -138,8 +147,12 @@ class Preprocessing:
                 f"an image of {image_HWC.shape[1]} x {image_HWC.shape[0]} would be resized to "
                 f"{width} x {height}, more than {MAX_PIXELS:,} pixels"
             )
+        if self.filter == "linear_corners":
+            return resize_on_corners(image_HWC, (height, width), padded=self.padded)
         if image_HWC.shape[:2] == (height, width):
             return np.ascontiguousarray(image_HWC)
+        if self.filter == "linear_smooth":
+            return _resized_smoothly(image_HWC, (height, width))
         _one_opencv_thread()
         image = np.ascontiguousarray(image_HWC)
         resized: NDArray[np.uint8] = cv2.resize(
@@ -212,6 +225,16 @@ def _rounded_down(pixels: float, multiple: int) -> int:
 def _check_size(height: int, width: int) -> None:
     if height < 1 or width < 1:
         raise ValueError(f"an image of {height} x {width} pixels has no size for the network")
+
+
+def _resized_smoothly(image_HWC: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Bilinear, with a support that grows when it shrinks, as Pillow's."""
+    image = torch.from_numpy(np.require(image_HWC, requirements=["C", "W"]))  # warns of others
+    resized = torch.nn.functional.interpolate(
+        image.permute(2, 0, 1)[None], size=size, mode="bilinear", antialias=True
+    )
+    pixels: NDArray[np.uint8] = resized[0].permute(1, 2, 0).contiguous().numpy()
+    return pixels
 
 
 def _one_opencv_thread() -> None:

@@ -146,7 +146,7 @@ def test_a_teacher_that_says_nan_quarantines_its_images(
 ) -> None:
     broken = engine(store, teacher)
     monkeypatch.setattr(
-        broken._model, "disparity", lambda images: torch.full(images.shape[:3], torch.nan)
+        broken._model, "disparity", lambda images, **_: torch.full(images.shape[:3], torch.nan)
     )
     manifest = broken.label(LabelTask(shard, "0005-a"))
     assert manifest.labelled == 0
@@ -300,10 +300,10 @@ def test_the_older_shard_goes_first(
     ]
     seen, real = [], labeller._model.disparity
 
-    def watched(images: torch.Tensor) -> torch.Tensor:
+    def watched(images: torch.Tensor, *, sizes: list[tuple[int, int]]) -> torch.Tensor:
         seen.append(images.shape[2])  # the width says which shard
         time.sleep(0.05)  # so that both have something waiting
-        return real(images)
+        return real(images, sizes=sizes)
 
     monkeypatch.setattr(labeller._model, "disparity", watched)
     older = threading.Thread(target=labeller.label, args=[LabelTask(shards[0], "0013-a")])

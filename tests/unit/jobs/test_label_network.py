@@ -41,7 +41,8 @@ class Device:
         assert threading.current_thread().name != "network"
         return torch.from_numpy(np.stack(images))
 
-    def launch(self, images: torch.Tensor) -> torch.Tensor:
+    def launch(self, images: torch.Tensor, *, sizes: list[tuple[int, int]]) -> torch.Tensor:
+        assert len(sizes) == len(images)
         self.tried.append(len(images))
         self.threads.add(threading.current_thread().name)
         if images[..., 0].numel() > self.room * SIZE[0] * SIZE[1]:
@@ -93,11 +94,11 @@ def test_a_part_that_fails_later_is_halved_from_there() -> None:
     labels = network(device)
     real, calls = device.launch, []
 
-    def tighter_after_one(images: torch.Tensor) -> torch.Tensor:
+    def tighter_after_one(images: torch.Tensor, *, sizes: list[tuple[int, int]]) -> torch.Tensor:
         calls.append(len(images))
         if len(calls) == 3:  # 8 fails, 4 passes, now somebody else takes memory
             device.room = 2
-        return real(images)
+        return real(images, sizes=sizes)
 
     device.launch = tighter_after_one  # type: ignore[method-assign]
     assert run(labels, batch(8)) == list(range(8))
@@ -129,11 +130,11 @@ def test_an_image_that_fits_when_it_is_tried_again_is_labelled() -> None:
     device = Device(1)
     real, calls = device.launch, []
 
-    def full_once(images: torch.Tensor) -> torch.Tensor:
+    def full_once(images: torch.Tensor, *, sizes: list[tuple[int, int]]) -> torch.Tensor:
         calls.append(len(images))
         if len(calls) == 1:
             raise CPU_IS_FULL
-        return real(images)
+        return real(images, sizes=sizes)
 
     device.launch = full_once  # type: ignore[method-assign]
     assert run(network(device), batch(1)) == [0]
@@ -158,7 +159,7 @@ def test_what_the_failed_pass_held_is_let_go_before_the_next(
     class Activations:
         """Something large that only the failing pass refers to."""
 
-    def failing(images: torch.Tensor) -> torch.Tensor:
+    def failing(images: torch.Tensor, *, sizes: list[tuple[int, int]]) -> torch.Tensor:
         if len(images) > 4:
             activations = Activations()
             held.append(weakref.ref(activations))
@@ -192,8 +193,11 @@ def test_a_batch_size_that_nobody_gives_is_found_in_the_networks_thread() -> Non
         def stack(self, images: list[np.ndarray]) -> torch.Tensor:
             return torch.from_numpy(np.stack(images))
 
-        def launch(self, images: torch.Tensor) -> "Measured":  # type: ignore[override]
-            super().launch(images)
+        def launch(  # type: ignore[override]
+            self, images: torch.Tensor, *, sizes: list[tuple[int, int]]
+        ) -> "Measured":
+            assert set(sizes) == {(3000, 4000)}
+            super().launch(images, sizes=sizes)
             assert images.shape[1:] == (42, 56, 3)  # 4:3
             return self
 

@@ -15,220 +15,24 @@ from model.errors import CheckpointError
 from model.geometry import GEOMETRIES
 from model.loading import quiet_transformers
 from model.preprocessing import IMAGE_MEAN, IMAGE_STD
+from tests.tiny_families import DPT_SIZES, FAMILIES, depth_anything, dinov2, save, save_family
 
 torch.set_num_threads(1)
-
-
-def dinov2(**changes):
-    return transformers.Dinov2Config(
-        **{
-            "hidden_size": 32,
-            "num_hidden_layers": 4,
-            "num_attention_heads": 2,
-            "patch_size": 14,
-            "image_size": 70,
-            "out_indices": [1, 2, 3, 4],
-            "apply_layernorm": True,
-            "reshape_hidden_states": False,
-            **changes,
-        }
-    )
-
-
-def beit(**changes):
-    return transformers.BeitConfig(
-        hidden_size=32,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        intermediate_size=64,
-        image_size=64,
-        patch_size=16,
-        use_relative_position_bias=True,
-        reshape_hidden_states=False,
-        out_features=["stage1", "stage2", "stage3", "stage4"],
-        **changes,
-    )
-
-
-DPT_SIZES = {"neck_hidden_sizes": [8, 16, 16, 16], "fusion_hidden_size": 16}
-
-
-def depth_anything(**changes):
-    config = transformers.DepthAnythingConfig(
-        backbone_config=dinov2(),
-        reassemble_hidden_size=32,
-        head_hidden_size=8,
-        **DPT_SIZES,
-        **changes,
-    )
-    return transformers.DepthAnythingForDepthEstimation(config)
-
-
-def dpt():
-    return transformers.DPTForDepthEstimation(
-        transformers.DPTConfig(
-            hidden_size=32,
-            num_hidden_layers=4,
-            num_attention_heads=2,
-            intermediate_size=64,
-            image_size=64,
-            patch_size=16,
-            backbone_out_indices=[0, 1, 2, 3],
-            **DPT_SIZES,
-        )
-    )
-
-
-def dpt_beit():
-    return transformers.DPTForDepthEstimation(
-        transformers.DPTConfig(backbone_config=beit(), hidden_size=32, **DPT_SIZES)
-    )
-
-
-def zoedepth(heads=1):
-    bins = [
-        {"name": n, "n_bins": 8, "min_depth": 1e-3, "max_depth": 10.0} for n in ("nyu", "kitti")
-    ]
-    return transformers.ZoeDepthForDepthEstimation(
-        transformers.ZoeDepthConfig(
-            backbone_config=beit(),
-            bottleneck_features=16,
-            num_relative_features=8,
-            num_attractors=[2, 2, 1, 1],
-            bin_embedding_dim=8,
-            bin_configurations=bins[:heads],
-            num_patch_transformer_layers=4,
-            patch_transformer_hidden_size=128,
-            patch_transformer_intermediate_size=16,
-            patch_transformer_num_attention_heads=2,
-            **DPT_SIZES,
-        )
-    )
-
-
-def depth_pro(use_fov_model=True):
-    vit = {
-        "model_type": "dinov2",
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "patch_size": 8,
-        "image_size": 32,
-    }
-    return transformers.DepthProForDepthEstimation(
-        transformers.DepthProConfig(
-            patch_size=32,
-            fusion_hidden_size=16,
-            intermediate_hook_ids=[1, 0],
-            intermediate_feature_dims=[16, 16],
-            scaled_images_ratios=[0.25, 0.5, 1],
-            scaled_images_overlap_ratios=[0.0, 0.5, 0.25],
-            scaled_images_feature_dims=[16, 16, 16],
-            merge_padding_value=1,
-            use_fov_model=use_fov_model,
-            image_model_config=dict(vit),
-            patch_model_config=dict(vit),
-            fov_model_config=dict(vit),
-        )
-    )
-
-
-def glpn():
-    return transformers.GLPNForDepthEstimation(
-        transformers.GLPNConfig(
-            hidden_sizes=[8, 16, 16, 16],
-            depths=[1, 1, 1, 1],
-            num_attention_heads=[1, 1, 2, 2],
-            decoder_hidden_size=8,
-        )
-    )
-
-
-HALF = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
-# build -> processor, geometry, size (height, width) of the input for an image of 60 x 100
-FAMILIES = {
-    "depth_anything": (
-        depth_anything,
-        {"size": {"height": 70, "width": 70}, "keep_aspect_ratio": True, "ensure_multiple_of": 14},
-        "disparity_affine_invariant",
-        (70, 112),
-    ),
-    "depth_anything metric": (
-        lambda: depth_anything(depth_estimation_type="metric", max_depth=20),
-        {"size": {"height": 70, "width": 70}},
-        "depth_metric",
-        (70, 112),
-    ),
-    "dpt": (dpt, {"size": 64, **HALF}, "disparity_affine_invariant", (64, 64)),
-    "dpt over beit": (
-        dpt_beit,
-        {"size": {"height": 64, "width": 64}, "keep_aspect_ratio": True, **HALF},
-        "disparity_affine_invariant",
-        (64, 96),
-    ),
-    "zoedepth": (
-        zoedepth,
-        {"size": {"height": 64, "width": 96}, "keep_aspect_ratio": True, **HALF},
-        "depth_metric",
-        (64, 96),
-    ),
-    "zoedepth with two heads": (
-        lambda: zoedepth(heads=2),
-        {"size": {"height": 64, "width": 96}, **HALF},
-        "depth_metric",
-        (64, 96),
-    ),
-    "depth_pro": (
-        depth_pro,
-        {"size": {"height": 128, "width": 128}, **HALF},
-        "disparity_metric",
-        (128, 128),
-    ),
-    "depth_pro without field of view": (
-        lambda: depth_pro(use_fov_model=False),
-        {},
-        "disparity_affine_invariant",
-        (128, 128),
-    ),
-    "glpn": (glpn, {"size_divisor": 32}, "depth_metric", (32, 96)),
-}
-
-
-def enliven(network, seed):
-    """Random weights of such a size that maps vary; the initial ones give flat or empty maps."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            if parameter.ndim > 1:
-                deviation = (1.5 / parameter[0].numel()) ** 0.5
-                parameter.normal_(0, deviation, generator=generator)
-        for module in network.modules():
-            if isinstance(module, torch.nn.Conv2d) and module.bias is not None:
-                module.bias += 1 if module.out_channels == 1 else 0.3
-    return network
-
-
-def save(network, folder, processor):
-    with quiet_transformers():
-        network.save_pretrained(folder)
-    if processor is not None:
-        (folder / "preprocessor_config.json").write_text(json.dumps(processor))
-    return folder
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("models")
-    saved = {}
-    for name, (build, processor, *_) in FAMILIES.items():
-        saved[name] = save(enliven(build(), seed=0), root / name.replace(" ", "-"), processor)
-    return saved
+    return {name: save_family(name, root / name.replace(" ", "-")) for name in FAMILIES}
 
 
 @pytest.fixture
 def folder(folders, tmp_path):
     """A copy of the Depth Anything directory, to be damaged."""
     return shutil.copytree(folders["depth_anything"], tmp_path / "copy")
+
+
+SIZE = (60, 100)
 
 
 def picture(height=60, width=100, seed=0):
@@ -241,14 +45,14 @@ def load(reference, **options) -> DepthModel:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_family_predicts_a_finite_map_of_its_geometry(folders, name):
-    _, _, geometry, size = FAMILIES[name]
+    tiny = FAMILIES[name]
     model = load(folders[name])
     assert model.family == name.partition(" ")[0]
-    assert model.geometry == geometry
+    assert model.geometry == tiny.geometry
     assert model.geometry in GEOMETRIES
     prepared = model.prepare(picture())
-    assert prepared.shape == (*size, 3)
-    maps = model.forward(np.stack([prepared, prepared]))
+    assert prepared.shape == (*tiny.size, 3)
+    maps = model.forward(np.stack([prepared, prepared]), sizes=[SIZE, SIZE])
     assert maps.dtype == torch.float32
     assert maps.shape[0] == 2 and maps.ndim == 3
     assert torch.isfinite(maps).all()
@@ -264,39 +68,10 @@ def test_a_batch_is_what_its_images_are_alone(folders, name):
     model = load(folders[name])
     black, white = np.zeros((60, 100, 3), np.uint8), np.full((60, 100, 3), 255, np.uint8)
     images = np.stack([model.prepare(image) for image in (picture(), black, white)])
-    together = model.forward(images)
-    alone = torch.cat([model.forward(image[None]) for image in images])
+    together = model.forward(images, sizes=[SIZE] * 3)
+    alone = torch.cat([model.forward(image[None], sizes=[SIZE]) for image in images])
     assert (alone[0] - alone[1]).abs().max() > 1e-3 * alone.max()
     assert (together - alone).abs().max() <= 1e-4 * alone.max()
-
-
-@pytest.mark.parametrize("name", FAMILIES)
-def test_forward_is_the_network_of_transformers_on_normalised_pixels(folders, name):
-    build, processor, *_ = FAMILIES[name]
-    model = load(folders[name])
-    image = model.prepare(picture())
-    mean, std = (
-        processor.get(key, default)
-        for key, default in (
-            ("image_mean", [0.485, 0.456, 0.406]),
-            ("image_std", [0.229, 0.224, 0.225]),
-        )
-    )
-    if name == "glpn":
-        mean, std = [0, 0, 0], [1, 1, 1]
-    if name.startswith("depth_pro"):
-        mean, std = [0.5] * 3, [0.5] * 3
-    pixels = torch.from_numpy(((image / 255 - mean) / std).astype(np.float32)).permute(2, 0, 1)
-    with quiet_transformers(), torch.inference_mode():
-        network = type(build()).from_pretrained(folders[name])
-        output = network(pixel_values=pixels[None])
-        expected = output.predicted_depth
-    if name == "depth_pro":
-        # post_process_depth_estimation, written out for an image 700 pixels wide
-        focal_px = 0.5 * 700 / torch.tan(0.5 * torch.deg2rad(output.field_of_view))
-        depth_m = 1 / (expected * 700 / focal_px)
-        expected = 1 / depth_m
-    assert (model.forward(image[None]) - expected).abs().max() <= 1e-4 * expected.max()
 
 
 def test_disparity_is_the_map_or_its_inverse(folders):
@@ -312,7 +87,7 @@ def test_disparity_is_the_map_or_its_inverse(folders):
 def test_a_depth_of_zero_does_not_drown_the_map(folders, monkeypatch):
     model = load(folders["depth_anything metric"])
     depth = torch.tensor([[[0.0, 2.0]]])
-    monkeypatch.setattr(model, "forward", lambda images: depth)
+    monkeypatch.setattr(model, "forward", lambda images, **_: depth)
     torch.testing.assert_close(
         model.disparity(picture()[None]), torch.tensor([[[1 / NEAREST_M, 0.5]]])
     )
@@ -369,7 +144,8 @@ def test_bf16_is_what_autocast_makes_of_the_exact_weights(folders, name):
     images = exact.prepare(picture())[None]
     exact._network.to(memory_format=torch.channels_last)
     exact.precision = "bf16"  # autocast over weights in float32
-    assert torch.equal(exact.forward(images), half.forward(images))
+    one, other = (each.forward(images, sizes=[SIZE]) for each in (exact, half))
+    assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -377,9 +153,9 @@ def test_channels_last_costs_no_accuracy(folders, name):
     """Against float32, bf16 with it is as far as without, and both are near each other."""
     exact, half = load(folders[name]), load(folders[name], precision="bf16")
     images = exact.prepare(picture())[None]
-    expected, values = exact.forward(images), half.forward(images)
+    expected, values = (each.forward(images, sizes=[SIZE]) for each in (exact, half))
     exact.precision = "bf16"
-    plain = exact.forward(images)
+    plain = exact.forward(images, sizes=[SIZE])
     error, plain_error = ((each - expected).abs().mean() for each in (values, plain))
     assert error <= 1.5 * plain_error + 1e-6 * expected.abs().mean()
     assert (values - plain).abs().mean() <= 1.5 * plain_error + 1e-6 * expected.abs().mean()
@@ -466,7 +242,9 @@ def test_buckets_change_the_sizes_and_nothing_else(folders, name):
     assert wide.prepare(picture(60, 100)).shape == (518, 62 * 14, 3)
 
 
-@pytest.mark.parametrize("name", ["dpt", "dpt over beit", "zoedepth", "depth_pro", "glpn"])
+@pytest.mark.parametrize(
+    "name", ["dpt", "dpt over beit", "zoedepth", "depth_pro", "glpn", "tipsv2_dpt"]
+)
 def test_families_with_other_rules_refuse_buckets_by_name(folders, name):
     with pytest.raises(CheckpointError, match=f"{name.partition(' ')[0]}: sizes in buckets"):
         load(folders[name], resize="buckets")
@@ -573,6 +351,7 @@ def test_the_layer_that_nothing_reads_may_be_missing(folders, tmp_path):
         ("bert", "not a depth model that is known here: depth_anything, dpt"),
         ("dinov2", "encoder without a depth head"),
         ("prompt_depth_anything", "lidar"),
+        ("chmv2", "how high trees stand"),
         (None, "not a depth model"),
     ],
 )

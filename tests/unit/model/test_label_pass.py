@@ -51,15 +51,15 @@ def test_consistency_is_one_where_image_and_network_are_symmetric(model):
     symmetric = np.concatenate([half, half[:, ::-1]], axis=1)
     real = model.disparity
 
-    def brightness(batch):
+    def brightness(batch, **_):
         return batch.float().mean(3)
 
     try:
         model.disparity = brightness
         launched = runner.launch(runner.stack([symmetric, images(1)[0]]))
-        model.disparity = lambda batch: brightness(batch) * torch.arange(56.0)
+        model.disparity = lambda batch, **_: brightness(batch) * torch.arange(56.0)
         uneven = runner.launch(runner.stack([symmetric]))
-        model.disparity = lambda batch: torch.ones(batch.shape[:3])
+        model.disparity = lambda batch, **_: torch.ones(batch.shape[:3])
         constant = runner.launch(runner.stack([symmetric]))
     finally:
         model.disparity = real
@@ -77,7 +77,7 @@ def test_a_map_that_is_not_finite_leaves_its_batch_alone(model, monkeypatch, bad
     maps = model.disparity(batch).clone()
     expected = [quantise(map_HW).codes_HW for map_HW in maps.numpy()]
     maps[1, 5, 5] = bad
-    monkeypatch.setattr(model, "disparity", lambda _: maps)
+    monkeypatch.setattr(model, "disparity", lambda *_, **__: maps)
     launched = runner.launch(batch)
     assert [launched.wait(index).is_finite for index in range(3)] == [True, False, True]
     for index in (0, 2):
@@ -130,7 +130,7 @@ def test_launching_waits_only_for_the_one_before_the_last(played_cuda, model):
 def test_a_launch_that_fails_leaves_nothing_to_wait_for(played_cuda, model, monkeypatch):
     with monkeypatch.context() as patched:
 
-        def full(_):
+        def full(_, **__):
             raise torch.OutOfMemoryError("CUDA out of memory")
 
         patched.setattr(model, "disparity", full)
