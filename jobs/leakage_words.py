@@ -55,7 +55,7 @@ class Doubts:
             said.append(f"{self.lost:,} images were withdrawn since, and nothing is known of them")
         if self.unread:
             errors = _listed([f"{key} ({error})" for key, error in self.unread.items()], ", ")
-            said.append(f"{len(self.unread):,} shards cannot be read: {errors}")
+            said.append(f"not compared, because it cannot be read: {errors}")
         return "; ".join(said)
 
 

@@ -257,8 +257,7 @@ def test_a_shard_that_cannot_be_read_is_named(store: Path) -> None:
         workspace.store.put(shard.key, b"no shard")
     found = find(store, "student", "exact")
     assert (found.exact, found.trained_on) == (ids("twice"), 1 + 6)
-    assert "1 shards cannot be read" in found.why
-    assert shard.key in found.why
+    assert f"cannot be read: {shard.key} (" in found.why
     looked = find(store, "student", "near")  # its hashes are there
     assert looked.exact == ids("teacher", "twice")
     assert looked.examples[0] == ("teacher.png", "truth, through teacher", UNREADABLE)
