@@ -1,218 +1,218 @@
-"""`factory evaluate`: a model's zero-shot scores on benchmark sources, under named protocols."""
+"""`factory evaluate`: models scored on benchmarks they were not trained on, and compared.
 
-import json
-from collections.abc import Iterator, Sequence
+Scores of each row group are put into the store as soon as they are there. Killed at any moment, the
+same command goes on with what is left, and gives the very same numbers.
+"""
+
+import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.console import Bar, Reporter
-from jobs.errors import ConfigError, JobError
+from jobs.console import Reporter
+from jobs.errors import Interrupted, JobError
 from jobs.evaluate_config import EvaluateConfig
-from jobs.models import resolve_model
+from jobs.evaluate_driver import EvaluationDriver
+from jobs.evaluate_engine import EvaluationJob, EvaluationTask
+from jobs.evaluate_pictures import picture_tasks
+from jobs.evaluate_plan import (
+    Evaluation,
+    check_options,
+    evaluation_tasks,
+    find_benchmarks,
+    find_evaluations,
+    parse_benchmarks,
+)
+from jobs.evaluate_results import doubts, record_result, result_of
+from jobs.evaluate_workers import Workers, choose_place, find_workers
+from jobs.evaluation_files import write_results
+from jobs.evaluation_result import BenchmarkResult, Leaks, ScoredPicture
+from jobs.evaluation_summary import compare_results, summarise_results
+from jobs.interrupts import calm_interrupts
+from jobs.leakage import find_leaks
+from jobs.ray_runtime import local_resources, ray_cluster
+from jobs.readable import readable_time
 from jobs.version import code_version
 from jobs.workspace import Workspace, check_store_exists, open_workspace
-from model.depth_model import DepthModel, load_depth_model
-from model.evaluation import METRIC_GEOMETRIES, ImageScore, evaluate_image, summarise
-from model.protocols import Protocol, protocol
-from pipeline.images import ImageDecodeError, decode_rgb
-from pipeline.ledger import record_evaluation
-from pipeline.records import ImageRecord, ShardRef
-from pipeline.shards import load_bytes, read_image_rows
 
-
-@dataclass(frozen=True, slots=True)
-class _Benchmark:
-    """One ``PROTOCOL=SOURCE`` of the command line."""
-
-    protocol: Protocol
-    source: str
+Tasks = dict[Evaluation, list[EvaluationTask]]
+Pictures = list[list[ScoredPicture]]
 
 
 def evaluate(config: EvaluateConfig, *, reporter: Reporter | None = None) -> dict[str, Any]:
-    """Score a model; see `EvaluateConfig` and design §3 for the summary's keys."""
+    """Score models and compare them; `jobs.evaluation_summary` has the summary's keys.
+
+    With parts that were given up there are ``shards_failed`` and ``failed`` too, and no result of
+    that model on that benchmark. With ``out`` there is ``written``.
+
+    Raises:
+        ConfigError: Something does not fit; nothing was started.
+        Interrupted: By Ctrl-C or SIGTERM; what was scored stays.
+        JobError: Not one image of a benchmark could be scored.
+    """
     reporter = reporter or Reporter.silent()
-    benchmarks = _parse(config.benchmark)
+    check_options(config)
+    parse_benchmarks(config.benchmark)
     check_store_exists(config)
-    if config.out is not None and Path(config.out).is_file():
-        raise ConfigError([f"--out {config.out} is a file: name a folder"])
-    with open_workspace(config) as workspace:
-        shards = {item.source: _benchmark_shards(workspace, item.source) for item in benchmarks}
-        resolved = resolve_model(config.models[0], workspace.catalog, workspace.store)
-        model = load_depth_model(
-            resolved.reference, device="auto", precision=config.precision, side=config.size
+    with (
+        calm_interrupts(reporter.note),
+        open_workspace(config) as workspace,
+        ExitStack() as stack,
+    ):
+        return _Run(config, workspace, reporter, stack).run()
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One run of the command."""
+
+    config: EvaluateConfig
+    workspace: Workspace
+    reporter: Reporter
+    stack: ExitStack
+
+    def run(self) -> dict[str, Any]:
+        config = self.config
+        benchmarks = find_benchmarks(config, self.workspace)
+        joined = self.stack.enter_context(ray_cluster(config.ray)) if config.ray else None
+        place = choose_place(config, joined or local_resources())
+        evaluations = find_evaluations(
+            config,
+            self.workspace,
+            benchmarks,
+            precision=place.precision,
+            warn=self.reporter.warn,
         )
-        resolved.location.check(model.sha256)
-        _check_geometry(model, benchmarks)
-        known = workspace.catalog.find_model(model.sha256)
-        name = resolved.location.name or (known.name if known else config.models[0])
-        results = [
-            _score(model, name, item, shards[item.source], workspace, config, reporter)
-            for item in benchmarks
-        ]
-    summary = {"model": name, "model_sha256": model.sha256, "results": results}
-    if config.out is not None:
-        _write(summary, Path(config.out))
-    return summary
-
-
-def _parse(benchmarks: Sequence[str]) -> list[_Benchmark]:
-    problems, parsed = [], []
-    for text in benchmarks:
-        name, equals, source = text.partition("=")
-        if not equals or not name or not source:
-            problems.append(f"--benchmark {text!r}: expected PROTOCOL=SOURCE, as relative@1=kitti")
-            continue
-        try:
-            parsed.append(_Benchmark(protocol(name), source))
-        except ValueError as error:
-            problems.append(f"--benchmark {text!r}: {error}")
-    if not benchmarks:
-        problems.append("name at least one --benchmark PROTOCOL=SOURCE")
-    if problems:
-        raise ConfigError(problems)
-    return parsed
-
-
-def _check_geometry(model: DepthModel, benchmarks: Sequence[_Benchmark]) -> None:
-    """Refuse to hold what has no unit against metres."""
-    problems = [
-        f"--benchmark {item.protocol.ref}={item.source}: scores metres as they are, and "
-        f"{model.reference} predicts {model.geometry}"
-        for item in benchmarks
-        if item.protocol.alignment == "none" and model.geometry not in METRIC_GEOMETRIES
-    ]
-    if problems:
-        raise ConfigError(problems)
-
-
-def _benchmark_shards(workspace: Workspace, source: str) -> list[ShardRef]:
-    role = workspace.catalog.source(source).role
-    if role == "unlabelled":
-        raise ConfigError([f"source {source!r} is unlabelled: a benchmark needs ground truth"])
-    workspace.catalog.check_not_withdrawn([source])
-    shards = workspace.catalog.image_shards(source)
-    if not shards:
-        raise ConfigError([f"source {source!r} has no images yet: ingest some first"])
-    return shards
-
-
-def _score(
-    model: DepthModel,
-    name: str,
-    benchmark: _Benchmark,
-    shards: Sequence[ShardRef],
-    workspace: Workspace,
-    config: EvaluateConfig,
-    reporter: Reporter,
-) -> dict[str, Any]:
-    total = sum(shard.rows for shard in shards)
-    title = f"evaluate {name} on {benchmark.source}"
-    with reporter.progress(title, total=total) as bar:
-        scores = list(_image_scores(model, benchmark.protocol, shards, workspace, bar))
-    result = summarise(scores)
-    if result["images"] == 0:
-        raise JobError(
-            f"{benchmark.source}: not one of {total} images could be scored: {result['skipped']}"
+        tasks = evaluation_tasks(
+            evaluations,
+            self.workspace,
+            device=place.device,
+            code_version=code_version(),
+            fresh=config.fresh,
         )
-    number = workspace.catalog.record_evaluation(
-        model=name,
-        model_sha256=model.sha256,
-        protocol=benchmark.protocol.name,
-        version=benchmark.protocol.version,
-        source=benchmark.source,
-        source_digest=workspace.catalog.source_digest(benchmark.source),
-        images=result["images"],
-        valid_pixels=result["valid_pixels"],
-        metrics=_flat(result["metrics"]),
-        config={"size": config.size, "precision": config.precision},
-        code_version=code_version(),
-    )
-    record_evaluation(workspace.store, workspace.catalog, number)
-    return {
-        "protocol": benchmark.protocol.name,
-        "version": benchmark.protocol.version,
-        "source": benchmark.source,
-        **result,
-    }
+        job = EvaluationJob(store=self.workspace.store, batch_size=config.batch_size)
+        workers = find_workers(config, job, place, self.stack)
+        driver = self._score(tasks, workers)
+        results = self._results(tasks, driver)
+        summary = self._summary(tasks, driver, results, workers)
+        self._check_scored(results)
+        return summary
+
+    def _score(self, tasks: Tasks, workers: Workers) -> EvaluationDriver:
+        every = [task for some in tasks.values() for task in some]
+        total = sum(task.rows for task in every)
+        names = dict.fromkeys(evaluation.model.name for evaluation in tasks)
+        title = f"evaluate {', '.join(names)}"
+        with self.reporter.progress(title, total=total) as bar:
+            driver = EvaluationDriver(self.workspace.store, bar, self.reporter.warn)
+            try:
+                workers.score(driver, driver.recall(every))
+            except KeyboardInterrupt:
+                done = sum(task.rows for task in every if task.part.key in driver.done)
+                said = f"{done:,} of {total:,} images scored; the same command goes on there"
+                facts = {"images_done": done, "images": total}
+                raise Interrupted(f"Interrupted. {said}", facts) from None
+        if driver.recalled:
+            self.reporter.note(
+                f"{driver.recalled} of {len(every)} parts were scored by an earlier run "
+                "(--fresh scores them again)"
+            )
+        return driver
+
+    def _results(self, tasks: Tasks, driver: EvaluationDriver) -> dict[Evaluation, BenchmarkResult]:
+        """Of whatever is complete: a mean over what happened to work would be another benchmark."""
+        known: dict[tuple[str, str], Leaks] = {}
+        results = {}
+        for evaluation, some in tasks.items():
+            if any(task.part.key in driver.failed for task in some):
+                continue
+            leaks = self._leaks(evaluation, known)
+            result = result_of(evaluation, some, driver.done, leaks)
+            for doubt in doubts(result):
+                self.reporter.warn(doubt)
+            results[evaluation] = result
+        return results
+
+    def _leaks(self, evaluation: Evaluation, known: dict[tuple[str, str], Leaks]) -> Leaks:
+        pair = evaluation.model.sha256, evaluation.benchmark.source
+        if pair not in known:
+            known[pair] = find_leaks(
+                self.workspace,
+                model=pair[0],
+                source=pair[1],
+                check=self.config.leakage,
+                reporter=self.reporter,
+            )
+        return known[pair]
+
+    def _summary(
+        self,
+        tasks: Tasks,
+        driver: EvaluationDriver,
+        found: dict[Evaluation, BenchmarkResult],
+        workers: Workers,
+    ) -> dict[str, Any]:
+        scored = {each: result for each, result in found.items() if _is_scored(result)}
+        results = list(scored.values())
+        comparisons = compare_results(results)
+        summary = summarise_results(results, comparisons)
+        for result, row in zip(results, summary["results"], strict=True):
+            record_result(self.workspace, result, row)
+        if self.config.out is not None:
+            pictures = [self._pictures(tasks, driver, *each, workers) for each in scored.items()]
+            now = readable_time(time.time())
+            colophon = f"Pseudo-label factory {code_version()}, {now}"
+            folder = Path(self.config.out).expanduser()
+            summary["written"] = write_results(
+                folder, results, comparisons, pictures, colophon=colophon
+            )
+        return summary | _failures(driver)
+
+    def _pictures(
+        self,
+        tasks: Tasks,
+        driver: EvaluationDriver,
+        evaluation: Evaluation,
+        result: BenchmarkResult,
+        workers: Workers,
+    ) -> list[ScoredPicture]:
+        wanted = picture_tasks(
+            result,
+            model=evaluation.spec,
+            scoring=evaluation.scoring,
+            shard_keys={task.shard.shard_id: task.shard.key for task in tasks[evaluation]},
+            count=self.config.pictures,
+        )
+        return workers.pictures(driver, wanted)
+
+    def _check_scored(self, results: dict[Evaluation, BenchmarkResult]) -> None:
+        for result in results.values():
+            if not _is_scored(result):
+                (row,) = summarise_results([result], [])["results"]
+                raise JobError(
+                    f"{result.source}: not one of {len(result.images)} images could be scored "
+                    f"under {result.protocol.ref}: {row['skipped']}, {result.left_out} left out"
+                )
 
 
-def _image_scores(
-    model: DepthModel,
-    rules: Protocol,
-    shards: Sequence[ShardRef],
-    workspace: Workspace,
-    bar: Bar,
-) -> Iterator[ImageScore]:
-    for shard in shards:
-        for record in read_image_rows(workspace.store, shard.key):
-            yield _image_score(model, rules, record)
-            bar.advance()
+def _is_scored(result: BenchmarkResult) -> bool:
+    return any(image.score.skipped is None for image in result.images)
 
 
-def _image_score(model: DepthModel, rules: Protocol, record: ImageRecord) -> ImageScore:
-    """The score of one image; one that gives no prediction is skipped, with the reason."""
-    if record.truth is None:
-        return ImageScore(skipped="no_map")  # pairs of points need a protocol of their own
-    try:
-        image_HWC = decode_rgb(load_bytes(record))
-    except ImageDecodeError as error:
-        return ImageScore(skipped=error.reason)
-    try:
-        prediction_HW = model.predict(image_HWC)
-    except ValueError:  # a strip that the size rule would blow up beyond all memory
-        return ImageScore(skipped="too_large_for_network")
-    return evaluate_image(
-        prediction_HW,
-        record.truth.values_HW,
-        geometry=model.geometry,
-        truth_geometry=record.truth.geometry,
-        protocol=rules,
-    )
-
-
-def _flat(metrics: dict[str, dict[str, float | None]]) -> dict[str, float | None]:
-    """One key per space and metric, as ``disparity/abs_rel``."""
-    return {
-        f"{space}/{name}": value
-        for space, names in metrics.items()
-        for name, value in names.items()
-    }
-
-
-def _write(summary: dict[str, Any], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "evaluation.json").write_text(json.dumps(summary, indent=2, sort_keys=True) + "\n")
-    (folder / "evaluation.md").write_text(_markdown(summary))
-
-
-def _markdown(summary: dict[str, Any]) -> str:
-    """One table per benchmark: a metric per row, a space per column."""
-    lines = [f"# {summary['model']}", "", f"Weights sha256 `{summary['model_sha256']}`.", ""]
-    for result in summary["results"]:
-        lines += [
-            f"## {result['source']}, {result['protocol']}@{result['version']}",
-            "",
-            f"{result['images']} images, {result['valid_pixels']} valid pixels.",
-            "",
-            *_table(result["metrics"]),
-            "",
-        ]
-    return "\n".join(lines)
-
-
-def _table(metrics: dict[str, dict[str, float | None]]) -> list[str]:
-    spaces = list(metrics)
-    names = list(dict.fromkeys(name for scores in metrics.values() for name in scores))
-    return [
-        f"| metric | {' | '.join(spaces)} |",
-        "|---" * (len(spaces) + 1) + "|",
-        *(
-            f"| {name} | {' | '.join(_shown(metrics[space].get(name)) for space in spaces)} |"
-            for name in names
-        ),
+def _failures(driver: EvaluationDriver) -> dict[str, Any]:
+    """What was given up, by name; nothing where there is nothing."""
+    if not driver.failed:
+        return {}
+    failed = [
+        {
+            "model": task.model.name,
+            "protocol": task.scoring.protocol.ref,
+            "source": task.part.source,
+            "shard": task.shard.shard_id,
+            "row_group": task.part.group,
+            "error": error,
+        }
+        for task, error in driver.failed.values()
     ]
-
-
-def _shown(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
+    return {"shards_failed": len({each["shard"] for each in failed}), "failed": failed}

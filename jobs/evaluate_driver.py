@@ -1,0 +1,194 @@
+"""The loop between an evaluation and its engines: recall, hand out, collect, give up by name.
+
+Scores lie in the store as soon as a part is done, so there is nothing to lease: a run that was
+killed is started again, finds them, and goes on; two runs of the same thing lose nothing but time.
+The driver owns every retry: a part that failed three times is given up, and the others go on.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from jobs.actor_pool import ActorPool, Outcome
+from jobs.console import Bar
+from jobs.errors import JobError
+from jobs.evaluate_actors import Work
+from jobs.evaluate_engine import EvaluationEngine, EvaluationTask, PartDone
+from jobs.evaluate_pictures import PictureTask
+from jobs.evaluation_result import ScoredPicture
+from model.errors import CheckpointError
+from pipeline.errors import PipelineError, ShardCorruptError, StorageError, StoreFullError
+from pipeline.lookahead import map_ahead
+from pipeline.scores import read_scores, scores_there
+from pipeline.storage import Store
+
+AT_ONCE = 2  # parts under way in one engine
+POLL_S = 0.5
+WAIT_FOR_ACTORS_S = 60.0
+MAX_ATTEMPTS = 3
+MAX_FAILED_IN_A_ROW = 10  # then it is not the parts: the store, or the device, is away
+RECALLERS = 8
+SPOILT = (PipelineError, FileNotFoundError)  # of a part itself; anything else ends the run
+
+
+@dataclass(slots=True)
+class EvaluationDriver:
+    """Has parts of benchmarks scored, here or on a pool.
+
+    Args:
+        warn: Told of attempts that failed.
+
+    Attributes:
+        done: By key of the part.
+        recalled: How many of them an earlier run has scored.
+        failed: Parts that were given up, and why.
+    """
+
+    store: Store
+    bar: Bar
+    warn: Callable[[str], None]
+    done: dict[str, PartDone] = field(default_factory=dict)
+    recalled: int = 0
+    failed: dict[str, tuple[EvaluationTask, str]] = field(default_factory=dict)
+    _attempts: Counter[str] = field(default_factory=Counter)
+    _failed_in_a_row: int = 0
+
+    def recall(self, tasks: Sequence[EvaluationTask]) -> list[EvaluationTask]:
+        """Take what earlier runs have scored; returns the tasks that are left.
+
+        Scores that cannot be read are made again.
+        """
+        kept = [task for task in tasks if task.keep and not task.replace]
+        sources = {task.part.source for task in kept}
+        there = {key for source in sources for key in scores_there(self.store, source)}
+        old = [task for task in kept if task.part.key in there]
+        unreadable: dict[str, EvaluationTask] = {}
+        read = map_ahead(self._read, old, threads=RECALLERS, ahead=4 * RECALLERS)
+        for task, found in zip(old, read, strict=True):
+            if isinstance(found, ShardCorruptError):
+                self.warn(f"{found}; it is scored again")
+                self.store.delete(task.part.key)
+                unreadable[task.part.key] = task
+            elif found is not None:
+                self.done[task.part.key] = found
+        self.recalled = len(self.done)
+        self.bar.start_at(sum(task.rows for task in tasks if task.part.key in self.done))
+        return [task for task in tasks if task.part.key not in self.done]
+
+    def run_inline(self, engine: EvaluationEngine, tasks: Sequence[EvaluationTask]) -> None:
+        """Score parts in this process, two at a time; a part that is spoilt is given up at once.
+
+        Raises:
+            StoreFullError: The store takes no more.
+        """
+        outcomes = map_ahead(
+            lambda task: _tried(engine, task), tasks, threads=AT_ONCE, ahead=AT_ONCE
+        )
+        with closing(cast(Any, outcomes)):
+            for outcome in outcomes:
+                if outcome.error is None:
+                    self._commit(outcome.task, outcome.result)
+                else:
+                    self._give_up(outcome.task, outcome.error)
+
+    def run_on(
+        self,
+        pool: ActorPool[Work],
+        tasks: Sequence[EvaluationTask],
+        *,
+        why_no_actor: Callable[[], str],
+    ) -> None:
+        """Score parts in the actors of a pool, until all are done or given up.
+
+        Raises:
+            StoreFullError: The store takes no more.
+            CheckpointError: A model cannot be loaded there.
+            JobError: Actors cannot start, or one part after the other fails.
+        """
+        for task in tasks:
+            pool.submit(task)
+        began_s, is_said = time.monotonic(), False
+        while not pool.is_idle:
+            if not is_said and time.monotonic() - began_s > WAIT_FOR_ACTORS_S:
+                is_said = True
+                if pool.ready_actors == 0:
+                    self.warn(why_no_actor())
+            for outcome in pool.wait(POLL_S):
+                task = cast(EvaluationTask, outcome.task)
+                if outcome.error is None:
+                    self._commit(task, outcome.result)
+                else:
+                    self._put_down(pool, task, outcome)
+
+    def pictures_on(
+        self, pool: ActorPool[Work], tasks: Sequence[PictureTask]
+    ) -> list[ScoredPicture]:
+        """Pictures made by the actors of a pool; those of a task that fails are missing."""
+        for task in tasks:
+            pool.submit(task)
+        made: list[ScoredPicture] = []
+        while not pool.is_idle:
+            for outcome in pool.wait(POLL_S):
+                if outcome.error is None:
+                    made += outcome.result
+                else:
+                    self.warn(f"pictures are missing: {outcome.error}")
+        return made
+
+    def _read(self, task: EvaluationTask) -> PartDone | ShardCorruptError | None:
+        try:
+            return PartDone(read_scores(self.store, task.part))
+        except FileNotFoundError:  # removed meanwhile
+            return None
+        except ShardCorruptError as error:
+            return error
+
+    def _commit(self, task: EvaluationTask, done: PartDone) -> None:
+        self._failed_in_a_row = 0
+        self.done[task.part.key] = done
+        self.bar.advance(task.rows)
+        self.bar.describe(f"{task.model.name} on {task.part.source}")
+
+    def _put_down(
+        self, pool: ActorPool[Work], task: EvaluationTask, outcome: Outcome[Work]
+    ) -> None:
+        """Try again, alone, or give up."""
+        kind, error = outcome.kind or Exception, str(outcome.error)
+        for ends in (StoreFullError, CheckpointError):
+            if issubclass(kind, ends):
+                raise ends(error.partition(": ")[2] or error)
+        self._attempts[task.part.key] += 1
+        attempt = self._attempts[task.part.key]
+        if attempt >= MAX_ATTEMPTS:
+            self._give_up(task, error)
+            return
+        self.warn(
+            f"{name_of(task)}: {error} (attempt {attempt} of {MAX_ATTEMPTS}; will be tried again, "
+            "alone)"
+        )
+        pool.submit(task, alone=True)
+
+    def _give_up(self, task: EvaluationTask, error: str) -> None:
+        self.warn(f"{name_of(task)}: {error} (given up)")
+        self.failed[task.part.key] = (task, error)
+        self._failed_in_a_row += 1
+        if self._failed_in_a_row >= MAX_FAILED_IN_A_ROW:
+            raise JobError(f"{self._failed_in_a_row} parts in a row failed, the last: {error}")
+
+
+def name_of(task: EvaluationTask) -> str:
+    """A part as a person finds it."""
+    where = f"shard {task.shard.shard_id} of {task.part.source}, row group {task.part.group}"
+    return f"{where}, by {task.model.name}"
+
+
+def _tried(engine: EvaluationEngine, task: EvaluationTask) -> Outcome[EvaluationTask]:
+    try:
+        return Outcome(task, result=engine.score(task))
+    except (StoreFullError, StorageError):
+        raise
+    except SPOILT as error:
+        return Outcome(task, error=f"{type(error).__name__}: {error}", kind=type(error))

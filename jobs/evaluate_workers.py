@@ -1,0 +1,147 @@
+"""Who scores: the engine in this process, or actors on Ray; started when there is work."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from jobs.actor_pool import ActorPool
+from jobs.evaluate_actors import (
+    Work,
+    evaluation_actors,
+    local_device,
+    start_evaluation_actor,
+    wants_ray,
+)
+from jobs.evaluate_config import EvaluateConfig
+from jobs.evaluate_driver import AT_ONCE, EvaluationDriver
+from jobs.evaluate_engine import EvaluationEngine, EvaluationJob, EvaluationTask
+from jobs.evaluate_pictures import PictureTask, make_pictures
+from jobs.evaluate_plan import local_threads
+from jobs.evaluation_result import ScoredPicture
+from jobs.label_actors import ActorPlan, waiting_for_room
+from jobs.label_faults import may_be_actor
+from jobs.ray_runtime import Resources, cluster_resources, free_resources, ray_cluster
+from model.devices import pick_device, pick_precision
+
+
+class Workers(Protocol):
+    """Those who score."""
+
+    def score(self, driver: EvaluationDriver, tasks: Sequence[EvaluationTask]) -> None:
+        """Have the driver's tasks done."""
+        ...
+
+    def pictures(
+        self, driver: EvaluationDriver, tasks: Sequence[PictureTask]
+    ) -> list[ScoredPicture]:
+        """Have pictures made."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where scores are computed, decided before anything is started.
+
+    Attributes:
+        actors: None for this process.
+        device: ``cpu`` or ``cuda``.
+        precision: ``fp32`` or ``bf16``.
+        cpus: For the private Ray, where there will be one.
+    """
+
+    actors: ActorPlan | None
+    device: str
+    precision: str
+    cpus: int
+
+
+def choose_place(config: EvaluateConfig, resources: Resources) -> Place:
+    """This process for small work on one machine, else actors.
+
+    Raises:
+        ConfigError: Actors that this machine could never start.
+    """
+    if not wants_ray(config, resources):
+        device = pick_device(local_device(config))
+        precision = pick_precision(config.precision, device)
+        return Place(None, device.type, precision, resources.cpus)
+    plan = evaluation_actors(config, resources)
+    auto = "bf16" if plan.gpus else "fp32"
+    precision = auto if config.precision == "auto" else config.precision
+    return Place(plan, plan.device, precision, resources.cpus)
+
+
+def find_workers(
+    config: EvaluateConfig, job: EvaluationJob, place: Place, stack: ExitStack
+) -> Workers:
+    """Those who score at that place; the stack ends what they start."""
+    if place.actors is None:
+        return _Here(replace(job, threads=local_threads()), place.device)
+    plan = place.actors
+    job = replace(job, threads=plan.threads, memory_share=plan.memory_share)
+    return _OnRay(config, job, plan, place.cpus, stack)
+
+
+class _Here:
+    """An engine of this process."""
+
+    def __init__(self, job: EvaluationJob, device: str) -> None:
+        self._job = job
+        self._device = device
+        self._made: EvaluationEngine | None = None
+
+    def score(self, driver: EvaluationDriver, tasks: Sequence[EvaluationTask]) -> None:
+        if tasks:
+            driver.run_inline(self._engine(), tasks)
+
+    def pictures(
+        self, driver: EvaluationDriver, tasks: Sequence[PictureTask]
+    ) -> list[ScoredPicture]:
+        store = self._job.store
+        return [each for task in tasks for each in make_pictures(self._engine(), store, task)]
+
+    def _engine(self) -> EvaluationEngine:
+        self._made = self._made or EvaluationEngine(self._job, device=self._device)
+        return self._made
+
+
+class _OnRay:
+    """A pool of actors; a private Ray is started with it."""
+
+    def __init__(
+        self,
+        config: EvaluateConfig,
+        job: EvaluationJob,
+        plan: ActorPlan,
+        cpus: int,
+        stack: ExitStack,
+    ) -> None:
+        self._config, self._job, self._plan, self._cpus = config, job, plan, cpus
+        self._stack = stack
+        self._made: ActorPool[Work] | None = None
+
+    def score(self, driver: EvaluationDriver, tasks: Sequence[EvaluationTask]) -> None:
+        if tasks:
+            driver.run_on(self._pool(), tasks, why_no_actor=self._why_no_actor)
+
+    def pictures(
+        self, driver: EvaluationDriver, tasks: Sequence[PictureTask]
+    ) -> list[ScoredPicture]:
+        return driver.pictures_on(self._pool(), tasks) if tasks else []
+
+    def _pool(self) -> ActorPool[Work]:
+        if self._made is None:
+            if self._config.ray is None:
+                self._stack.enter_context(ray_cluster(None, num_cpus=self._cpus))
+            self._made = ActorPool(
+                lambda: start_evaluation_actor(self._job, self._plan),
+                size=self._plan.count,
+                concurrency=AT_ONCE,
+                may_be_actor=may_be_actor,
+            )
+            self._stack.callback(self._made.close)
+        return self._made
+
+    def _why_no_actor(self) -> str:
+        return waiting_for_room(self._plan, has=cluster_resources(), free=free_resources())

@@ -1,0 +1,112 @@
+"""Scores come back as they were, to the last bit; and never those of something else."""
+
+import math
+
+import pytest
+
+from pipeline.errors import ShardCorruptError
+from pipeline.scores import (
+    PartScores,
+    ScorePart,
+    ScoreRow,
+    read_scores,
+    scores_there,
+    write_scores,
+)
+from pipeline.storage import Store
+
+ROWS = (
+    ScoreRow(
+        sample_id="a",
+        sha256="1",
+        path="a.png",
+        valid_pixels=12,
+        scale=1 / 3,
+        shift=-0.1,
+        metrics={"depth/abs_rel": math.pi / 100, "depth/rmse": None, "disparity/abs_rel": 1e-300},
+    ),
+    ScoreRow(sample_id="b", sha256="2", path="b.png", skipped="truncated"),
+    ScoreRow(
+        sample_id="c",
+        sha256="3",
+        path="c.png",
+        valid_pixels=1,
+        metrics={"depth/abs_rel": 0.5, "depth/rmse": 2.0, "disparity/abs_rel": float("inf")},
+    ),
+)
+
+
+def part(group: int = 0, **changes: object) -> ScorePart:
+    facts = {
+        "source": "bench",
+        "shard_id": "s01",
+        "image_shard_sha256": "f" * 64,
+        "group": group,
+        "model_sha256": "e" * 64,
+        "settings": {"side": 42, "protocol": {"name": "relative"}},
+    }
+    return ScorePart(**(facts | changes))
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    return Store(str(tmp_path / "store"))
+
+
+def test_rows_come_back_to_the_last_bit(store):
+    write_scores(store, part(), PartScores(rows=ROWS, left_out=3))
+    assert read_scores(store, part()) == PartScores(rows=ROWS, left_out=3)
+    assert scores_there(store, "bench") == {part().key}
+
+
+def test_a_part_without_a_row_comes_back(store):
+    write_scores(store, part(), PartScores(rows=(), left_out=64))
+    assert read_scores(store, part()) == PartScores(rows=(), left_out=64)
+
+
+def test_where_all_are_skipped_there_are_no_metrics(store):
+    write_scores(store, part(), PartScores(rows=ROWS[1:2]))
+    assert read_scores(store, part()).rows == ROWS[1:2]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"settings": {"side": 56, "protocol": {"name": "relative"}}},
+        {"settings": {"side": 42, "protocol": {"name": "metric"}}},
+        {"model_sha256": "d" * 64},
+        {"shard_id": "s02"},
+        {"source": "other"},
+        {"group": 1},
+    ],
+)
+def test_what_decides_the_numbers_is_another_object(store, change):
+    write_scores(store, part(), PartScores(rows=ROWS))
+    with pytest.raises(FileNotFoundError):
+        read_scores(store, part(**change))
+
+
+def test_the_same_key_for_another_shard_is_refused(store):
+    """A shard id is made from samples; a shard written again may have other bytes."""
+    write_scores(store, part(), PartScores(rows=ROWS))
+    again = part(image_shard_sha256="0" * 64)
+    assert again.key == part().key
+    with pytest.raises(ShardCorruptError, match="something else"):
+        read_scores(store, again)
+
+
+def test_the_first_to_write_wins_unless_told_otherwise(store):
+    write_scores(store, part(), PartScores(rows=ROWS[:1]))
+    write_scores(store, part(), PartScores(rows=ROWS[1:2]))
+    assert read_scores(store, part()).rows == ROWS[:1]
+    write_scores(store, part(), PartScores(rows=ROWS[1:2]), replace=True)
+    assert read_scores(store, part()).rows == ROWS[1:2]
+
+
+def test_a_flipped_bit_is_found(store):
+    write_scores(store, part(), PartScores(rows=ROWS))
+    data = bytearray(store.get(part().key))
+    data[len(data) // 4] ^= 1
+    store.put(part().key, bytes(data))
+    with pytest.raises(ShardCorruptError):
+        read_scores(store, part())
