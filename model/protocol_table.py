@@ -138,7 +138,7 @@ def _printed() -> Iterable[str]:
     yield (
         "From papers and the pages of projects. After a number: whether others got it again with "
         "released weights, **yes** within 5 %, **about** within 10 %, or **no**, and what they "
-        "found (plumbline: kmatzen/plumbline, `REPRODUCTIONS.md`), each in a protocol of their own. "
+        "found (plumbline: kmatzen/plumbline, `REPRODUCTIONS.md`), each in a protocol of its own. "
         "Nothing after it: nobody is known to have tried. † trained on that data set."
     )
     for known in PROTOCOLS:
