@@ -19,11 +19,16 @@ NATIVE_SIDE = 518  # 37 x 37 patches: the images that DINOv2's position table wa
 
 @dataclass(frozen=True, slots=True)
 class EncoderSize:
-    """A plain vision transformer, patches of 14 pixels."""
+    """A plain vision transformer, patches of 14 pixels.
+
+    Attributes:
+        swiglu: Whether its feed-forward layers are gated (giant), not plain (all others).
+    """
 
     hidden: int
     layers: int
     heads: int
+    swiglu: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,9 @@ ENCODER_SIZES = {
     "b": EncoderSize(hidden=768, layers=12, heads=12),
     "l": EncoderSize(hidden=1024, layers=24, heads=16),
 }
+
+# An encoder to start from; nobody begins with 1.1 billion random weights.
+GIANT = EncoderSize(hidden=1536, layers=40, heads=24, swiglu=True)
 
 _HEAD_SIZES = {
     384: HeadSize((48, 96, 192, 384), features=64),
@@ -90,6 +98,7 @@ def dinov2_config(size: EncoderSize, *, image_side: int) -> Dinov2Config:
         hidden_size=size.hidden,
         num_hidden_layers=size.layers,
         num_attention_heads=size.heads,
+        use_swiglu_ffn=size.swiglu,
         patch_size=PATCH,
         image_size=image_side,
         out_indices=[size.layers],

@@ -4,6 +4,10 @@ A reference is a directory in Hugging Face format, a Hugging Face id (``owner/na
 ``owner/name@revision`` to pin it), or an original weight file with its variant
 (``FILE.pth#v2-s``). Weights in directories are safetensors: nothing is unpickled, no code of a
 repository is run.
+
+The authors' own uploads of Depth Anything V1 (``LiheYoung/depth_anything_vits14``) look like such a
+directory and are none: ``config.json`` holds the arguments of their class, and the weights have the
+original names. They are original files that say themselves which variant they are.
 """
 
 import hashlib
@@ -20,10 +24,13 @@ from model.errors import CheckpointError
 
 WEIGHT_SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
+SAFE_WEIGHTS = "model.safetensors"
 
 _HUB_ID = re.compile(r"(?P<id>[A-Za-z0-9][\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 _HUB_TIMEOUT_S = 10.0
 _HUB_FILES = [CONFIG, PROCESSOR, "model*.safetensors", "model.safetensors.index.json"]
+_V1_WEIGHTS = (SAFE_WEIGHTS, "pytorch_model.bin")
+_V1_VARIANTS = {"vits": "v1-s", "vitb": "v1-b", "vitl": "v1-l"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +89,7 @@ def find_checkpoint(reference: str, *, variants: str) -> ModelFolder | OriginalF
     """
     path = Path(reference).expanduser()
     if path.is_dir():
-        return _model_folder(path, reference)
+        return _in_folder(path, reference)
     if path.is_file():
         raise CheckpointError(_without_variant(path, variants))
     file, mark, variant = reference.rpartition("#")
@@ -94,7 +101,7 @@ def find_checkpoint(reference: str, *, variants: str) -> ModelFolder | OriginalF
     match = _HUB_ID.fullmatch(reference)
     if match is None or path.suffix in WEIGHT_SUFFIXES:
         raise CheckpointError(f"{reference}: there is no such file or directory")
-    return _model_folder(_from_hub(match["id"], match["revision"]), reference)
+    return _in_folder(_fetched(match["id"], match["revision"]), reference)
 
 
 def _without_variant(path: Path, variants: str) -> str:
@@ -107,14 +114,34 @@ def _without_variant(path: Path, variants: str) -> str:
     )
 
 
-def _model_folder(path: Path, name: str) -> ModelFolder:
+def _in_folder(path: Path, name: str) -> ModelFolder | OriginalFile:
     config = _read_json(path / CONFIG, name)
+    if _is_v1_upload(config):
+        return _v1_upload(path, config, name)
     processor = _read_json(path / PROCESSOR, name) if (path / PROCESSOR).is_file() else {}
     return ModelFolder(name, path, config, processor, _weights(path, name))
 
 
+def _is_v1_upload(config: Mapping[str, Any]) -> bool:
+    return "encoder" in config and "model_type" not in config
+
+
+def _v1_upload(path: Path, config: Mapping[str, Any], name: str) -> OriginalFile:
+    variant = _V1_VARIANTS.get(str(config["encoder"]))
+    odd = [option for option in ("use_bn", "use_clstoken") if config.get(option)]
+    if variant is None or odd:
+        raise CheckpointError(
+            f"{name}: {CONFIG} asks for encoder {config['encoder']!r}{' with '.join(['', *odd])}, "
+            f"which no published Depth Anything V1 is: {', '.join(_V1_VARIANTS)}"
+        )
+    for file in _V1_WEIGHTS:
+        if (path / file).is_file():
+            return OriginalFile(name, path / file, variant)
+    raise CheckpointError(f"{name}: has none of {', '.join(_V1_WEIGHTS)}")
+
+
 def _weights(path: Path, name: str) -> tuple[Path, ...]:
-    single, index = path / "model.safetensors", path / "model.safetensors.index.json"
+    single, index = path / SAFE_WEIGHTS, path / "model.safetensors.index.json"
     if single.is_file():
         return (single,)
     if not index.is_file():
@@ -143,7 +170,16 @@ def _read_json(path: Path, name: str) -> dict[str, Any]:
     return content
 
 
-def _from_hub(repository: str, revision: str | None) -> Path:
+def _fetched(repository: str, revision: str | None) -> Path:
+    """The local copy; pickled weights are asked for only where nothing else can be there."""
+    folder = _from_hub(repository, revision, _HUB_FILES)
+    pickled = not (folder / SAFE_WEIGHTS).is_file() and (folder / CONFIG).is_file()
+    if pickled and _is_v1_upload(_read_json(folder / CONFIG, repository)):
+        folder = _from_hub(repository, revision, [CONFIG, *_V1_WEIGHTS])
+    return folder
+
+
+def _from_hub(repository: str, revision: str | None, files: list[str]) -> Path:
     """The local copy of a repository; the cached one where the hub does not answer.
 
     The hub is asked a small question first, with a timeout: left to itself, the download client
@@ -151,14 +187,14 @@ def _from_hub(repository: str, revision: str | None) -> Path:
     """
     try:
         HfApi().model_info(repository, revision=revision, timeout=_HUB_TIMEOUT_S)
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=_HUB_FILES))
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=files))
     # The client's transport library changes with its version, and so do the exceptions.
     except Exception as error:
         try:
             cached = snapshot_download(
                 repository,
                 revision=revision,
-                allow_patterns=_HUB_FILES,
+                allow_patterns=files,
                 local_files_only=True,
             )
         except (OSError, ValueError):

@@ -1,7 +1,7 @@
 """DINOv2 encoders: what depth networks are initialised with.
 
 A reference is a Hugging Face id or directory of DINOv2, an original file with its size
-(``FILE.pth#dinov2-s``, also b and l), or ``scratch:tiny``, ``scratch:s``, ``scratch:b`` or
+(``FILE.pth#dinov2-s``, also b, l and g), or ``scratch:tiny``, ``scratch:s``, ``scratch:b`` or
 ``scratch:l`` for random weights. `scratch:tiny` trains in minutes on a CPU, at 112 to 140 pixels.
 """
 

@@ -25,6 +25,7 @@ from transformers import DepthAnythingForDepthEstimation, Dinov2Backbone
 
 from model.architectures import (
     ENCODER_SIZES,
+    GIANT,
     PATCH,
     Blocks,
     EncoderSize,
@@ -38,7 +39,7 @@ from model.errors import CheckpointError
 from model.loading import check_loaded, quiet_transformers
 
 DEPTH_VARIANTS = "v1-s, v1-b, v1-l, v2-s, v2-b, v2-l, v2-metric-s@20 (the maximum in metres), …"
-ENCODER_VARIANTS = "dinov2-s, dinov2-b, dinov2-l"
+ENCODER_VARIANTS = "dinov2-s, dinov2-b, dinov2-l, dinov2-g"
 
 WITH_REGISTERS = (
     "DINOv2 with registers is not taken: Depth Anything V2 found it much worse for depth "
@@ -54,6 +55,8 @@ _ENCODER_NAMES = (
     (r"blocks\.(\d+)\.attn\.proj\.(\w+)", r"encoder.layer.\1.attention.output.dense.\2"),
     (r"blocks\.(\d+)\.ls([12])\.gamma", r"encoder.layer.\1.layer_scale\2.lambda1"),
     (r"blocks\.(\d+)\.mlp\.(fc[12])\.(\w+)", r"encoder.layer.\1.mlp.\2.\3"),
+    (r"blocks\.(\d+)\.mlp\.w12\.(\w+)", r"encoder.layer.\1.mlp.weights_in.\2"),
+    (r"blocks\.(\d+)\.mlp\.w3\.(\w+)", r"encoder.layer.\1.mlp.weights_out.\2"),
     (r"norm\.(\w+)", r"layernorm.\1"),
 )
 _QKV = re.compile(r"blocks\.(\d+)\.attn\.qkv\.(\w+)")
@@ -130,10 +133,10 @@ def encoder_variant(text: str) -> EncoderSize:
     Raises:
         CheckpointError: No such variant; the message lists them.
     """
-    name = text.removeprefix("dinov2-")
-    if name not in ("s", "b", "l") or not text.startswith("dinov2-"):
+    match = re.fullmatch(r"dinov2-([sblg])", text)
+    if match is None:
         raise CheckpointError(f"no variant {text!r} of DINOv2: {ENCODER_VARIANTS}")
-    return ENCODER_SIZES[name]
+    return GIANT if match[1] == "g" else ENCODER_SIZES[match[1]]
 
 
 def read_original(path: Path) -> dict[str, Tensor]:

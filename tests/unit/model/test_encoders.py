@@ -77,6 +77,18 @@ def test_the_giant_is_built_with_other_layers_and_taken_too(tmp_path, pixels):
     torch.testing.assert_close(features, network(pixels).last_hidden_state)
 
 
+@torch.inference_mode()
+def test_patches_of_another_side_are_taken(tmp_path):
+    network = lively(transformers.Dinov2Model(config(patch_size=16, image_size=64)))
+    with quiet_transformers():
+        network.save_pretrained(tmp_path)
+    encoder = load_encoder(str(tmp_path))
+    assert (encoder.spec.patch, encoder.spec.image_side) == (16, 64)
+    pixels = torch.randn(1, 3, 64, 80, generator=torch.Generator().manual_seed(2))
+    features = encoder.network(pixels).feature_maps[-1]
+    torch.testing.assert_close(features, network(pixels).last_hidden_state)
+
+
 def test_original_files_are_taken_with_their_size(tmp_path):
     path = tmp_path / "dinov2_vits14_pretrain.pth"
     torch.save(
@@ -86,8 +98,8 @@ def test_original_files_are_taken_with_their_size(tmp_path):
         load_encoder(str(path))
     with pytest.raises(CheckpointError, match="registers"):
         load_encoder(f"{path}#dinov2-s")
-    with pytest.raises(CheckpointError, match="no variant 'dinov2-g' of DINOv2"):
-        load_encoder(f"{path}#dinov2-g")
+    with pytest.raises(CheckpointError, match="no variant 'dinov2-h' of DINOv2"):
+        load_encoder(f"{path}#dinov2-h")
     for depth in ("v1-s", "v2-metric-l@80"):
         with pytest.raises(CheckpointError, match=r"depth model.*student never from its teacher"):
             load_encoder(f"{path}#{depth}")

@@ -2,12 +2,14 @@
 
 import math
 import re
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from transformers import Dinov2Backbone
 
-from model.architectures import EncoderSize, HeadSize, head_blocks
+from model.architectures import EncoderSize, HeadSize, dinov2_config, head_blocks
 from model.errors import CheckpointError
 from model.original_weights import (
     DepthVariant,
@@ -22,6 +24,26 @@ torch.set_num_threads(1)
 
 SMALL = EncoderSize(hidden=48, layers=8, heads=3)
 HEAD = HeadSize((8, 16, 24, 32), features=16)
+
+
+def plain_shapes(c):
+    return {
+        "mlp.fc1.weight": (4 * c, c),
+        "mlp.fc1.bias": (4 * c,),
+        "mlp.fc2.weight": (c, 4 * c),
+        "mlp.fc2.bias": (c,),
+    }
+
+
+def gated_shapes(c):
+    """Two thirds of four times the width, rounded up to eights; 4096 for the giant's 1536."""
+    inner = 8 * math.ceil(int(8 * c / 3) / 8)
+    return {
+        "mlp.w12.weight": (2 * inner, c),
+        "mlp.w12.bias": (2 * inner,),
+        "mlp.w3.weight": (c, inner),
+        "mlp.w3.bias": (c,),
+    }
 
 
 def encoder_shapes(size, patches):
@@ -47,10 +69,7 @@ def encoder_shapes(size, patches):
             "ls1.gamma": (c,),
             "norm2.weight": (c,),
             "norm2.bias": (c,),
-            "mlp.fc1.weight": (4 * c, c),
-            "mlp.fc1.bias": (4 * c,),
-            "mlp.fc2.weight": (c, 4 * c),
-            "mlp.fc2.bias": (c,),
+            **(gated_shapes(c) if size.swiglu else plain_shapes(c)),
             "ls2.gamma": (c,),
         }
         shapes |= {f"blocks.{i}.{name}": shape for name, shape in block.items()}
@@ -128,8 +147,13 @@ def oracle_tokens(state, pixels, size):
         h = F.linear(h.transpose(1, 2).flatten(2), p["attn.proj.weight"], p["attn.proj.bias"])
         x = x + p["ls1.gamma"] * h
         h = F.layer_norm(x, x.shape[-1:], p["norm2.weight"], p["norm2.bias"], 1e-6)
-        h = F.gelu(F.linear(h, p["mlp.fc1.weight"], p["mlp.fc1.bias"]))
-        x = x + p["ls2.gamma"] * F.linear(h, p["mlp.fc2.weight"], p["mlp.fc2.bias"])
+        if size.swiglu:
+            gate, h = F.linear(h, p["mlp.w12.weight"], p["mlp.w12.bias"]).chunk(2, dim=-1)
+            h = F.linear(F.silu(gate) * h, p["mlp.w3.weight"], p["mlp.w3.bias"])
+        else:
+            h = F.gelu(F.linear(h, p["mlp.fc1.weight"], p["mlp.fc1.bias"]))
+            h = F.linear(h, p["mlp.fc2.weight"], p["mlp.fc2.bias"])
+        x = x + p["ls2.gamma"] * h
         after.append(F.layer_norm(x, x.shape[-1:], state["norm.weight"], state["norm.bias"], 1e-6))
     return after
 
@@ -220,12 +244,27 @@ def test_metric_variant_is_sigmoid_times_its_maximum(state, pixels):
     assert relative_difference(network(pixels).predicted_depth, expected) < 1e-4
 
 
+@pytest.mark.parametrize("size", [SMALL, replace(SMALL, swiglu=True)], ids=["plain", "gated"])
 @torch.inference_mode()
-def test_imported_encoder_computes_what_the_equations_say(pixels):
-    state = random_state(encoder_shapes(SMALL, patches=5))
-    network = import_dinov2(state, SMALL)
+def test_imported_encoder_computes_what_the_equations_say(pixels, size):
+    state = random_state(encoder_shapes(size, patches=5))
+    network = import_dinov2(state, size)
     tokens = network(pixels).feature_maps[-1]
-    assert relative_difference(tokens, oracle_tokens(state, pixels, SMALL)[-1]) < 1e-4
+    assert relative_difference(tokens, oracle_tokens(state, pixels, size)[-1]) < 1e-4
+
+
+def test_the_giant_is_as_large_as_published_and_takes_its_own_layers_alone():
+    giant = encoder_variant("dinov2-g")
+    shapes = encoder_shapes(giant, patches=37)
+    assert sum(math.prod(shape) for shape in shapes.values()) / 1e6 == pytest.approx(
+        1136.5, abs=0.1
+    )
+    with torch.device("meta"):
+        network = Dinov2Backbone(dinov2_config(giant, image_side=518))
+    assert sum(p.numel() for p in network.parameters()) == sum(map(math.prod, shapes.values()))
+    plain = random_state(encoder_shapes(SMALL, patches=5))
+    with pytest.raises(CheckpointError, match=r"missing.*gate_proj"):
+        import_dinov2(plain, replace(SMALL, swiglu=True))
 
 
 @pytest.mark.parametrize(("name", "keys"), [("v1-s", 239), ("v2-b", 239), ("v2-l", 407)])
@@ -340,7 +379,7 @@ def test_metric_variant_carries_its_maximum():
     assert depth_variant("v2-l").max_depth is None
 
 
-@pytest.mark.parametrize("text", ["s", "dinov2-g", "dinov2-tiny", "v1-s"])
+@pytest.mark.parametrize("text", ["s", "dinov2-h", "dinov2-tiny", "v1-s"])
 def test_unknown_encoders_are_refused_with_a_list(text):
     with pytest.raises(CheckpointError, match="dinov2-s, dinov2-b, dinov2-l"):
         encoder_variant(text)
