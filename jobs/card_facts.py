@@ -17,6 +17,7 @@ from jobs.run_files import RunFiles
 from jobs.workspace import Workspace
 from pipeline.catalog import Catalog, EvaluationRow, ModelRow, RunRow, SourceRow
 from pipeline.errors import CatalogMissingError
+from pipeline.licences import permits
 from pipeline.lineage import lineage
 from pipeline.origins import MADE_OF_NOTHING, Origin
 
@@ -114,7 +115,7 @@ def gather(workspace: Workspace, name: str) -> CardFacts:
     model = catalog.model(name)
     run = catalog.run(model.run_id) if model.run_id else None
     settings = _settings(workspace, run)
-    began = _began_with(run, settings)
+    began = _began_with(catalog, run, settings)
     snapshot = _snapshot_node(catalog, run)
     pseudo = tuple(_pseudo(catalog, node) for node in snapshot if node["kind"] == "label-set")
     return CardFacts(
@@ -128,7 +129,7 @@ def gather(workspace: Workspace, name: str) -> CardFacts:
         architecture=read_architecture(workspace.store, model),
         run=run,
         settings=settings,
-        began_with={option: shown(reference) for option, reference in began.items()},
+        began_with={option: shown(_place(catalog, each)) for option, each in began.items()},
         bases=tuple(_bases(catalog, model, [*began.values(), *_teachers(snapshot)])),
         parts=tuple(_parts(catalog, snapshot)),
         pseudo=pseudo,
@@ -173,15 +174,20 @@ def _settings(workspace: Workspace, run: RunRow | None) -> Mapping[str, Any]:
     return RunFiles(workspace.store, run.run_id).read_json("config.json") or {"config": run.config}
 
 
-def _began_with(run: RunRow | None, settings: Mapping[str, Any]) -> dict[str, str]:
-    """What was given, or the path that it was found to be: an id of the hub is no path."""
+def _began_with(
+    catalog: Catalog, run: RunRow | None, settings: Mapping[str, Any]
+) -> dict[str, str]:
+    """By option; where it was a path, that path, which may look like an id of the hub."""
     if run is None:
         return {}
     given = {key: str(run.config[key]) for key in ("init", "encoder") if run.config.get(key)}
     start = settings.get("start") or {}
-    if start.get("kind") == "plain" and len(given) == 1:
-        return dict.fromkeys(given, str(start["value"]))
-    return given
+    if start.get("kind") != "plain":
+        return given
+    return {
+        key: reference if _in_catalog(catalog, reference) else str(start["value"])
+        for key, reference in given.items()
+    }
 
 
 def _snapshot_node(catalog: Catalog, run: RunRow | None) -> list[dict[str, Any]]:
@@ -228,22 +234,35 @@ def _bases(catalog: Catalog, model: ModelRow, references: Sequence[str]) -> Iter
     yield from dict.fromkeys(found for place in places if (found := hub_id(place)))
 
 
+def _in_catalog(catalog: Catalog, reference: str) -> ModelRow | None:
+    try:
+        return catalog.model(reference)
+    except (CatalogMissingError, ValueError):
+        return None
+
+
 def _place(catalog: Catalog, reference: str) -> str:
     """Where a model of the catalog came from, if it came from elsewhere; else its name."""
-    try:
-        return catalog.model(reference).uri or reference
-    except (CatalogMissingError, ValueError):
-        return reference
+    known = _in_catalog(catalog, reference)
+    return reference if known is None else known.uri or reference
 
 
 def _behind(
     catalog: Catalog, name: str, run: RunRow | None, began: Mapping[str, str]
 ) -> Iterator[Origin]:
-    """With the paths that names were found to be, where the run wrote them down."""
+    """What was a path has the licence that lies beside it, whatever id it looks like."""
     found = {} if run is None else {str(run.config[key]): place for key, place in began.items()}
     for origin in origins_of(catalog).behind(("model", name)):
-        is_model = origin.kind == "model"
-        yield replace(origin, name=found.get(origin.name, origin.name)) if is_model else origin
+        place = found.get(origin.name, origin.name)
+        if origin.kind == "source" or place == origin.name:
+            yield origin
+            continue
+        licence = licence_of_model(place)
+        allowed = permits(licence)
+        yield replace(
+            origin, name=place, licence=licence, commercial=allowed.commercial,
+            rehost=allowed.rehost,
+        )  # fmt: skip
 
 
 def _withdrawn(catalog: Catalog, run: RunRow | None) -> tuple[str, ...]:

@@ -86,26 +86,32 @@ def _interval(row: EvaluationRow, space: str, metric: str) -> tuple[float, float
 
 
 def _how(row: EvaluationRow) -> str:
-    """The protocol in words, and the settings that a result depends on."""
-    settings = [
+    """The protocol in words, what was scored, and the settings that a result depends on."""
+    facts = [f"{row.images:,} images{_of_split(row)}", f"{row.valid_pixels:,} valid pixels"]
+    facts += [
         f"{words} {inline(row.config[key])}"
         for key, words in (("size", "size"), ("precision", "in"), ("upsampling", "upsampled"))
         if row.config.get(key)
     ]
-    ref = f"{row.protocol}@{row.version}"
-    parts = [
-        f"{code(ref)} on {inline(row.source)}: {_description(row)}",
-        f"{row.images:,} images, {row.valid_pixels:,} valid pixels"
-        + "".join(f", {setting}" for setting in settings)
-        + f"; benchmark digest {code(row.source_digest)}, code {code(row.code_version)}, "
-        f"{readable_time(row.created_at)} UTC.",
-    ]
-    return " ".join(parts)
+    return (
+        f"{code(f'{row.protocol}@{row.version}')} on {inline(row.source)}: {_description(row)} "
+        f"{', '.join(facts)}; benchmark digest {code(row.source_digest)}, "
+        f"code {code(row.code_version)}, {readable_time(row.created_at)} UTC."
+    )
+
+
+def _of_split(row: EvaluationRow) -> str:
+    """What is missing of the images that the protocol's numbers are about."""
+    expected, skipped = row.config.get("expected_images"), row.config.get("skipped") or {}
+    notes = [f"{count:,} skipped: {inline(reason)}" for reason, count in skipped.items()]
+    if expected not in (None, row.images + sum(skipped.values())):
+        notes.insert(0, f"the split has {expected:,}")
+    return f" ({'; '.join(notes)})" if notes else ""
 
 
 def _description(row: EvaluationRow) -> str:
     """As the result carries it; those of earlier versions leave it to the protocol's name."""
-    said = (row.config.get("rules") or {}).get("description")
+    said = (row.config.get("protocol") or {}).get("description")
     try:
         return inline(said or protocol(f"{row.protocol}@{row.version}").description)
     except ValueError:

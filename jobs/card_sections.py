@@ -13,14 +13,13 @@ from pipeline.origins import MADE_OF_NOTHING, Origin
 UNKNOWN = "unknown"
 GEOMETRIES = {
     "disparity_affine_invariant": (
-        "relative disparity (the inverse of depth), right up to an unknown factor and an unknown "
-        "constant of each image. Larger is nearer; there is no unit"
+        "relative disparity (the inverse of depth), up to an unknown factor and an unknown "
+        "constant per image. Larger is nearer; there is no unit"
     ),
     "disparity_metric": "disparity in 1 / metres, the inverse of depth. Larger is nearer",
     "depth_metric": "depth in metres, along the axis of the camera. Larger is farther",
     "depth_scale_invariant": (
-        "depth right up to an unknown positive factor of each image. Larger is farther; there is "
-        "no unit"
+        "depth up to an unknown positive factor per image. Larger is farther; there is no unit"
     ),
 }
 _MADE = {
