@@ -31,8 +31,8 @@ class Doubts:
         sources = _listed(list(dict.fromkeys(shard.source for shard in missing)), " ")
         self.bytes_only = (
             f"only bytes were compared: nobody has looked at the images of {len(missing):,} of "
-            f"{of:,} training shards yet (factory catalog duplicates {sources} --near does, and "
-            "so does --leakage near)"
+            f"{of:,} training shards yet (--leakage near does, and so does factory catalog "
+            f"duplicates {sources} --near, on a cluster too)"
         )
 
     def note(self, key: str, rows: int, error: str, *, by_looks: bool) -> None:

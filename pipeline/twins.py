@@ -9,6 +9,7 @@ something that streams by is compared with it.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from pipeline.perceptual_hash import distances
 # `image` is the first one that is held with such bytes (`exact`) or such a hash; `row` is that of
 # the twin among those that streamed by; `distance` counts bits, 0 where `exact`.
 TWIN = np.dtype([("image", "<i8"), ("row", "<i8"), ("distance", "u1"), ("exact", "?")])
+AT_ONCE = 1 << 20  # pairs that are compared together
 _ALL_BITS = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 
 
@@ -48,7 +50,6 @@ class HeldImages:
         held, first, places = np.unique(hashes[hashed], return_index=True, return_inverse=True)
         self.same_looks = np.full(len(hashes), -1, np.int64)
         self.same_looks[hashed] = hashed[first][places]
-        self._distance = distance
         self._tables = [] if distance is None else _tables(held, hashed[first], distance)
 
     def twins(self, looks: ShardLooks) -> NDArray[np.void]:
@@ -57,17 +58,8 @@ class HeldImages:
         Of images with the same bytes, and of images with the same hash, the first has one at most:
         the nearest, of those the first.
         """
-        exact = self._exact(looks)
-        near = [self._near(looks, *table) for table in self._tables if looks.hashed.any()]
-        found = np.concatenate([exact, *near])
-        found = found[
-            np.lexsort((found["row"], found["distance"], found["image"], ~found["exact"]))
-        ]
-        is_first = np.ones(len(found), bool)
-        is_first[1:] = (found["image"][1:] != found["image"][:-1]) | (
-            found["exact"][1:] != found["exact"][:-1]
-        )
-        return found[is_first]
+        near = [self._near(looks, table) for table in self._tables]
+        return _nearest(np.concatenate([self._exact(looks), *near]))
 
     def _exact(self, looks: ShardLooks) -> NDArray[np.void]:
         if not len(self._digests):
@@ -77,28 +69,46 @@ class HeldImages:
         rows = np.flatnonzero(self._digests[places] == wanted)
         return _as_twins(self._first[places[rows]], rows, distance=0, exact=True)
 
-    def _near(
-        self,
-        looks: ShardLooks,
-        mask: np.uint64,
-        keys: NDArray[np.uint64],
-        hashes: NDArray[np.uint64],
-        images: NDArray[np.int64],
-    ) -> NDArray[np.void]:
+    def _near(self, looks: ShardLooks, table: "_Table") -> NDArray[np.void]:
+        """By one choice of blocks; some at a time: all frames of a video may agree there."""
         hashed = np.flatnonzero(looks.hashed)
         streamed, first = np.unique(looks.hashes[hashed], return_index=True)
-        starts = np.searchsorted(keys, streamed & mask, "left")
-        counts = np.searchsorted(keys, streamed & mask, "right") - starts
-        mine = np.repeat(np.arange(len(streamed)), counts)
-        held = np.arange(len(mine)) + np.repeat(starts - np.cumsum(counts) + counts, counts)
-        between = distances(streamed[mine], hashes[held])
-        near = between <= (self._distance or 0)
-        return _as_twins(
-            images[held[near]], hashed[first[mine[near]]], distance=between[near], exact=False
-        )
+        starts = np.searchsorted(table.keys, streamed & table.mask, "left")
+        counts = np.searchsorted(table.keys, streamed & table.mask, "right") - starts
+        meeting = np.flatnonzero(counts)
+        cuts = np.flatnonzero(np.diff(np.cumsum(counts[meeting]) // AT_ONCE)) + 1
+        found = [np.empty(0, TWIN)]
+        for some in np.split(meeting, cuts):
+            count = counts[some]
+            mine = np.repeat(some, count)
+            held = np.arange(len(mine)) + np.repeat(starts[some] - np.cumsum(count) + count, count)
+            between = distances(streamed[mine], table.hashes[held])
+            near = between <= table.distance
+            rows = hashed[first[mine[near]]]
+            twins = _as_twins(table.images[held[near]], rows, distance=between[near], exact=False)
+            found.append(_nearest(twins))
+        return np.concatenate(found)
 
 
-_Table = tuple[np.uint64, NDArray[np.uint64], NDArray[np.uint64], NDArray[np.int64]]
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """Held hashes in the order of their bits under a mask, the keys, and the image of each."""
+
+    mask: np.uint64
+    distance: int
+    keys: NDArray[np.uint64]
+    hashes: NDArray[np.uint64]
+    images: NDArray[np.int64]
+
+
+def _nearest(found: NDArray[np.void]) -> NDArray[np.void]:
+    """Of each image the nearest twin, of those the first; by bytes and by looks apart."""
+    found = found[np.lexsort((found["row"], found["distance"], found["image"], ~found["exact"]))]
+    is_first = np.ones(len(found), bool)
+    is_first[1:] = (found["image"][1:] != found["image"][:-1]) | (
+        found["exact"][1:] != found["exact"][:-1]
+    )
+    return found[is_first]
 
 
 def _tables(hashes: NDArray[np.uint64], images: NDArray[np.int64], distance: int) -> list[_Table]:
@@ -106,7 +116,8 @@ def _tables(hashes: NDArray[np.uint64], images: NDArray[np.int64], distance: int
     tables = []
     for mask in table_masks(distance) or [_ALL_BITS]:
         order = np.argsort(hashes & mask)
-        tables.append((mask, (hashes & mask)[order], hashes[order], images[order]))
+        keys = (hashes & mask)[order]
+        tables.append(_Table(mask, distance, keys, hashes[order], images[order]))
     return tables
 
 

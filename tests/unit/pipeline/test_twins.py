@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from pipeline import twins
 from pipeline.image_hashes import ShardLooks
 from pipeline.twins import HeldImages
 
@@ -31,10 +32,10 @@ def split(looks, at):
     return [ShardLooks(*(getattr(looks, name)[part] for name in names), {}) for part in parts]
 
 
-def leaked(held, twins):
+def leaked(held, found):
     """Numbers of the held images that have a twin: by bytes, and by looks."""
-    exact = np.isin(held.same_bytes, twins["image"][twins["exact"]])
-    near = np.isin(held.same_looks, twins["image"][~twins["exact"]])
+    exact = np.isin(held.same_bytes, found["image"][found["exact"]])
+    near = np.isin(held.same_looks, found["image"][~found["exact"]])
     return set(np.flatnonzero(exact)), set(np.flatnonzero(near))
 
 
@@ -45,20 +46,22 @@ def brute(mine, its, distance):
     return same, np.where(alike, bits, 99)
 
 
+@pytest.mark.parametrize("at_once", [1, 50, twins.AT_ONCE])
 @pytest.mark.parametrize("distance", [0, 1, 4])
-@pytest.mark.parametrize("seed", range(8))
-def test_as_comparing_all_with_all(seed, distance):
+@pytest.mark.parametrize("seed", range(4))
+def test_as_comparing_all_with_all(seed, distance, at_once, monkeypatch):
+    monkeypatch.setattr(twins, "AT_ONCE", at_once)
     rng = np.random.default_rng(seed)
     base = rng.integers(0, 2**32)  # of the five hashes that both sides are close to
     mine, its = drawn(np.random.default_rng(base), 60), drawn(np.random.default_rng(base), 45)
     held = HeldImages(split(mine, 23), distance=distance)
-    twins = held.twins(its)
+    found = held.twins(its)
     same, bits = brute(mine, its, distance)
-    assert leaked(held, twins) == (
+    assert leaked(held, found) == (
         set(np.flatnonzero(same.any(1))),
         set(np.flatnonzero((bits <= distance).any(1))),
     )
-    for image, row, between, exact in twins.tolist():
+    for image, row, between, exact in found.tolist():
         if exact:
             assert (row, between) == (int(same[image].argmax()), 0)
         else:
@@ -69,8 +72,7 @@ def test_as_comparing_all_with_all(seed, distance):
 def test_bytes_alone_where_no_distance_is_asked_for():
     mine = looks_of([1, 2], [7, 7])
     held = HeldImages([mine], distance=None)
-    twins = held.twins(looks_of([2, 3], [7, 7]))
-    assert twins.tolist() == [(1, 0, 0, True)]
+    assert held.twins(looks_of([2, 3], [7, 7])).tolist() == [(1, 0, 0, True)]
 
 
 def test_images_that_are_held_twice_stand_for_each_other():
