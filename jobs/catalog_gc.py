@@ -39,6 +39,7 @@ from pipeline.ledger import (
     pieces_key,
     read_lines,
 )
+from pipeline.scores import MODEL_DIGITS, model_of
 from pipeline.storage import Store
 from pipeline.store_layout import StoredObject, describe
 
@@ -46,7 +47,7 @@ AT_ONCE = 100  # nobody can begin to ingest, or pin, while so many objects are r
 THREADS = 8
 IMAGE_KINDS = ("image_shards", "sky_masks", "hashes")
 SOURCE_KINDS = (*IMAGE_KINDS, "drops", "pieces", "withdrawn")
-KINDS = (*SOURCE_KINDS, "label_shards", "scratch_files")
+KINDS = (*SOURCE_KINDS, "label_shards", "scores", "scratch_files")
 
 
 @dataclass(slots=True)
@@ -157,6 +158,8 @@ def _sweep_folder(catalog: Catalog, items: Sequence[StoredObject], sweep: Sweep)
         _sweep_source(catalog, name, items, sweep)
     elif top == "labels":
         _sweep_label_set(catalog, name, items, sweep)
+    elif (top, name) == ("evaluations", "scores"):
+        _sweep_scores(catalog, items, sweep)
     elif top in ("models", "runs") and not _is_known(catalog, top, name):
         reason = f"no {top.removesuffix('s')} of this catalog: being made, given up, or another's"
         for item in items:
@@ -236,6 +239,33 @@ def _sweep_label_set(
         attempts = [LabelObject(item.key, item.shard, item.epoch or 0) for item in some]
         verdict = sweep_label_set(catalog, label_set, attempts, remove, training=sweep.training)
         _note_kept(sweep, some, verdict)
+
+
+def _sweep_scores(catalog: Catalog, items: Sequence[StoredObject], sweep: Sweep) -> None:
+    """Remove scores of images that are gone, and of models that neither model nor result names.
+
+    Nothing rests on them: an evaluation that was killed scores again what it finds no more.
+    """
+    models = {row.sha256 for row in catalog.models()}
+    models |= {row.model_sha256 for row in catalog.evaluations()}
+    digests = frozenset(sha256[:MODEL_DIGITS] for sha256 in models)
+    per_source: dict[str, list[StoredObject]] = defaultdict(list)
+    for item in items:
+        if item.kind == "scores":
+            per_source[item.of].append(item)
+    for source, objects in per_source.items():
+        try:
+            shards = {shard.shard_id for shard in catalog.image_shards(source)}
+        except CatalogMissingError as error:
+            _keep_all(sweep, objects, _unsure(error))
+            continue
+        gone = [
+            item
+            for item in objects
+            if item.shard not in shards or model_of(item.key) not in digests
+        ]
+        for some in _chunks(gone):
+            sweep.remover({item.key: item.kind for item in some})([item.key for item in some])
 
 
 def _unsure(error: Exception) -> str:

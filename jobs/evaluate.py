@@ -12,6 +12,7 @@ from typing import Any
 
 from jobs.console import Reporter
 from jobs.errors import Interrupted, JobError
+from jobs.evaluate_benchmarks import find_benchmarks, parse_benchmarks
 from jobs.evaluate_config import EvaluateConfig
 from jobs.evaluate_driver import EvaluationDriver
 from jobs.evaluate_engine import EvaluationJob, EvaluationTask
@@ -20,9 +21,7 @@ from jobs.evaluate_plan import (
     Evaluation,
     check_options,
     evaluation_tasks,
-    find_benchmarks,
     find_evaluations,
-    parse_benchmarks,
 )
 from jobs.evaluate_results import doubts, record_result, result_of
 from jobs.evaluate_workers import Workers, choose_place, find_workers
@@ -74,7 +73,7 @@ class _Run:
 
     def run(self) -> dict[str, Any]:
         config = self.config
-        benchmarks = find_benchmarks(config, self.workspace)
+        benchmarks = find_benchmarks(config.benchmark, self.workspace)
         joined = self.stack.enter_context(ray_cluster(config.ray)) if config.ray else None
         place = choose_place(config, joined or local_resources())
         evaluations = find_evaluations(

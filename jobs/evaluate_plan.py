@@ -18,6 +18,7 @@ import torch
 import transformers
 
 from jobs.errors import ConfigError
+from jobs.evaluate_benchmarks import Benchmark
 from jobs.evaluate_config import EvaluateConfig
 from jobs.evaluate_engine import EvaluationTask
 from jobs.evaluate_models import ModelSpec
@@ -27,37 +28,17 @@ from jobs.model_licences import licence_of_model
 from jobs.models import ModelLocation, fetch_model, locate_model
 from jobs.settings import value_problems
 from jobs.workspace import Workspace
-from model.comparison import check_prediction, valid_disparity
+from model.comparison import check_prediction
 from model.depth_model import DepthModel, load_depth_model
 from model.errors import CheckpointError
-from model.protocols import Protocol, protocol
 from pipeline.errors import ShardCorruptError
 from pipeline.records import ShardRef
 from pipeline.scores import ScorePart
-from pipeline.shards import row_group_rows, truth_geometries
+from pipeline.shards import row_group_rows
 
 DIRTY = ".dirty"
 
 Warn = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Benchmark:
-    """One ``PROTOCOL=SOURCE`` of the command line, and what there is of the source.
-
-    Attributes:
-        digest: Of the image shards.
-    """
-
-    protocol: Protocol
-    source: str
-    shards: tuple[ShardRef, ...]
-    digest: str
-
-    @property
-    def name(self) -> str:
-        """As it was asked for."""
-        return f"{self.protocol.ref}={self.source}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,29 +64,6 @@ class Evaluation:
         }
 
 
-def parse_benchmarks(texts: Sequence[str]) -> list[tuple[Protocol, str]]:
-    """``PROTOCOL=SOURCE`` each, without repetitions.
-
-    Raises:
-        ConfigError: With every problem.
-    """
-    problems, parsed = [], []
-    for text in texts:
-        name, equals, source = text.partition("=")
-        if not equals or not name or not source:
-            problems.append(f"--benchmark {text!r}: expected PROTOCOL=SOURCE, as relative@1=kitti")
-            continue
-        try:
-            parsed.append((protocol(name), source))
-        except ValueError as error:
-            problems.append(f"--benchmark {text!r}: {error}")
-    if not texts:
-        problems.append("name at least one --benchmark PROTOCOL=SOURCE")
-    if problems:
-        raise ConfigError(problems)
-    return [pair for place, pair in enumerate(parsed) if pair not in parsed[:place]]
-
-
 def check_options(config: EvaluateConfig) -> None:
     """What is wrong with the options alone.
 
@@ -121,54 +79,6 @@ def check_options(config: EvaluateConfig) -> None:
         raise ConfigError(problems)
 
 
-def find_benchmarks(config: EvaluateConfig, workspace: Workspace) -> list[Benchmark]:
-    """Benchmarks with images, and with truth that their protocols can use.
-
-    Raises:
-        ConfigError: With the first one that cannot be used.
-        CatalogMissingError: No such source.
-        WithdrawnError: It was withdrawn.
-    """
-    return [
-        _find_benchmark(rules, source, workspace)
-        for rules, source in parse_benchmarks(config.benchmark)
-    ]
-
-
-def _find_benchmark(rules: Protocol, source: str, workspace: Workspace) -> Benchmark:
-    catalog = workspace.catalog
-    if catalog.source(source).role == "unlabelled":
-        raise ConfigError([f"source {source!r} is unlabelled: a benchmark needs ground truth"])
-    catalog.check_not_withdrawn([source])
-    shards = tuple(catalog.image_shards(source))
-    if not shards:
-        raise ConfigError([f"source {source!r} has no images yet: ingest some first"])
-    benchmark = Benchmark(rules, source, shards, catalog.source_digest(source))
-    _check_truth(benchmark, workspace)
-    return benchmark
-
-
-def _check_truth(benchmark: Benchmark, workspace: Workspace) -> None:
-    """Whether the protocol can use the truth; a shard that cannot be read fails by name later."""
-    rules, geometries = benchmark.protocol, set[str]()
-    if rules.truth == "pairs":
-        return
-    for shard in benchmark.shards:
-        try:
-            geometries |= truth_geometries(workspace.store, shard.key)
-        except (ShardCorruptError, FileNotFoundError):
-            return
-    if not geometries:
-        raise ConfigError(
-            [f"--benchmark {benchmark.name}: {rules.ref} needs maps, and the source has none"]
-        )
-    for geometry in sorted(geometries):
-        try:
-            valid_disparity(np.ones((2, 2), np.float32), geometry=geometry, protocol=rules)
-        except ValueError as error:
-            raise ConfigError([f"--benchmark {benchmark.name}: {error}"]) from error
-
-
 def find_evaluations(
     config: EvaluateConfig,
     workspace: Workspace,
@@ -181,23 +91,24 @@ def find_evaluations(
 
     Raises:
         CheckpointError: Not a depth model, or not the one that the catalog has under this name.
-        ConfigError: A model that a protocol cannot score, or two models of one name.
+        ConfigError: A model that a protocol cannot score, or that is named twice.
     """
     found, problems = [], list[str]()
+    seen: dict[str, str] = {}
     for reference in dict.fromkeys(config.models):
         looks = _Looks(reference, workspace, precision)
+        if (same := seen.setdefault(looks.sha256, reference)) != reference:
+            problems.append(f"{same} and {reference} are the same model, sha256 {looks.sha256}")
         for benchmark in benchmarks:
             model, spec = looks.at(_side(config, benchmark, looks, warn))
             try:
                 check_prediction(model.geometry, benchmark.protocol)
             except ValueError as error:
-                problems.append(f"--benchmark {benchmark.name}: {reference}: {error}")
+                says = f"{reference} predicts {model.geometry}: {error}"
+                problems.append(f"--benchmark {benchmark.name}: {says}")
             how = config.upsampling or benchmark.protocol.interpolation
             scoring = Scoring(protocol=benchmark.protocol, upsampling=how)
             found.append(Evaluation(model, spec, benchmark, scoring))
-    names = {(each.model.sha256, each.model.name) for each in found}
-    twice = [name for _, name in names if sum(name == other for _, other in names) > 1]
-    problems += [f"two of the models are called {name!r}" for name in sorted(set(twice))]
     if problems:
         raise ConfigError(problems)
     return found
@@ -214,6 +125,7 @@ class _Looks:
         self._files = fetch_model(self._location, workspace.store)
         model = self._load(None)
         self._location.check(model.sha256)
+        self.sha256 = model.sha256
         self.own_side = model.preprocessing.side
         self._facts = self._described(model)
         self._sides = {self.own_side}

@@ -22,6 +22,7 @@ from pipeline.row_groups import opened_shard
 from pipeline.storage import Store
 
 FORMAT = "1"
+MODEL_DIGITS = 16  # of the weights' sha256, in a key
 _PREFIX = "factory."
 _SCORE = "score/"
 _OF_IMAGE = [
@@ -81,7 +82,7 @@ class ScorePart:
     @property
     def key(self) -> str:
         """Where its scores lie."""
-        name = f"{self.model_sha256[:16]}-{self.digest[:16]}-{self.group:04d}"
+        name = f"{self.model_sha256[:MODEL_DIGITS]}-{self.digest[:16]}-{self.group:04d}"
         return f"{scores_prefix(self.source)}/{check_name(self.shard_id)}/{name}.parquet"
 
     def footer(self) -> dict[str, str]:
@@ -109,6 +110,11 @@ class PartScores:
 def scores_prefix(source: str) -> str:
     """The folder of the scores on a source."""
     return f"evaluations/scores/{check_name(source)}"
+
+
+def model_of(key: str) -> str:
+    """The first digits of the sha256 of the model whose scores lie there."""
+    return key.rpartition("/")[2].partition("-")[0]
 
 
 def scores_there(store: Store, source: str) -> frozenset[str]:

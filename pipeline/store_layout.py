@@ -23,6 +23,9 @@ _PATTERNS = {
     "sky_masks": re.compile(rf"sky/(?P<of>{_NAME})/[0-9a-f]+/(?P<shard>{_SHARD})\.parquet"),
     "models": re.compile(rf"models/(?P<of>{_NAME})/.+"),
     "runs": re.compile(rf"runs/(?P<of>{_NAME})/.+"),
+    "scores": re.compile(
+        rf"evaluations/scores/(?P<of>{_NAME})/(?P<shard>{_SHARD})/[0-9a-f]+-[0-9a-f]+-\d+\.parquet"
+    ),
     "evaluations": re.compile(r"evaluations/(?P<of>[^/]+)\.json"),
 }
 
@@ -33,7 +36,8 @@ class StoredObject:
 
     Attributes:
         kind: ``image_shards, drops, pieces, hashes, withdrawn, label_shards, sky_masks, models,
-            runs, evaluations, ledger``, or ``other`` for what the factory did not write there.
+            runs, scores, evaluations, ledger``, or ``other`` for what the factory did not write
+            there.
         of: Name of the source, label set, model or run.
         shard: Id of the image shard that it is or belongs to; of drops, of their batch; of a
             piece, its own.

@@ -84,7 +84,7 @@ def forget_ledger(store):
         "factory.json",
         "run.json",
     )
-    for pattern in (*patterns, "snapshot.jsonl", "evaluations/*"):
+    for pattern in (*patterns, "snapshot.jsonl", "evaluations/*.json"):
         for file in store.rglob(pattern):
             file.unlink()
 

@@ -4,6 +4,7 @@ import pytest
 
 from pipeline import ledger
 from pipeline.pieces import piece_key
+from pipeline.scores import ScorePart
 from pipeline.sky_masks import sky_key
 from pipeline.storage import dropped_key, image_shard_key, label_shard_key, model_prefix, run_prefix
 from pipeline.store_layout import describe
@@ -25,6 +26,15 @@ def test_what_the_store_writes_is_known_again():
     assert facts(f"{model_prefix('m')}/config.json") == ("models", "m", "", None)
     assert facts(f"{run_prefix('r')}/checkpoints/1.pt") == ("runs", "r", "", None)
     assert facts("evaluations/1-ab.json")[0] == "evaluations"
+    part = ScorePart(
+        source="a",
+        shard_id="s1",
+        image_shard_sha256="0" * 64,
+        group=12,
+        model_sha256="f0" * 32,
+        settings={"side": 518},
+    )
+    assert facts(part.key) == ("scores", "a", "s1", None)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +66,7 @@ def test_models_and_runs_keep_their_ledger_among_their_files():
         "sources/a/b/s1.parquet",
         "labels/v1/s1.parquet",
         "sky/a/s1.parquet",
+        "evaluations/scores/a/s1/mine.parquet",
         "sky/a/my-masks/s1.parquet",
         "other/x/y.parquet",
     ],
