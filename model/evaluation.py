@@ -219,24 +219,34 @@ def summarise(scores: Iterable[ImageScore]) -> dict[str, Any]:
 
 def _scores(compared: Comparison, truth_geometry: str, protocol: Protocol) -> Scores:
     """All metrics in all spaces; the truth and the prediction are disparity above 0."""
-    return {
-        space: {name: _score(name, space, compared, truth_geometry) for name in protocol.metrics}
-        for space in protocol.spaces
-    }
-
-
-def _score(name: str, space: str, compared: Comparison, truth_geometry: str) -> float | None:
-    if truth_geometry == AFFINE_INVARIANT and (name != "rmse" or space != "disparity"):
-        return None
-    if truth_geometry == "depth_scale_invariant" and name in METRICS_WITH_UNIT:
-        return None
-    if name == "boundary_f1":
-        return boundary_f1(compared.aligned_HW, compared.truth_HW)
     mask = compared.mask_HW
-    aligned, truth = compared.aligned_HW[mask], compared.truth_HW[mask]
-    if space == "depth":
-        aligned, truth = 1 / aligned, 1 / truth
-    return METRICS[name](aligned, truth)
+    disparities = compared.aligned_HW[mask], compared.truth_HW[mask]
+    scores: dict[str, dict[str, float | None]] = {}
+    for space in protocol.spaces:
+        aligned, truth = disparities
+        if space == "depth" and truth_geometry != AFFINE_INVARIANT:
+            aligned, truth = 1 / aligned, 1 / truth
+        scores[space] = {
+            name: None if _is_open(name, space, truth_geometry) else METRICS[name](aligned, truth)
+            for name in protocol.metrics
+            if name != "boundary_f1"
+        }
+        if "boundary_f1" in protocol.metrics:
+            scores[space]["boundary_f1"] = _boundaries(compared, truth_geometry)
+    return scores
+
+
+def _boundaries(compared: Comparison, truth_geometry: str) -> float | None:
+    if truth_geometry == AFFINE_INVARIANT:
+        return None
+    return boundary_f1(compared.aligned_HW, compared.truth_HW)
+
+
+def _is_open(metric: str, space: str, truth_geometry: str) -> bool:
+    """Whether truth of that geometry cannot tell."""
+    if truth_geometry == AFFINE_INVARIANT:
+        return (space, metric) != ("disparity", "rmse")
+    return truth_geometry == "depth_scale_invariant" and metric in METRICS_WITH_UNIT
 
 
 def _mean(values: list[float]) -> float | None:
