@@ -255,7 +255,7 @@ def _follows(facts: CardFacts) -> Iterator[str]:
     if all(origin.commercial == "yes" for origin in facts.behind):
         yield "All of them permit commercial use."
     elif permits(facts.licence).commercial == "yes":
-        yield f"{inline(facts.licence)}, as stated for the weights, says more than all of these do."
+        yield f"{inline(facts.licence)}, as stated for the weights, permits more than these do."
     if any(origin.attribution for origin in facts.behind):
         name = code(f"factory catalog attribution {facts.name}")
         yield f"Authors of single images have to be named; {name} lists them."

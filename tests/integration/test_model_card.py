@@ -1,6 +1,7 @@
 """The card beside a trained model, in a whole store: read, followed, repaired around."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ from jobs.catalog_card import write_card
 from jobs.catalog_config import CatalogCardConfig
 from jobs.catalog_gc import collect_garbage
 from jobs.catalog_verify import verify_catalog
+from jobs.catalog_withdraw import withdraw
 from jobs.config import CatalogGcConfig, CatalogVerifyConfig
 from jobs.model_licences import licence_of_model
+from jobs.sample_config import CatalogWithdrawConfig
 from model.loading import quiet_transformers
 from tests.factories import png
 from tests.whole_store import fill_whole_store
@@ -67,3 +70,13 @@ def test_what_the_card_says_to_run_runs(store, tmp_path, monkeypatch, one_thread
     assert isinstance(result, dict) and result["depth"].size == (80, 70)
     assert isinstance(result["predicted_depth"], torch.Tensor)
     assert result["predicted_depth"].shape == (70, 80)
+
+
+def test_a_card_says_what_was_withdrawn_since(store, tmp_path):
+    copy = tmp_path / "store"
+    shutil.copytree(store, copy)
+    assert "were withdrawn" not in card_now(copy)
+    withdraw(CatalogWithdrawConfig(store=str(copy), source="photos", reason="asked for"))
+    now = card_now(copy)
+    assert "**Images of photos were withdrawn after it was trained on them.**" in now
+    assert ModelCard(now).data.datasets == ["rooms", "photos"]  # what it learnt does not change

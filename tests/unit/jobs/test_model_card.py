@@ -156,7 +156,7 @@ def test_data_with_licences_and_what_follows(store):
     assert "| labels | `teacher` |" in data
     assert "Commercial use is forbidden by the licence of rooms." in licences
     assert "whether commercial use is permitted by photos." in licences
-    assert "Apache-2.0, as stated for the weights, says more than all of these do." in licences
+    assert "Apache-2.0, as stated for the weights, permits more than these do." in licences
     assert "not legal advice" in licences
 
 
