@@ -35,7 +35,7 @@ from model.comparison import (
     valid_disparity,
 )
 from model.geometry import to_disparity
-from model.metrics import METRICS, METRICS_WITH_UNIT
+from model.metrics import METRICS, METRICS_WITH_UNIT, SYMMETRIC
 from model.pairs import PAIR_METRICS, answers, at_points, shuffled
 from model.protocols import Protocol
 from model.upsampling import upsample
@@ -51,6 +51,7 @@ __all__ = [
     "valid_disparity",
 ]
 
+Values = NDArray[np.float64]
 Scores = Mapping[str, Mapping[str, float | None]]
 
 
@@ -218,35 +219,43 @@ def summarise(scores: Iterable[ImageScore]) -> dict[str, Any]:
 
 
 def _scores(compared: Comparison, truth_geometry: str, protocol: Protocol) -> Scores:
-    """All metrics in all spaces; the truth and the prediction are disparity above 0."""
-    mask = compared.mask_HW
-    disparities = compared.aligned_HW[mask], compared.truth_HW[mask]
+    """All metrics in all spaces; those that are the same in each are worked out once."""
     scores: dict[str, dict[str, float | None]] = {}
+    symmetric: dict[str, float | None] = {}
     for space in protocol.spaces:
-        aligned, truth = disparities
-        if space == "depth" and truth_geometry != AFFINE_INVARIANT:
-            aligned, truth = 1 / aligned, 1 / truth
+        values = _values(compared, space, truth_geometry)
         scores[space] = {
-            name: None if _is_open(name, space, truth_geometry) else METRICS[name](aligned, truth)
+            name: symmetric[name]
+            if name in symmetric
+            else _score(name, space, values, compared, truth_geometry)
             for name in protocol.metrics
-            if name != "boundary_f1"
         }
-        if "boundary_f1" in protocol.metrics:
-            scores[space]["boundary_f1"] = _boundaries(compared, truth_geometry)
+        symmetric = {name: scores[space][name] for name in SYMMETRIC & scores[space].keys()}
     return scores
 
 
-def _boundaries(compared: Comparison, truth_geometry: str) -> float | None:
-    if truth_geometry == AFFINE_INVARIANT:
+def _values(compared: Comparison, space: str, truth_geometry: str) -> tuple[Values, Values]:
+    """Prediction and truth at the valid pixels."""
+    aligned, truth = (each[compared.mask_HW] for each in (compared.aligned_HW, compared.truth_HW))
+    if space == "depth" and truth_geometry != AFFINE_INVARIANT:
+        return 1 / aligned, 1 / truth
+    return aligned, truth
+
+
+def _score(
+    name: str,
+    space: str,
+    values: tuple[Values, Values],
+    compared: Comparison,
+    truth_geometry: str,
+) -> float | None:
+    if truth_geometry == AFFINE_INVARIANT and (name != "rmse" or space != "disparity"):
         return None
-    return boundary_f1(compared.aligned_HW, compared.truth_HW)
-
-
-def _is_open(metric: str, space: str, truth_geometry: str) -> bool:
-    """Whether truth of that geometry cannot tell."""
-    if truth_geometry == AFFINE_INVARIANT:
-        return (space, metric) != ("disparity", "rmse")
-    return truth_geometry == "depth_scale_invariant" and metric in METRICS_WITH_UNIT
+    if truth_geometry == "depth_scale_invariant" and name in METRICS_WITH_UNIT:
+        return None
+    if name == "boundary_f1":
+        return boundary_f1(compared.aligned_HW, compared.truth_HW)
+    return METRICS[name](*values)
 
 
 def _mean(values: list[float]) -> float | None:

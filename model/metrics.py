@@ -90,6 +90,9 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
 # Not ratios: truth up to a factor has none of these.
 METRICS_WITH_UNIT = frozenset({"rmse", "sq_rel"})
 
+# The same number in depth and in disparity.
+SYMMETRIC = frozenset({"delta1", "delta2", "delta3", "log10", "silog", "rmse_log", "boundary_f1"})
+
 HIGHER_IS_BETTER = frozenset({"delta1", "delta2", "delta3", "boundary_f1", "pair_accuracy"})
 
 
