@@ -28,11 +28,12 @@ class Doubts:
 
     def say_unhashed(self, missing: Sequence[ShardRef], *, of: int) -> None:
         """Say how those who are in doubt can have looks compared, too."""
-        sources = _listed(list(dict.fromkeys(shard.source for shard in missing)), " ")
+        sources = list(dict.fromkeys(shard.source for shard in missing))
+        named = sources if len(sources) <= SHOWN else []  # without names it takes all
         self.bytes_only = (
             f"only bytes were compared: nobody has looked at the images of {len(missing):,} of "
-            f"{of:,} training shards yet (--leakage near does, and so does factory catalog "
-            f"duplicates {sources} --near, on a cluster too)"
+            f"{of:,} training shards yet (--leakage near does, and so does "
+            f"{' '.join(('factory catalog duplicates', *named))} --near, on a cluster too)"
         )
 
     def note(self, key: str, rows: int, error: str, *, by_looks: bool) -> None:
