@@ -14,6 +14,9 @@ never changes: what is done differently gets a new version, and every result in 
 the fields below. A bare name means its newest version. Made by `make docs` from
 `model/protocol_rows.py` and `model/published.py`.
 
+[datasets.md](datasets.md) says how each benchmark is ingested; `--split` takes the list of images
+where a protocol names a split. A source with another number of images than the split warns.
+
 Every protocol scores each image by itself and then takes the mean over images, so that a large
 image counts as much as a small one. A prediction is turned into disparity, brought to the size of
 the truth, aligned and clipped; truth outside of the limits or the crop is not looked at. The author

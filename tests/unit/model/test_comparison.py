@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -383,3 +384,34 @@ def test_crops_given_as_shares_or_pixels_are_one_thing(of):
     crop = Crop(0.25, 0.75, 0.5, 1.0) if of is None else Crop(3, 9, 8, 16, of=of)
     assert crop.slices(12, 16) == (slice(3, 9), slice(8, 16))
     assert crop.slices(24, 48) == (slice(6, 18), slice(24, 48))
+
+
+@pytest.mark.parametrize("name", ["0000000005", "0000000050"])
+def test_real_kitti_as_the_loop_of_self_supervised_methods(shared_data, name):
+    """monodepth2's evaluation loop, written out: mask, crop, median, clip, errors."""
+    depth = cv2.imread(str(shared_data / "depth/kitti" / f"{name}_depth.png"), cv2.IMREAD_UNCHANGED)
+    truth = depth.astype(np.float32) / 256
+    height, width = truth.shape
+    network = np.add.outer(np.linspace(0.02, 0.3, 96), 0.05 * np.sin(np.arange(320) / 40) + 0.06)
+    shares = (0.40810811, 0.99189189, 0.03594771, 0.96405229)
+    crop = (np.array(shares) * (height, height, width, width)).astype(np.int32)
+    inside = np.zeros_like(truth, bool)
+    inside[crop[0] : crop[1], crop[2] : crop[3]] = True
+    mask = (truth > 1e-3) & (truth < 80) & inside
+    predicted = 1 / torch_resized(network, truth.shape, "bilinear")[mask]
+    gt = truth[mask].astype(np.float64)
+    predicted = np.clip(predicted * np.median(gt) / np.median(predicted), 1e-3, 80)
+    ratio = np.maximum(gt / predicted, predicted / gt)
+    expected = {
+        "abs_rel": np.mean(np.abs(gt - predicted) / gt),
+        "sq_rel": np.mean((gt - predicted) ** 2 / gt),
+        "rmse": np.sqrt(np.mean((gt - predicted) ** 2)),
+        "rmse_log": np.sqrt(np.mean((np.log(gt) - np.log(predicted)) ** 2)),
+        "delta1": np.mean(ratio < 1.25),
+    }
+    score = evaluate(
+        network, np.where(depth > 0, truth, np.nan), protocol("kitti-median"), "disparity_metric"
+    )
+    assert score.valid_pixels == mask.sum() > 1000
+    found = {key: score.metrics["depth"][key] for key in expected}
+    assert found == pytest.approx(expected, rel=1e-6)
