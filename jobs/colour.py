@@ -16,23 +16,47 @@ _POINTS = np.array(
     dtype=np.float64,
 )  # fmt: skip
 UNKNOWN = (128, 128, 128)
+TOO_NEAR, TOO_FAR = (178, 24, 43), (33, 102, 172)  # ends of ColorBrewer's RdBu
 PERCENTILES = (1.0, 99.0)
 
 
-def colourise(disparity_HW: NDArray[np.floating]) -> NDArray[np.uint8]:
+def colourise(
+    disparity_HW: NDArray[np.floating], *, limits: tuple[float, float] | None = None
+) -> NDArray[np.uint8]:
     """A picture of a disparity map, uint8 RGB H x W x 3; values that are not finite are grey.
 
-    Colours run from the 1st to the 99th percentile of the map, beyond which they stay as they are:
-    a few stray pixels would otherwise darken all others. A map of one value is of middle colour.
+    Colours run between the limits, or from the 1st to the 99th percentile of the map; beyond they
+    stay as they are: a few stray pixels would otherwise darken all others. A map of one value is of
+    middle colour.
     """
     known = np.isfinite(disparity_HW)
     shares = np.full(disparity_HW.shape, 0.5)
     if known.any():
-        low, high = np.percentile(disparity_HW[known].astype(np.float64), PERCENTILES)
+        low, high = limits or limits_of(disparity_HW)
         if high > low:
             filled = np.where(known, disparity_HW, low).astype(np.float64)
             shares = np.clip((filled - low) / (high - low), 0, 1)
     image = _paint(shares)
+    image[~known] = UNKNOWN
+    return image
+
+
+def limits_of(disparity_HW: NDArray[np.floating]) -> tuple[float, float]:
+    """The disparities that colours run between; the map has a finite value."""
+    known = disparity_HW[np.isfinite(disparity_HW)].astype(np.float64)
+    low, high = np.percentile(known, PERCENTILES)
+    return float(low), float(high)
+
+
+def colourise_error(error_HW: NDArray[np.floating], *, limit: float) -> NDArray[np.uint8]:
+    """A picture of signed errors, uint8 RGB H x W x 3: red above 0, blue below, white at 0.
+
+    Full colour is at the limit, above 0, and beyond; values that are not finite are grey.
+    """
+    known = np.isfinite(error_HW)
+    shares = np.clip(np.where(known, error_HW, 0) / limit, -1, 1)[..., None]
+    ends = np.where(shares > 0, TOO_NEAR, TOO_FAR).astype(np.float64)
+    image = np.rint(255 + np.abs(shares) * (ends - 255)).astype(np.uint8)
     image[~known] = UNKNOWN
     return image
 

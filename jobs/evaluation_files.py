@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from jobs.evaluation_markdown import markdown
+from jobs.evaluation_page import evaluation_page
 from jobs.evaluation_result import BenchmarkResult, ScoredPicture
 from jobs.evaluation_summary import Comparison, image_rows, summarise_results
 from jobs.files import written_whole
+from jobs.report_page import render
 
 
 def write_results(
@@ -27,6 +29,9 @@ def write_results(
     files = {
         "evaluation.json": _as_json(summary, results),
         "evaluation.md": markdown(summary, comparisons, colophon=colophon),
+        "evaluation.html": render(
+            evaluation_page(summary, results, comparisons, pictures, colophon=colophon)
+        ),
     }
     for name, text in files.items():
         with written_whole(str(Path(folder) / name)) as scratch:

@@ -6,27 +6,15 @@ from typing import Any
 
 from jobs.evaluation_summary import Comparison
 from jobs.evaluation_tables import (
-    Row,
+    HOW_TO_READ,
+    benchmark_tables,
     benchmarks,
-    differences_of,
-    differences_table,
     models_table,
     overview_table,
-    protocol_facts,
-    remarks,
-    runs_table,
-    scores_table,
-    title_of,
 )
+from jobs.evaluation_words import Row, protocol_facts, remarks, title_of
 from jobs.readable import printable
 from jobs.report_page import Table
-
-HOW_TO_READ = (
-    "Means over images with their 95 % intervals (bootstrap over images, BCa). Below a mean: the "
-    "difference from the first model on the images that both were scored on; `*` where a sign-flip "
-    "permutation test finds it (p < 0.05 after Holm, corrected over all comparisons by the same "
-    "metric). Frames of one video are not independent, and their intervals too narrow."
-)
 
 
 def markdown(
@@ -38,7 +26,7 @@ def markdown(
     blocks = [
         "# Evaluation",
         escaped(colophon),
-        *([HOW_TO_READ, table(overview)] if overview else []),
+        *([escaped(HOW_TO_READ), table(overview)] if overview else []),
         "## Models",
         table(models_table(summary["models"])),
         *(block for group in benchmarks(rows) for block in _benchmark(group, comparisons)),
@@ -47,11 +35,12 @@ def markdown(
 
 
 def table(content: Table) -> str:
-    """A table; a line break in a cell stays one."""
+    """A table under its title; a line break in a cell stays one."""
     rules = ["---:" if numeric else "---" for numeric in content.numeric]
     rows = [content.columns, *content.rows]
     head, *body = (f"| {' | '.join(map(_cell, row))} |" for row in rows)
-    return "\n".join([head, f"| {' | '.join(rules)} |", *body])
+    title = [f"**{escaped(content.title)}**\n"] if content.title else []
+    return "\n".join([*title, head, f"| {' | '.join(rules)} |", *body])
 
 
 def escaped(text: str) -> str:
@@ -68,13 +57,10 @@ def _cell(text: str) -> str:
 def _benchmark(group: Sequence[Row], comparisons: Sequence[Comparison]) -> list[str]:
     notes = [f"- {escaped(remark)}" for remark in remarks(group)]
     facts = [f"- {fact.label}: {escaped(fact.value)}" for fact in protocol_facts(group)]
-    differences = differences_table(differences_of(group, comparisons))
     return [
         f"## {escaped(title_of(group[0]))}",
         escaped(group[0]["rules"]["description"]),
-        table(scores_table(group)),
         *(["\n".join(notes)] if notes else []),
-        *([table(differences)] if differences else []),
-        table(runs_table(group)),
+        *(table(each) for each in benchmark_tables(group, comparisons)),
         "\n".join(facts),
     ]

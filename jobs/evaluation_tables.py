@@ -4,30 +4,38 @@ They are made of the rows of `jobs.evaluation_summary.summarise_results`. A mean
 95 % interval; ``↓`` behind a metric says that lower is better. A cell may have several lines.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from jobs.evaluation_ranking import is_higher_better
 from jobs.evaluation_summary import Comparison
+from jobs.evaluation_words import (
+    Row,
+    arrow,
+    difference_cell,
+    headline,
+    mean_cell,
+    mean_of,
+    metric_title,
+    number,
+    p_value,
+    parameters,
+    signed,
+    title_of,
+)
 from jobs.readable import readable_number
-from jobs.report_page import Fact, Table
+from jobs.report_page import Table
+from model.protocols import Protocol
+from model.published import Published, published_for
 
-ALIGNMENTS = {
-    "affine_disparity": "scale and shift by least squares in disparity, per image",
-    "affine_depth": "scale and shift by least squares in depth, per image",
-    "median_scale": "ratio of the medians in depth, per image",
-    "none": "none: metres against metres",
-}
-UPSAMPLINGS = {
-    "bilinear": "bilinear, pixel centres in place, as Depth Anything V1",
-    "bilinear_corners": "bilinear, corners in place, as Depth Anything V2",
-    "bicubic": "bicubic, as transformers",
-}
 VERDICTS = {"better": "better", "worse": "worse", "open": "not shown"}
+FITTING = 2  # models whose means and intervals stand on one line
 MARKS = {"better": " *", "worse": " *", "open": ""}
-Row = Mapping[str, Any]  # of a summary's results: one model on one benchmark
-
-FEW = 20  # images, below which a bootstrap interval is too narrow
+HOW_TO_READ = (
+    "Means over images with their 95 % intervals (bootstrap over images, BCa). Below a mean: the "
+    "difference from the first model on the images that both were scored on; * where a sign-flip "
+    "permutation test finds it (p < 0.05 after Holm, corrected over all comparisons by the same "
+    "metric). Frames of one video are not independent, and their intervals too narrow."
+)
+AGAIN = {"yes": "yes", "about": "about", "no": "no", "untried": "not tried"}
 
 
 def benchmarks(rows: Sequence[Row]) -> list[list[Row]]:
@@ -36,27 +44,6 @@ def benchmarks(rows: Sequence[Row]) -> list[list[Row]]:
     for row in rows:
         groups.setdefault(title_of(row), []).append(row)
     return list(groups.values())
-
-
-def headline(group: Sequence[Row]) -> tuple[str, str] | None:
-    """The space and metric to rank by: the protocol's first that all of a benchmark have."""
-    rules = group[0]["rules"]
-    for space in rules["spaces"]:
-        for metric in rules["metrics"]:
-            if all(mean_of(row, space, metric) is not None for row in group):
-                return space, metric
-    return None
-
-
-def mean_of(row: Row, space: str, metric: str) -> float | None:
-    """None where there is none."""
-    mean: float | None = row["metrics"].get(space, {}).get(metric)
-    return mean
-
-
-def title_of(row: Row) -> str:
-    """A benchmark in words: protocol and source."""
-    return f"{row['protocol']}@{row['version']} on {row['source']}"
 
 
 def models_table(models: Sequence[Row]) -> Table:
@@ -103,12 +90,17 @@ def scores_table(group: Sequence[Row]) -> Table:
         for space, metrics in row["metrics"].items()
         for metric in metrics
     )
+    before = "\n(" if len(group) > FITTING else " ("
     lines = tuple(
-        (metric_title(*measure), *(mean_cell(row, *measure) for row in group))
+        (
+            metric_title(*measure),
+            *(mean_cell(row, *measure).replace(" (", before, 1) for row in group),
+        )
         for measure in measures
     )
-    columns = ("Mean over images (95 % interval)", *(row["model"] for row in group))
-    return Table(columns, lines, (False, *(True for _ in group)))
+    columns = ("Mean over images", *(row["model"].replace("/", "/\n") for row in group))
+    title = "All metrics, with 95 % intervals"
+    return Table(columns, lines, (False, *(True for _ in group)), title)
 
 
 def runs_table(group: Sequence[Row]) -> Table:
@@ -118,7 +110,7 @@ def runs_table(group: Sequence[Row]) -> Table:
         "Precision", "Upsampling", "Images/s", "Device",
     )  # fmt: skip
     numeric = (False, True, False, True, True, True, True, False, False, True, False)
-    return Table(columns, tuple(map(_run_row, group)), numeric)
+    return Table(columns, tuple(map(_run_row, group)), numeric, "How they were made")
 
 
 def differences_table(comparisons: Sequence[Comparison]) -> Table | None:
@@ -138,107 +130,60 @@ def differences_table(comparisons: Sequence[Comparison]) -> Table | None:
         for each in comparisons
     )
     columns = (
-        f"Against {comparisons[0].baseline}", "Metric", "Images in common",
+        "Model", "Metric", "Images in common",
         "Mean difference (95 % interval)", "p", "p, Holm", "Difference",
     )  # fmt: skip
-    return Table(columns, rows, (False, False, True, True, True, True, False))
+    title = f"Against {comparisons[0].baseline}"
+    return Table(columns, rows, (False, False, True, True, True, True, False), title)
+
+
+def published_table(group: Sequence[Row]) -> Table | None:
+    """What is printed of the benchmark under our numbers; None where nothing is."""
+    rules = Protocol(**group[0]["rules"])
+    printed = published_for(rules)
+    lines: list[tuple[str, ...]] = []
+    for metric in dict.fromkeys(each.metric for each in printed):
+        lines += [
+            (metric_title(space, metric), row["model"], number(mean), "this evaluation", "")
+            for space in rules.spaces
+            for row in group
+            if (mean := mean_of(row, space, metric)) is not None
+        ]
+        lines += [_printed_row(each) for each in printed if each.metric == metric]
+    columns = ("Metric", "Model", "Mean", "Where", "Came out again")
+    title = "Beside what others printed"
+    return (
+        Table(columns, tuple(lines), (False, False, True, False, False), title) if lines else None
+    )
+
+
+def leaks_table(group: Sequence[Row]) -> Table | None:
+    """Examples of images that were trained on; None without any."""
+    lines = tuple(
+        (row["model"], *example)
+        for row in group
+        for example in (row["leaks"] or {}).get("examples", ())
+    )
+    columns = ("Model", "Image of the benchmark", "Trained on, source", "Image")
+    return Table(columns, lines, (False,) * 4, "Images that were trained on") if lines else None
+
+
+def benchmark_tables(group: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Table]:
+    """All that is told of one benchmark, in the order of reading; the scores come first."""
+    tables = (
+        scores_table(group),
+        runs_table(group),
+        leaks_table(group),
+        published_table(group),
+        differences_table(differences_of(group, comparisons)),
+    )
+    return [table for table in tables if table is not None]
 
 
 def differences_of(group: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Comparison]:
     """Those of one benchmark."""
     here = f"{group[0]['protocol']}@{group[0]['version']}", group[0]["source"]
     return [each for each in comparisons if (each.protocol, each.source) == here]
-
-
-def protocol_facts(group: Sequence[Row]) -> tuple[Fact, ...]:
-    """A protocol spelt out: what decides its numbers."""
-    rules = group[0]["rules"]
-    is_map = rules["truth"] == "map"
-    ways = dict.fromkeys(row["upsampling"] for row in group)
-    size = rules["size"]
-    images = rules["images"]
-    facts = {
-        "Protocol": f"{rules['name']}@{rules['version']}",
-        "Truth": "a value per pixel" if is_map else "which of two points is nearer",
-        "Split": rules["split"] or "all that the source has",
-        "Images in the split": None if images is None else f"{images:,}",
-        "Taken by path": rules["only"],
-        "Alignment": ALIGNMENTS.get(rules["alignment"], rules["alignment"]) if is_map else None,
-        "Crop": _crop(rules["crop"]) if is_map else None,
-        "Depth limits": _limits(rules["minimum_depth"], rules["maximum_depth"]) if is_map else None,
-        "Interpolation": ", ".join(UPSAMPLINGS.get(way, way) for way in ways),
-        "Size at the input": f"{size} px, shorter side" if size else "the model's own",
-        "Spaces": ", ".join(rules["spaces"]),
-        "Equally far": None if is_map else f"within {rules.get('equality', 0):.1%} of disparity",
-        "Fewest valid pixels": f"{rules['minimum_valid_pixels']:,}" if is_map else None,
-    }
-    return tuple(Fact(label, value) for label, value in facts.items() if value is not None)
-
-
-def remarks(group: Sequence[Row]) -> list[str]:
-    """What a reader must know before believing a number, one sentence each."""
-    return [f"{row['model']}: {remark}" for row in group for remark in _remarks(row)]
-
-
-def leak_sentence(leaks: Row) -> str:
-    """What is known of images that were trained on."""
-    if leaks["checked"] == "none":
-        why = leaks["why"] or "not asked for"
-        return f"not checked for images that it was trained on: {why.rstrip('.')}."
-    against = f"{leaks['trained_on']:,} images it was trained on"
-    if leaks["exact"] or leaks["near"]:
-        text = (
-            f"not zero-shot: among the {against} are {leaks['exact']:,} of this benchmark "
-            f"and {leaks['near']:,} that look like one of it."
-        )
-    elif leaks["checked"] == "exact":
-        text = f"none of the {against} has the bytes of one of this benchmark."
-    else:
-        text = f"none of the {against} is one of this benchmark or looks like one."
-    return f"{text} {leaks['why']}".rstrip()
-
-
-def metric_title(space: str, metric: str) -> str:
-    """For example ``depth abs_rel ↓``."""
-    return f"{space} {metric} {'↑' if is_higher_better(metric) else '↓'}"
-
-
-def mean_cell(row: Row, space: str, metric: str) -> str:
-    """A mean with its interval."""
-    mean = number(mean_of(row, space, metric))
-    interval = row["intervals"].get(space, {}).get(metric)
-    return mean if interval is None else f"{mean} ({number(interval[0])} to {number(interval[1])})"
-
-
-def difference_cell(comparison: Comparison) -> str:
-    """A difference with its interval."""
-    text = signed(comparison.difference)
-    if comparison.interval is None:
-        return text
-    low, high = (signed(bound) for bound in comparison.interval)
-    return f"{text} ({low} to {high})"
-
-
-def number(value: float | None) -> str:
-    """Four decimals, fewer of large numbers."""
-    if value is None:
-        return "–"
-    return f"{value:.4f}" if abs(value) < 10 else f"{value:,.2f}"
-
-
-def signed(value: float) -> str:
-    """With its sign, a true minus."""
-    return f"{'−' if value < 0 else '+'}{number(abs(value))}"
-
-
-def p_value(value: float) -> str:
-    """To the fourth decimal, below which no permutation sees."""
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def parameters(count: int) -> str:
-    """For example ``24.8 M``."""
-    return f"{count / 1e6:,.1f} M" if count >= 1e5 else f"{count:,}"
 
 
 def _overview_cell(
@@ -252,6 +197,16 @@ def _overview_cell(
         if (each.model, each.space, each.metric) == (name, *measure):
             lines.append(f"{signed(each.difference)}{MARKS[each.verdict]}")
     return "\n".join(lines)
+
+
+def _printed_row(printed: Published) -> tuple[str, ...]:
+    again = AGAIN[printed.reproduces]
+    if printed.found:
+        again += f": {printed.found}"
+    if printed.trained_on_it:
+        again += "; trained on this data set"
+    metric = f"{printed.metric}{arrow(printed.metric)}"
+    return metric, printed.model, f"{printed.value:g}", printed.source, again
 
 
 def _run_row(row: Row) -> tuple[str, ...]:
@@ -269,37 +224,3 @@ def _run_row(row: Row) -> tuple[str, ...]:
         "–" if speed is None else readable_number(speed),
         row["device"] or "–",
     )
-
-
-def _remarks(row: Row) -> Iterator[str]:
-    taken = row["images"] + sum(row["skipped"].values())
-    if row["expected_images"] not in {None, taken}:
-        yield f"{taken:,} images, and the split has {row['expected_images']:,}."
-    if row["leaks"]:
-        yield leak_sentence(row["leaks"])
-    if (clean := row["without_leaks"]) and (measure := headline([row])):
-        mean = number(mean_of(clean, *measure))
-        yield f"over the {clean['images']:,} others {metric_title(*measure)} is {mean}."
-    if 0 < row["images"] < FEW:
-        yield f"intervals from {row['images']} images are too narrow."
-    if flipped := row.get("flipped", 0):
-        yield f"alignment turned the prediction round, far for near, in {flipped:,} images."
-
-
-def _limits(nearest: float | None, farthest: float | None) -> str | None:
-    if nearest is None and farthest is None:
-        return "none"
-    low = "0" if nearest is None else f"{nearest:g}"
-    return f"{low} m to {farthest:g} m" if farthest is not None else f"from {low} m"
-
-
-def _crop(crop: Sequence[Any] | None) -> str:
-    """Of a `model.protocol_fields.Crop`, also after a round trip through JSON."""
-    if crop is None:
-        return "none"
-    top, bottom, left, right, *rest = crop
-    if rest and rest[0]:
-        height, width = rest[0]
-        size = f"of {height} x {width} pixels"
-        return f"rows {top:g} to {bottom:g} and columns {left:g} to {right:g} {size}"
-    return f"rows {top:.2%} to {bottom:.2%} and columns {left:.2%} to {right:.2%}"

@@ -45,12 +45,35 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True)
+class Point:
+    """One mark of a scatter, a whisker where its height is not sure, and its name beside it.
+
+    Attributes:
+        label: At (label_x, label_y), which begins or ends there (``anchor``).
+        text: What is said when it is pointed at.
+        outdone: Whether another is no worse in either direction, and better in one.
+    """
+
+    x: float
+    y: float
+    top: float
+    bottom: float
+    label: str
+    label_x: float
+    label_y: float
+    anchor: str
+    text: str
+    outdone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Chart:
-    """A histogram (bars) or curves, with axes.
+    """A histogram (bars), curves or a scatter (points), with axes.
 
     Attributes:
         caption: What is counted, in words; also what a screen reader says.
         note: The middle of the distribution, or how the curves were drawn.
+        front: A line through the points that no other outdoes.
     """
 
     title: str
@@ -60,6 +83,8 @@ class Chart:
     y_ticks: tuple[Tick, ...]
     bars: tuple[Bar, ...] = ()
     curves: tuple[Curve, ...] = ()
+    points: tuple[Point, ...] = ()
+    front: str = ""
 
 
 def histogram(
@@ -71,6 +96,7 @@ def histogram(
     bins: int = 24,
     log: bool = False,
     marks: Sequence[float] = (),
+    span: tuple[float, float] | None = None,
     text: Callable[[float], str] = lambda value: f"{value:.4g}",
 ) -> Chart | None:
     """Count values in bins of equal width; None where there is nothing to count.
@@ -83,18 +109,19 @@ def histogram(
         bins: How many; one suffices where all values are equal.
         log: Equal width on a logarithmic axis.
         marks: Values to name on the axis where they fall on it, in place of round numbers.
+        span: Ends of the axis, which all values lie between; None for those of the values.
         text: How a value is written.
     """
     given = np.asarray(values, dtype=np.float64).ravel()
     given = given[np.isfinite(given) & ((given > 0) | (not log))]
     if given.size == 0:
         return None
-    edges = _edges(given, bins, log=log)
+    edges = _edges(given if span is None else np.asarray(span), bins, log=log)
     counts = np.histogram(given, edges)[0]
     place = np.log(edges) if log else edges
-    xs = _scale(place, place[0], place[-1], LEFT, WIDTH - RIGHT)
+    xs = scale(place, place[0], place[-1], LEFT, WIDTH - RIGHT)
     top = max(nice_ceiling(float(counts.max())), 4.0)  # whole numbers on the axis
-    ys = _scale(counts, 0, top, HEIGHT - BOTTOM, TOP)
+    ys = scale(counts, 0, top, HEIGHT - BOTTOM, TOP)
     bars = tuple(
         Bar(
             x=_round(xs[i]),
@@ -110,8 +137,8 @@ def histogram(
         title=title,
         caption=caption,
         note=f"median {text(float(np.median(given)))}{' ' + unit if unit else ''}",
-        x_ticks=_x_ticks(edges[0], edges[-1], text, log=log, marks=marks),
-        y_ticks=_y_ticks(0, top, lambda count: f"{count:,.0f}"),
+        x_ticks=x_ticks(edges[0], edges[-1], text, log=log, marks=marks),
+        y_ticks=y_ticks(0, top, lambda count: f"{count:,.0f}"),
         bars=bars,
     )
 
@@ -140,8 +167,8 @@ def curves(
         title=title,
         caption=caption,
         note=f"each point is the mean of {per_point} lines" if per_point > 1 else "",
-        x_ticks=_x_ticks(x_low, x_high, lambda value: f"{value:,.0f}"),
-        y_ticks=_y_ticks(low, high, lambda value: f"{value:.3g}"),
+        x_ticks=x_ticks(x_low, x_high, lambda value: f"{value:,.0f}"),
+        y_ticks=y_ticks(low, high, lambda value: f"{value:.3g}"),
         curves=lines,
     )
 
@@ -175,14 +202,15 @@ def _edges(values: NDArray[np.float64], bins: int, *, log: bool) -> NDArray[np.f
     return np.linspace(low, high, bins + 1)
 
 
-def _scale(
+def scale(
     values: ArrayLike, low: float, high: float, first: float, last: float
 ) -> NDArray[np.float64]:
+    """Values from low to high as coordinates from first to last."""
     span = (high - low) or 1.0
     return first + (np.asarray(values, dtype=np.float64) - low) / span * (last - first)
 
 
-def _x_ticks(
+def x_ticks(
     low: float,
     high: float,
     text: Callable[[float], str],
@@ -195,7 +223,7 @@ def _x_ticks(
     if len(found) < 2:
         found = [low, high] if high > low else [low]
     bend = np.log if log else np.asarray
-    places = _scale(bend(found), float(bend(low)), float(bend(high)), LEFT, WIDTH - RIGHT)
+    places = scale(bend(found), float(bend(low)), float(bend(high)), LEFT, WIDTH - RIGHT)
     shown: list[Tick] = []
     for at, mark in zip(places, found, strict=True):
         if not shown or at - shown[-1].at >= _room(shown[-1], text(mark), is_first=len(shown) == 1):
@@ -216,9 +244,10 @@ def _round_marks(low: float, high: float, *, log: bool) -> list[float]:
     return [step * 10.0**power for power in powers for step in (1, 2, 5)]
 
 
-def _y_ticks(low: float, high: float, text: Callable[[float], str]) -> tuple[Tick, ...]:
+def y_ticks(low: float, high: float, text: Callable[[float], str]) -> tuple[Tick, ...]:
+    """Round numbers up the left side."""
     marks = ticks(low, high, most=4)
-    places = _scale(marks, low, high, HEIGHT - BOTTOM, TOP)
+    places = scale(marks, low, high, HEIGHT - BOTTOM, TOP)
     return tuple(Tick(_round(at), text(mark)) for at, mark in zip(places, marks, strict=True))
 
 
@@ -235,8 +264,8 @@ def _averaged(points: NDArray[np.float64]) -> NDArray[np.float64]:
 def _points(
     points: NDArray[np.float64], x_range: tuple[float, float], y_range: tuple[float, float]
 ) -> str:
-    xs = _scale(points[:, 0], *x_range, LEFT, WIDTH - RIGHT)
-    ys = _scale(points[:, 1], *y_range, HEIGHT - BOTTOM, TOP)
+    xs = scale(points[:, 0], *x_range, LEFT, WIDTH - RIGHT)
+    ys = scale(points[:, 1], *y_range, HEIGHT - BOTTOM, TOP)
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(xs, ys, strict=True))
 
 

@@ -25,12 +25,13 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An inline image: a ``data:`` URI with its size, pixels."""
+    """An inline image: a ``data:`` URI with its size, pixels; ``label`` stands below it."""
 
     source: str
     alt: str
     width: int
     height: int
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,26 +55,37 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of text; columns of numbers are aligned to the right."""
+    """Rows of text, of several lines if need be; columns of numbers are aligned to the right."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     numeric: tuple[bool, ...]
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of the page under a heading; empty parts of it are not shown."""
+    """A part of the page under a heading; empty parts of it are not shown.
+
+    Attributes:
+        notes: Sentences below the text, a line each.
+        below: Whether it belongs to the section before, under a smaller heading.
+        folded: Whether it is only shown when its heading is opened.
+    """
 
     anchor: str
     title: str
     text: str = ""
+    notes: tuple[str, ...] = ()
     facts: tuple[Fact, ...] = ()
     charts: tuple[Chart, ...] = ()
     figures: tuple[Figure, ...] = ()
     reasons: tuple[Reason, ...] = ()
     table: Table | None = None
+    tables: tuple[Table, ...] = ()
     tree: Mapping[str, Any] | None = None
+    below: bool = False
+    folded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

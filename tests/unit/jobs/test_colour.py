@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jobs.colour import UNKNOWN, colourise
+from jobs.colour import TOO_FAR, TOO_NEAR, UNKNOWN, colourise, colourise_error
 
 
 def lightness(image):
@@ -61,3 +61,23 @@ def test_argument_is_left_alone():
     values = np.array([[1.0, np.nan, 3.0]])
     colourise(values)
     np.testing.assert_array_equal(values, [[1.0, np.nan, 3.0]])
+
+
+def test_given_limits_take_the_place_of_the_maps_own():
+    values = np.linspace(0, 1, 256)[None]
+    narrow = colourise(values, limits=(0.25, 0.75))
+    assert (narrow[0, :64] == narrow[0, 0]).all() and (narrow[0, 192:] == narrow[0, -1]).all()
+    middle = colourise(np.array([[0.0, 0.5, 1.0]]), limits=(0.25, 0.75))[0, 1]
+    assert (middle == colourise(np.zeros((1, 1)))[0, 0]).all(), "as a map of one value"
+
+
+def test_errors_are_white_at_nothing_and_full_at_the_limit():
+    image = colourise_error(np.array([[-9.0, -0.5, 0.0, 0.5, 9.0, np.nan]]), limit=0.5)
+    far, blue, white, red, near, unknown = map(tuple, image[0].tolist())
+    assert (far, near) == (blue, red) == (TOO_FAR, TOO_NEAR)
+    assert white == (255, 255, 255) and unknown == UNKNOWN
+
+
+def test_larger_errors_are_darker_on_both_sides():
+    ramp = lightness(colourise_error(np.linspace(-1, 1, 101)[None], limit=1.0))[0]
+    assert (np.diff(ramp[:51]) > 0).all() and (np.diff(ramp[50:]) < 0).all()
