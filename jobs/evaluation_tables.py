@@ -105,8 +105,9 @@ def scores_table(group: Sequence[Row]) -> Table:
 
 def runs_table(group: Sequence[Row]) -> Table:
     """How each model came to its scores: counts, settings, speed."""
+    compared = "Valid pixels" if group[0]["rules"]["truth"] == "map" else "Pairs"
     columns = (
-        "Model", "Scored", "Skipped", "Left out", "Flipped", "Valid pixels", "Shorter side",
+        "Model", "Scored", "Skipped", "Left out", "Flipped", compared, "Shorter side",
         "Precision", "Upsampling", "Images/s", "Device",
     )  # fmt: skip
     numeric = (False, True, False, True, True, True, True, False, False, True, False)

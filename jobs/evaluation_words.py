@@ -154,7 +154,7 @@ def _remarks(row: Row) -> Iterator[str]:
         yield f"over the {clean['images']:,} others {metric_title(*measure)} is {mean}."
     if 0 < row["images"] < FEW:
         yield f"intervals from {row['images']} images are too narrow."
-    if flipped := row.get("flipped", 0):
+    if flipped := row["flipped"]:
         yield f"alignment turned the prediction round, far for near, in {flipped:,} images."
 
 

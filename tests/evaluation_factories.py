@@ -21,10 +21,15 @@ NOT_SCORED = ImageScore(skipped="too_few_valid_pixels")
 def evaluated(name: str = "teacher", **changes: Any) -> EvaluatedModel:
     """A model of that name, whose weights are its own."""
     whole = EvaluatedModel(
-        name=name, sha256=(name.encode("utf-8", "surrogateescape").hex() * 64)[:64], family="depth_anything",
-        geometry="disparity_affine_invariant", parameters=24_800_000, side=518, precision="fp32",
+        name=name,
+        sha256=(name.encode("utf-8", "surrogateescape").hex() * 64)[:64],
+        family="depth_anything",
+        geometry="disparity_affine_invariant",
+        parameters=24_800_000,
+        side=518,
+        precision="fp32",
         licence="Apache-2.0",
-    )  # fmt: skip
+    )
     return replace(whole, **changes)
 
 
