@@ -82,7 +82,7 @@ class EvaluationDriver:
         """Score parts in this process, two at a time; a part that is spoilt is given up at once.
 
         Raises:
-            StoreFullError: The store takes no more.
+            StorageError: The store takes no more, or cannot be reached.
         """
         outcomes = map_ahead(
             lambda task: _tried(engine, task), tasks, threads=AT_ONCE, ahead=AT_ONCE
@@ -104,7 +104,7 @@ class EvaluationDriver:
         """Score parts in the actors of a pool, until all are done or given up.
 
         Raises:
-            StoreFullError: The store takes no more.
+            StorageError: The store takes no more, or cannot be reached.
             CheckpointError: A model cannot be loaded there.
             JobError: Actors cannot start, or one part after the other fails.
         """
@@ -157,7 +157,8 @@ class EvaluationDriver:
     ) -> None:
         """Try again, alone, or give up."""
         kind, error = outcome.kind or Exception, str(outcome.error)
-        for ends in (StoreFullError, CheckpointError):
+        # A store that is away would fail all parts alike; the same command goes on when it is back.
+        for ends in (StoreFullError, StorageError, CheckpointError):
             if issubclass(kind, ends):
                 raise ends(error.partition(": ")[2] or error)
         self._attempts[task.part.key] += 1
@@ -188,7 +189,7 @@ def name_of(task: EvaluationTask) -> str:
 def _tried(engine: EvaluationEngine, task: EvaluationTask) -> Outcome[EvaluationTask]:
     try:
         return Outcome(task, result=engine.score(task))
-    except (StoreFullError, StorageError):
+    except StorageError:
         raise
     except SPOILT as error:
         return Outcome(task, error=f"{type(error).__name__}: {error}", kind=type(error))
