@@ -27,7 +27,7 @@ from jobs import config as configs
 from jobs.command_line import make_command
 from jobs.duplicates_config import CatalogDuplicatesConfig
 from jobs.errors import ConfigError, Interrupted, JobError
-from jobs.evaluate_config import EvaluateConfig
+from jobs.evaluate_config import EvaluateConfig, ExportConfig
 from jobs.sample_config import CatalogTraceConfig, CatalogWithdrawConfig
 from jobs.settings import load_settings
 from model.errors import CheckpointError, ModelError
@@ -69,6 +69,7 @@ VERBS = {
     ),
     "evaluate": Verb(EvaluateConfig, "jobs.evaluate:evaluate"),
     "predict": Verb(configs.PredictConfig, "jobs.predict:predict"),
+    "export": Verb(ExportConfig, "jobs.export_model:export_model"),
     "report": Verb(configs.ReportConfig, "jobs.report:report"),
     "demo": Verb(configs.DemoConfig, "jobs.demo:demo"),
 }

@@ -1,8 +1,9 @@
 """The layout of the Hugging Face Hub: configuration, safetensors and a processor's JSON.
 
-Any reference ends so, an original ``.pth`` too. A processor that came with the model is handed on
-as it is. One that is made here reads back as the preprocessing it was made from; that the processor
-of transformers picks other sizes for small images all the same is told in `model.preprocessing`.
+Any reference ends so, an original ``.pth`` too. Of a processor that came with the model, every word
+is handed on. What it leaves unsaid is said as it was understood here, which is as the authors had
+it: transformers would assume other statistics for Depth Anything, for one. That its processor picks
+other sizes for small images all the same is told in `model.preprocessing`.
 """
 
 import json
@@ -36,7 +37,7 @@ def write_hub(loaded: LoadedNetwork, folder: Path, *, reference: str) -> Path:
     """Write ``config.json``, ``model.safetensors`` and ``preprocessor_config.json``."""
     with quiet_transformers():
         loaded.network.save_pretrained(folder, max_shard_size=_LARGEST_FILE)
-    write_processor(_own_processor(reference) or processor_of(loaded.family), folder)
+    write_processor({**processor_of(loaded.family), **_own_processor(reference)}, folder)
     return folder
 
 

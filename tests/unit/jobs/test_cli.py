@@ -120,7 +120,7 @@ def test_every_verb_of_the_table_has_a_module_of_its_name():
         assert each.config_class.__doc__, name
     assert set(cli.VERBS) == {
         "ingest", "plan", "label", "train-teacher", "train-student", "finetune-metric", "evaluate",
-        "predict", "report", "demo",
+        "predict", "export", "report", "demo",
     }  # fmt: skip
 
 
