@@ -35,6 +35,9 @@ PRESETS: tuple[str, ...] = (
     "da-2k",
 )  # fmt: skip
 
+# How a map comes to the size of its image or truth; a test compares with `model.upsampling`.
+UPSAMPLINGS = ("bilinear", "bilinear_corners", "bicubic")
+
 
 def option(
     help: str,
@@ -262,6 +265,12 @@ class PredictConfig(Common):
         "Shorter side at the network's input, pixels (default: the model's).", minimum=14
     )
     precision: str = option("Of the forward pass.", "fp32", choices=("auto", "fp32", "bf16"))
+    upsampling: str = option(
+        "How maps are brought to the size of their images: bilinear as Depth Anything V1 does, "
+        "bilinear_corners as V2, bicubic as transformers (it overshoots beside edges).",
+        "bilinear",
+        choices=UPSAMPLINGS,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

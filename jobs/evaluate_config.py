@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from jobs.config import Common, option, required
+from jobs.config import UPSAMPLINGS, Common, option, required
 
-UPSAMPLINGS = ("bilinear", "bilinear_corners", "bicubic")
 LEAKAGE_CHECKS = ("auto", "none", "exact", "near")
 MODEL_FORMATS = ("hf", "onnx", "torchscript")
 

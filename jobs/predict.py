@@ -78,12 +78,13 @@ def predict(config: PredictConfig, *, reporter: Reporter | None = None) -> dict[
         for target in targets:
             try:
                 image_HWC = decode_rgb(target.image.read_bytes())
-                values_HW = model.predict(image_HWC)
+                values_HW = model.predict(image_HWC, upsampling=config.upsampling)
             except (ValueError, OSError) as error:  # ImageDecodeError is a ValueError too
                 reporter.warn(f"{target.image}: {error}")
                 skipped.append({"image": str(target.image), "reason": str(error)})
             else:
-                written += map(str, write_prediction(values_HW, model, target))
+                files = write_prediction(values_HW, model, target, upsampling=config.upsampling)
+                written += map(str, files)
             bar.advance()
     if not written:
         raise JobError(
@@ -121,9 +122,9 @@ def find_targets(images: Sequence[str], out: Path) -> list[Target]:
 
 
 def write_prediction(
-    values_HW: NDArray[np.float32], model: DepthModel, target: Target
+    values_HW: NDArray[np.float32], model: DepthModel, target: Target, *, upsampling: str
 ) -> tuple[Path, Path, Path]:
-    """Write the three files of a map that the model made."""
+    """Write the three files of a map that the model made; ``upsampling`` stands in the text."""
     array, depth, colour = target.outputs()
     array.parent.mkdir(parents=True, exist_ok=True)
     np.save(array, values_HW)
@@ -135,6 +136,7 @@ def write_prediction(
         "offset": repr(codes.offset),
         "formula": "value = offset + scale * code; code 0 is no value",
         "model_sha256": model.sha256,
+        "upsampling": upsampling,
     }.items():
         text.add_text(key, value)
     Image.fromarray(codes.codes_HW).save(depth, pnginfo=text)

@@ -92,6 +92,15 @@ def test_size_is_passed_on(student, photos, tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path / "out" / "a.npy"), model.predict(pixels))
 
 
+@pytest.mark.parametrize("how", ["bilinear", "bilinear_corners", "bicubic"])
+def test_upsampling_is_passed_on_and_written_beside_the_map(student, photos, tmp_path, how):
+    run(student, tmp_path / "out", photos / "a.png", upsampling=how)
+    pixels = np.asarray(Image.open(photos / "a.png"))
+    expected = load_depth_model(str(student), device="cpu").predict(pixels, upsampling=how)
+    np.testing.assert_array_equal(np.load(tmp_path / "out" / "a.npy"), expected)
+    assert read_depth(tmp_path / "out" / "a.png")[1]["upsampling"] == how
+
+
 def test_no_store_is_made_for_a_look(student, photos, tmp_path):
     run(student, tmp_path / "out", photos / "a.png")
     assert not (tmp_path / "store").exists()

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs import evaluate_config
+from jobs import config
 from model.upsampling import UPSAMPLINGS, upsample
 
 torch.set_num_threads(1)
@@ -20,8 +20,8 @@ def noise(*shape):
     return np.random.default_rng(0).random(shape)
 
 
-def test_the_options_of_evaluate_are_these():
-    assert evaluate_config.UPSAMPLINGS == UPSAMPLINGS
+def test_the_options_of_the_command_line_are_these():
+    assert config.UPSAMPLINGS == UPSAMPLINGS
 
 
 @pytest.mark.parametrize("how", UPSAMPLINGS)
