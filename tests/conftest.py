@@ -18,6 +18,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Tiny networks are faster in one thread; several wait for each other in a loop that takes the core
+# from whoever else tests at the time: six times the work of a training of a dozen steps.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 for name in ("FACTORY_STORE", "FACTORY_CATALOG", "RAY_ADDRESS"):
     os.environ.pop(name, None)
 

@@ -32,6 +32,7 @@ from jobs.label_engine import LabelEngine
 from jobs.owner import current_owner
 from pipeline.catalog import Catalog
 from pipeline.storage import Store
+from tests.warm_workers import handed_on, warm_workers
 
 WORKER_STEPS = ("before_write", "mid_write", "after_write")
 DRIVER_STEPS = ("after_commit", "before_release")
@@ -98,13 +99,17 @@ class Plot:
         if self.victim == "driver":
             return [self.driver_pid]
         if self.step in WORKER_STEPS:
-            # The parent of a worker is its machine's raylet.
-            return [os.getpid()] if self.victim == "actor" else [os.getppid(), os.getpid()]
+            return [os.getpid()] if self.victim == "actor" else [raylet_pid(), os.getpid()]
         alive = [entry for entry in Path(self.folder).glob("actor:*") if _is_alive(entry)]
         if not alive:  # the one before has just died
             return []
         newest = max(alive, key=lambda entry: entry.stat().st_mtime_ns).name.split(":")
         return [int(newest[1])] if self.victim == "actor" else [int(newest[2]), int(newest[1])]
+
+
+def raylet_pid() -> int:
+    """Of the machine that this worker belongs to: its parent, unless it was forked elsewhere."""
+    return int(os.environ.get("RAY_RAYLET_PID", os.getppid()))
 
 
 def _is_alive(entry: Path) -> bool:
@@ -122,7 +127,7 @@ def deadly_engine(plots: Sequence[Plot]) -> type[LabelEngine]:
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **options)
             for folder in {plot.folder for plot in plots}:
-                (Path(folder) / f"actor:{os.getpid()}:{os.getppid()}").touch()
+                (Path(folder) / f"actor:{os.getpid()}:{raylet_pid()}").touch()
             whole_put = Store.put
 
             def put(store: Store, key: str, data: bytes, *, exclusive: bool = False) -> None:
@@ -215,7 +220,8 @@ def start_driver(
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.deadly_label", "model.depth_model"])
-    process = context.Process(target=_drive, args=(config, list(plots), folder, environment or {}))
+    told = handed_on() | dict(environment or {})
+    process = context.Process(target=_drive, args=(config, list(plots), folder, told))
     process.start()
     return process
 
@@ -242,6 +248,6 @@ def _drive(
     with (folder / f"said-{os.getpid()}").open("w", buffering=1) as said:
         os.dup2(said.fileno(), 1)
         os.dup2(said.fileno(), 2)
-        with deadly([Plot(**ready | plot) for plot in plots]):
+        with warm_workers(), deadly([Plot(**ready | plot) for plot in plots]):
             summary = label(LabelConfig(**config), reporter=LineReporter(said))
     (folder / f"summary-{os.getpid()}").write_text(json.dumps(summary))

@@ -29,6 +29,7 @@ from model.training_step import TrainingStep
 from pipeline.storage import Store
 from tests import deadly_label
 from tests.deadly_label import Plot, leave_half
+from tests.warm_workers import handed_on, warm_workers
 
 
 def deadly_worker(plots: Sequence[Plot]) -> Any:
@@ -100,7 +101,8 @@ def start_driver(
     """``train-teacher`` in a process of its own; `ended` reads what it leaves in a folder."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.deadly_training"])
-    process = context.Process(target=_drive, args=(dict(config), list(plots), folder, heartbeat_s))
+    arguments = (dict(config), list(plots), folder, heartbeat_s, handed_on())
+    process = context.Process(target=_drive, args=arguments)
     process.start()
     return process
 
@@ -111,15 +113,20 @@ def ended(process: BaseProcess, folder: Path) -> dict[str, Any]:
 
 
 def _drive(
-    config: dict[str, Any], plots: list[dict[str, Any]], folder: Path, heartbeat_s: float
+    config: dict[str, Any],
+    plots: list[dict[str, Any]],
+    folder: Path,
+    heartbeat_s: float,
+    environment: dict[str, str],
 ) -> None:
+    os.environ.update(environment)
     training_owner.HEARTBEAT_S = heartbeat_s
     ready: dict[str, Any] = {"folder": str(folder), "driver_pid": os.getpid()}
     with (folder / f"said-{os.getpid()}").open("w", buffering=1) as said:
         os.dup2(said.fileno(), 1)
         os.dup2(said.fileno(), 2)
         try:
-            with deadly([Plot(**ready | plot) for plot in plots]):
+            with warm_workers(), deadly([Plot(**ready | plot) for plot in plots]):
                 end = train_teacher(TrainTeacherConfig(**config), reporter=LineReporter(said))
         except Exception as error:
             end = {"kind": type(error).__name__, "error": str(error)}
