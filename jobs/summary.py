@@ -12,9 +12,11 @@ from rich.text import Text
 from rich.tree import Tree
 
 from jobs.readable import printable, readable_bytes, readable_duration, readable_time
+from jobs.summary_evaluation import evaluation_rows, is_cut
 
 WIDTH_IN_FILES = 200  # a table in a log or a pipe is not folded to the 80 columns of no terminal
 FOLDED = 16  # characters to which a long cell may be folded
+FEWEST = 4  # columns to which a table that may lose some is cut
 BETWEEN = 3  # characters of a table beside those of each column
 DURATIONS = ("stages",)  # mappings whose values are seconds
 SHARES = ("device_busy",)
@@ -31,6 +33,7 @@ COLUMNS = {
 # What is not worth a line or a column where there is none of it.
 ONLY_IF_ANY = (
     "withdrawn", "ignored", "by_reference", "pieces_known", "pieces_failed", "problems",
+    "comparisons",
 )  # fmt: skip
 IN_TOTAL = ("dropped",)  # of those columns: counts per reason, added up
 DIGESTS = ("sha256", "hash", "digest")
@@ -58,7 +61,7 @@ def _render_summary(summary: Mapping[str, Any], *, width: int) -> RenderableType
         if key in ONLY_IF_ANY and not value:
             continue
         if _is_records(value):
-            rows = _for_people(key, _one_row_per_space(value))
+            rows = _for_people(key, evaluation_rows(key, value))
             blocks.append(_records(key, rows, width=width))
         elif _is_node(value):
             blocks += [Text(f"\n{_words(key)}", style="bold"), _tree(value)]
@@ -73,19 +76,6 @@ def _is_records(value: object) -> bool:
         and len(value) > 0
         and all(isinstance(item, Mapping) for item in value)
     )
-
-
-def _one_row_per_space(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Scores lie in a mapping from space to metrics; a row of a table has one space."""
-    rows: list[Mapping[str, Any]] = []
-    for record in records:
-        spaces = record.get("metrics")
-        if not isinstance(spaces, Mapping):
-            rows.append(record)
-            continue
-        rest = {name: value for name, value in record.items() if name != "metrics"}
-        rows += [{**rest, "space": space, **metrics} for space, metrics in spaces.items()]
-    return rows
 
 
 def _for_people(title: str, records: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
@@ -110,6 +100,10 @@ def _records(title: str, records: Sequence[Mapping[str, Any]], *, width: int) ->
     names = list(dict.fromkeys(name for record in records for name in record))
     columns = {name: [_cell(name, record.get(name)) for record in records] for name in names}
     widths = _widths(columns, width)
+    while widths is None and is_cut(title) and len(columns) > FEWEST:
+        names.pop()
+        columns = {name: columns[name] for name in names}
+        widths = _widths(columns, width)
     if widths is None:
         return _one_below_the_other(title, columns)
     table = Table(

@@ -3,7 +3,9 @@ import re
 
 import pytest
 
+from jobs.evaluation_summary import compare_results, summarise_results
 from jobs.summary import print_summary
+from tests.evaluation_factories import benchmark_result
 
 
 def shown(summary) -> str:
@@ -135,3 +137,55 @@ def test_times_and_shares_say_what_they_are():
         "busy  93%",
         "forward 4.4 s, read 1 min 15 s",
     ]
+
+
+def evaluation(models, sources=("nyu", "kitti-eigen")):
+    errors = tuple(0.1 + 0.001 * number for number in range(12))
+    results = [
+        benchmark_result(name, (*(factor * error for error in errors), None), source=source)
+        for source in sources
+        for name, factor in models.items()
+    ]
+    return summarise_results(results, compare_results(results))
+
+
+def test_an_evaluation_fits_eighty_columns(monkeypatch):
+    names = {"org/a-model-with-a-long-name": 1.0, "student": 0.9, "teacher": 1.1}
+    text = shown_in(80, evaluation(names), monkeypatch)
+    rows = [line.split() for line in text.splitlines()]
+    assert ["student", "relative@1", "on", "12/13", "depth", "0.09495", "0.9051"] in rows
+    assert ["student", "relative@1", "on", "nyu", "-0.01055", "0.001953", "better"] in rows
+    assert any(row[:1] == ["teacher"] and row[-1:] == ["worse"] for row in rows)
+    assert "least squares" not in text, "the protocol is told by --json and --out"
+
+
+def test_a_single_model_is_not_named_in_every_row(monkeypatch):
+    rows = [line.split() for line in shown_in(80, evaluation({"m": 1.0}), monkeypatch).splitlines()]
+    assert ["model", "m"] in rows
+    assert ["relative@1", "on", "nyu", "12/13", "depth", "0.1055", "0.8945", "0.3165"] in rows
+    assert not any(row[:1] == ["comparisons"] for row in rows)
+
+
+def test_metrics_are_left_out_from_the_end_where_there_is_no_room(monkeypatch):
+    summary = evaluation({"m": 1.0}, sources=("nyu",))
+    assert "rmse" in shown_in(80, summary, monkeypatch)
+    narrow = shown_in(50, summary, monkeypatch)
+    assert "rmse" not in narrow and "0.1055" in narrow
+
+
+def test_other_lists_of_models_are_as_they_are():
+    assert "made by" in shown({"models": [{"name": "m", "made_by": "run-1"}]})
+
+
+def test_evaluations_in_the_catalog_are_one_row_per_space_too():
+    metrics = {"disparity/abs_rel": 0.25, "depth/abs_rel": None, "depth/rmse": 1.5}
+    row = {"model": "m", "protocol": "metric@1", "source": "nyu", "images": 4, "metrics": metrics}
+    rows = [
+        line.split() for line in shown({"evaluations": [row, row | {"model": "n"}]}).splitlines()
+    ]
+    assert ["m", "metric@1", "on", "nyu", "4", "disparity", "0.25", "–"] in rows
+    assert ["n", "metric@1", "on", "nyu", "4", "depth", "–", "1.5"] in rows
+
+
+def test_metrics_of_runs_are_no_spaces():
+    assert "steps 9" in shown({"runs": [{"run": "r", "metrics": {"steps": 9, "final_loss": 0.5}}]})
