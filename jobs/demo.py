@@ -79,20 +79,17 @@ def demo(config: DemoConfig, *, reporter: Reporter | None = None) -> dict[str, A
         for source, label_set in LABEL_SETS.items():
             line.label(source, label_set)
         line.train_student()
-        results = [
-            {"model": name, **result}
-            for name in ("demo-teacher", "demo-student")
-            for result in line.evaluate(name)
-        ]
+        compared = line.evaluate("demo-teacher", "demo-student")
         line.predict(photographs)
     pages = {target: line.report(target) for target in ("photograph-labels", "demo-student")}
     line.reporter.note(LIMITS)
     return {
         "report": pages["photograph-labels"],
         "student_report": pages["demo-student"],
+        "evaluation": str(line.evaluation / "evaluation.html"),
         "predictions": str(line.out / "predictions"),
         "store": line.store,
-        "results": results,
+        "results": compared["results"],
         "limits": LIMITS,
         "seconds": round(time.monotonic() - started, 1),
     }
@@ -112,6 +109,10 @@ class _Line:
     @property
     def store(self) -> str:
         return self.config.store or str(self.out / "store")
+
+    @property
+    def evaluation(self) -> Path:
+        return self.out / "evaluation"
 
     def _common(self) -> dict[str, Any]:
         return {"store": self.store, "catalog": self.config.catalog, "ray": self.config.ray}
@@ -180,12 +181,14 @@ class _Line:
             **self._common(),
         }
 
-    def evaluate(self, model: str) -> list[dict[str, Any]]:
+    def evaluate(self, *models: str) -> dict[str, Any]:
         benchmarks = ("relative@1=rendered-held-out", "relative@1=motorcycle")
-        self._say(f"evaluate {model} --benchmark {' '.join(benchmarks)}")
-        config = EvaluateConfig(models=(model,), benchmark=benchmarks, **self._common())
-        results: list[dict[str, Any]] = evaluate(config, reporter=self.reporter)["results"]
-        return results
+        flags = " ".join(f"--benchmark {benchmark}" for benchmark in benchmarks)
+        self._say(f"evaluate {' '.join(models)} {flags} --out {self.evaluation}")
+        config = EvaluateConfig(
+            models=models, benchmark=benchmarks, out=str(self.evaluation), **self._common()
+        )
+        return evaluate(config, reporter=self.reporter)
 
     def predict(self, photographs: Path) -> None:
         out = self.out / "predictions"
