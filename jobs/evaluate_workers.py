@@ -123,25 +123,33 @@ class _OnRay:
 
     def score(self, driver: EvaluationDriver, tasks: Sequence[EvaluationTask]) -> None:
         if tasks:
-            driver.run_on(self._pool(), tasks, why_no_actor=self._why_no_actor)
+            pool = self._pool(at_most=len(tasks))
+            driver.run_on(pool, tasks, why_no_actor=self._why_no_actor)
 
     def pictures(
         self, driver: EvaluationDriver, tasks: Sequence[PictureTask]
     ) -> list[ScoredPicture]:
-        return driver.pictures_on(self._pool(), tasks) if tasks else []
+        return driver.pictures_on(self._pool(at_most=len(tasks)), tasks) if tasks else []
 
-    def _pool(self) -> ActorPool[Work]:
+    def _pool(self, *, at_most: int) -> ActorPool[Work]:
+        """The pool, started for the first of these; a model is loaded in each of its actors."""
         if self._made is None:
             if self._config.ray is None:
                 self._stack.enter_context(ray_cluster(None, num_cpus=self._cpus))
+            may_grow = self._config.ray is not None and self._config.actors is None
             self._made = ActorPool(
                 lambda: start_evaluation_actor(self._job, self._plan),
-                size=self._plan.count,
+                size=min(self._plan.count, at_most),
                 concurrency=AT_ONCE,
                 may_be_actor=may_be_actor,
+                wanted=(lambda: min(self._room(), at_most)) if may_grow else None,
             )
             self._stack.callback(self._made.close)
         return self._made
+
+    def _room(self) -> int:
+        """Actors for which a cluster has room that may have grown."""
+        return evaluation_actors(self._config, cluster_resources()).count
 
     def _why_no_actor(self) -> str:
         return waiting_for_room(self._plan, has=cluster_resources(), free=free_resources())
