@@ -28,7 +28,7 @@ from pipeline.storage import Store
 
 SUMMARY = (
     "model", "sha256", "family", "geometry", "licence", "format", "batch", "height", "width",
-    "multiple", "rule", "original_rule",
+    "multiple", "rule",
 )  # fmt: skip
 
 
@@ -36,8 +36,7 @@ def export_model(config: ExportConfig, *, reporter: Reporter | None = None) -> d
     """Write a model; see `ExportConfig`, `model.export` for what is written and checked.
 
     Returns:
-        What ``export.json`` says of the model, ``out``, ``files``, ``parity`` and, where a person
-        should know something, ``notes``.
+        What ``export.json`` says of the model, ``out``, ``files`` and ``parity``.
 
     Raises:
         ConfigError: Not a model, a folder that is not empty, no photographs, a missing extra.
@@ -189,8 +188,5 @@ def _in_place_of(out: Path) -> Iterator[Path]:
 def _summary(exported: Exported, out: Path) -> dict[str, Any]:
     facts = exported.facts
     summary = {key: facts[key] for key in SUMMARY}
-    if facts["rule"] != facts["original_rule"]:
-        size = f"{facts['height']} x {facts['width']} pixels"
-        summary["note"] = f"the file takes images of {size} only: they are stretched to it"
     files = sorted([*exported.files, CARD])
     return {**summary, "out": str(out), "files": files, "parity": facts["parity"]}

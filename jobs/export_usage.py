@@ -35,13 +35,6 @@ def usage_of(facts: Mapping[str, Any]) -> Usage:
     lines = ["```python", *_SNIPPETS[format].splitlines(), "```", ""]
     if format != "hf":
         lines += [_input(facts), "", _output(facts), ""]
-        if facts["rule"] != facts["original_rule"]:
-            lines += [
-                "The original keeps the shape of an image. This file holds for one size only, to "
-                "which every image is stretched: its maps are those of the original for stretched "
-                "images.",
-                "",
-            ]
     return Usage(_LIBRARIES[format], (*lines, _exactness(facts["parity"])))
 
 

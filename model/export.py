@@ -18,13 +18,11 @@ import torch
 
 from model.depth_model import DepthModel, LoadedNetwork
 from model.errors import ExportError, ModelError
-from model.export_graph import DepthGraph, graph_of
+from model.export_graph import DepthGraph, fixed_size, graph_of
 from model.export_hub import load_hub, processor_of, write_hub, write_processor
 from model.export_onnx import load_onnx, write_onnx
 from model.export_parity import Image, Parity, Runner, check_parity
 from model.export_torchscript import load_torchscript, write_torchscript
-from model.families import Family
-from model.preprocessing import Preprocessing
 
 FORMATS = ("hf", "onnx", "torchscript")
 FACTS = "export.json"
@@ -87,15 +85,14 @@ def export_network(
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, not {format!r}")
     graph = None if format == "hf" else graph_of(loaded, name=of.name)
-    preprocessing = _preprocessing(loaded.family, graph)
-    facts = _facts(loaded, graph, preprocessing, format=format, of=of)
+    facts = _facts(loaded, graph, format=format, of=of)
     with _explained(of.name, format):
         run = _write(loaded, graph, folder, format=format, of=of, facts=facts)
         parity = check_parity(
-            _original(loaded, preprocessing, of.name),
+            _original(loaded, of.name),
             run,
             images,
-            preprocessing=preprocessing,
+            preprocessing=loaded.family.preprocessing,
             any_batch=graph.any_batch if graph else not loaded.family.one_by_one,
         )
     facts["parity"] = parity.facts()
@@ -116,8 +113,7 @@ def _write(
     """Write it, and read it again with what will run it."""
     if graph is None:
         return load_hub(write_hub(loaded, folder, reference=of.reference), like=loaded.family)
-    family = dataclasses.replace(loaded.family, preprocessing=_preprocessing(loaded.family, graph))
-    write_processor(processor_of(family), folder)
+    write_processor(processor_of(loaded.family), folder)
     metadata = {key: _in_text(value) for key, value in facts.items()}
     if format == "onnx":
         return load_onnx(write_onnx(graph, folder, metadata=metadata))
@@ -138,17 +134,9 @@ def _explained(name: str, format: str) -> Iterator[None]:
         ) from error
 
 
-def _preprocessing(family: Family, graph: DepthGraph | None) -> Preprocessing:
-    """That of the family; where the graph has one size, every image is stretched to it."""
-    if graph is None or graph.fixed_size is None:
-        return family.preprocessing
-    height, width = graph.fixed_size
-    return dataclasses.replace(family.preprocessing, rule="stretch", side=height, wide=width)
-
-
-def _original(loaded: LoadedNetwork, preprocessing: Preprocessing, name: str) -> DepthModel:
+def _original(loaded: LoadedNetwork, name: str) -> DepthModel:
     """The original as the exported model is called: margins are not cut off its maps."""
-    bare = dataclasses.replace(preprocessing, padded=False)
+    bare = dataclasses.replace(loaded.family.preprocessing, padded=False)
     return DepthModel(
         loaded.network,
         dataclasses.replace(loaded.family, preprocessing=bare),
@@ -161,14 +149,14 @@ def _original(loaded: LoadedNetwork, preprocessing: Preprocessing, name: str) ->
 def _facts(
     loaded: LoadedNetwork,
     graph: DepthGraph | None,
-    preprocessing: Preprocessing,
     *,
     format: str,
     of: Provenance,
 ) -> dict[str, Any]:
     family = loaded.family
-    anything = {"batch": 1 if family.one_by_one else "any", "height": "any", "width": "any"}
-    rule = dataclasses.asdict(preprocessing)
+    any_batch = graph.any_batch if graph else not family.one_by_one
+    height, width = fixed_size(family) or ("any", "any")
+    rule = dataclasses.asdict(family.preprocessing)
     del rule["bucket_ratio"]
     return {
         "model": of.name,
@@ -178,8 +166,9 @@ def _facts(
         "family": family.name,
         "geometry": family.geometry,
         **rule,
-        "original_rule": family.preprocessing.rule,
-        **(anything if graph is None else graph.facts()),
+        "batch": "any" if any_batch else 1,
+        "height": height,
+        "width": width,
         "precision": "fp32",
         "code_version": of.code_version,
     }

@@ -4,14 +4,12 @@ A graph is recorded once, with an example, and is right for other sizes only whe
 was settled by the example's. Which sizes those are is a fact about each architecture of
 transformers, written down here and checked by every export (`model.export_parity`):
 
-- Depth Anything, GLPN and DPT over BEiT take any number of images of any size that is a multiple of
-  theirs. Depth Anything's head is written out again below: the one of transformers makes plain
-  integers of the size of its output, and a graph that was recorded through it returns the example's
-  size for ever.
-- DPT over anything else makes square maps of its tokens, TIPSv2 is shown squares: one size, that of
-  their box.
-- ZoeDepth takes any size, and one image at a time.
-- Depth Pro cuts one image into patches: one size, one image at a time.
+- A family whose rule gives one size for all images (``stretch``: DPT, but over BEiT, Depth Pro,
+  TIPSv2) is recorded for that size. Most of these networks would take no other.
+- Depth Anything, GLPN, DPT over BEiT and ZoeDepth take any size that is a multiple of theirs. Depth
+  Anything's head is written out again below: the one of transformers makes plain integers of the
+  size of its output, and a graph that was recorded through it returns the example's size for ever.
+- ZoeDepth and Depth Pro take one image at a time, the others any number.
 - ZoeDepth with two heads looks at an image first and then chooses the head. A graph has one way
   through: it is refused.
 """
@@ -59,11 +57,6 @@ class DepthGraph:
         generator = torch.Generator().manual_seed(0)
         return torch.randn(_EXAMPLE_BATCH if self.any_batch else 1, 3, *size, generator=generator)
 
-    def facts(self) -> dict[str, Any]:
-        """The sizes in words that a program reads: ``any`` or a number of pixels or images."""
-        height, width = self.fixed_size or ("any", "any")
-        return {"batch": "any" if self.any_batch else 1, "height": height, "width": width}
-
 
 def graph_of(loaded: LoadedNetwork, *, name: str) -> DepthGraph:
     """The graph of a network, which shares its weights.
@@ -78,9 +71,15 @@ def graph_of(loaded: LoadedNetwork, *, name: str) -> DepthGraph:
     return DepthGraph(
         module.eval(),
         any_batch=family.name not in _ONE_IMAGE,
-        fixed_size=_box(family) if _has_one_size(network, family) else None,
+        fixed_size=fixed_size(family),
         multiple=family.preprocessing.multiple,
     )
+
+
+def fixed_size(family: Family) -> tuple[int, int] | None:
+    """Height and width that every image is brought to, pixels; None where it depends on its own."""
+    rule = family.preprocessing
+    return rule.size_for(1, 1) if rule.rule == "stretch" else None
 
 
 def _check_recordable(family: Family, name: str) -> None:
@@ -94,13 +93,6 @@ def _check_recordable(family: Family, name: str) -> None:
             f"{name}: chooses between heads by what it sees in an image, and a graph has one way "
             f"through; {instead}"
         )
-
-
-def _has_one_size(network: Any, family: Family) -> bool:
-    if family.name == "dpt":
-        backbone = network.config.backbone_config
-        return backbone is None or backbone.model_type != "beit"
-    return family.name in ("depth_pro", "tipsv2_dpt")
 
 
 class WholeNetwork(nn.Module):
@@ -136,9 +128,3 @@ class DepthAnythingGraph(nn.Module):
         features = head.conv3(head.activation1(head.conv2(features)))
         depth_BHW: Tensor = (head.activation2(features) * head.max_depth).squeeze(1).float()
         return depth_BHW
-
-
-def _box(family: Family) -> tuple[int, int]:
-    """The size that an image of the box's own shape comes to."""
-    rule = family.preprocessing
-    return rule.size_for(rule.side, rule.wide or rule.side)

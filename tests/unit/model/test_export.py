@@ -71,13 +71,6 @@ def test_a_recorded_graph_is_the_network_at_every_size_it_says_it_takes(folders,
         assert np.abs(found - expected).max() <= 1e-5 * np.ptp(expected)
 
 
-def test_a_size_that_is_stretched_to_is_said_to_be(folders, tmp_path):
-    facts = export(folders["dpt"], tmp_path / "dpt", "torchscript").facts
-    assert (facts["rule"], facts["height"], facts["width"]) == ("stretch", 64, 64)
-    facts = export(folders["glpn"], tmp_path / "glpn", "torchscript").facts
-    assert facts["rule"] == facts["original_rule"] == "own_size"
-
-
 def test_the_file_says_what_it_is(folders, tmp_path):
     exported = export(folders["depth_anything metric"], tmp_path / "out", "torchscript")
     metadata = read_metadata(tmp_path / "out" / FILE)
