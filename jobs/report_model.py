@@ -6,19 +6,18 @@ from typing import Any
 
 from jobs.readable import readable_bytes, readable_duration, readable_time
 from jobs.report_charts import Chart, curves
+from jobs.report_evaluations import evaluations_section
 from jobs.report_lineage import NOT_GIVEN, in_short, lineage_sections, sources_section
-from jobs.report_page import Fact, Page, Section, Table
+from jobs.report_page import Fact, Page, Section
 from jobs.run_files import RunFiles
 from jobs.workspace import Workspace
-from pipeline.catalog import Catalog, EvaluationRow, ModelRow, RunRow
+from pipeline.catalog import Catalog, ModelRow, RunRow
 from pipeline.lineage import lineage, nodes
 from pipeline.storage import Store
 
 CURVES = ("loss", "labelled", "pseudo", "feature")
 VALIDATION = {"validation/loss": "loss", "validation/abs_rel": "abs_rel"}
 LARGEST_HEADER_BYTES = 64_000_000
-
-Scores = Mapping[str, float | None]
 
 
 def model_page(workspace: Workspace, name: str, *, colophon: str) -> Page:
@@ -30,7 +29,9 @@ def model_page(workspace: Workspace, name: str, *, colophon: str) -> Page:
     sections = (
         Section("model", "Model", facts=_facts(model, architecture)),
         _training(workspace, run) if run else None,
-        _evaluations(catalog.evaluations(name), model, trained_on=_sources_behind(catalog, ref)),
+        evaluations_section(
+            catalog.evaluations(name), model, trained_on=_sources_behind(catalog, ref)
+        ),
         sources_section(catalog, ref),
         *lineage_sections(catalog, ref),
     )
@@ -183,53 +184,3 @@ def _points(lines: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, 
 def _sources_behind(catalog: Catalog, ref: str) -> set[str]:
     found = nodes(lineage(catalog, ref))
     return {str(node["name"]) for node in found if node["kind"] == "source"}
-
-
-def _evaluations(
-    rows: Sequence[EvaluationRow], model: ModelRow, *, trained_on: set[str]
-) -> Section:
-    rows = [row for row in rows if row.model_sha256 == model.sha256]
-    if not rows:
-        return Section("evaluation", "Evaluation", "It has not been evaluated yet.")
-    spaces = [(row, *space) for row in rows for space in _by_space(row.metrics).items()]
-    metrics = list(dict.fromkeys(name for _, _, scores in spaces for name in scores))
-    seen = sorted({row.source for row in rows} & trained_on)
-    return Section(
-        "evaluation",
-        "Evaluation",
-        text=f"Not zero-shot: {', '.join(seen)} is among what the model was made from."
-        if seen
-        else "Zero-shot: none of these sources is among what the model was made from.",
-        table=Table(
-            ("Protocol", "Source", "Images", "Valid pixels", "Space", *metrics, "When (UTC)"),
-            tuple(_evaluation_row(row, space, scores, metrics) for row, space, scores in spaces),
-            (False, False, True, True, False, *(True for _ in metrics), False),
-        ),
-    )
-
-
-def _by_space(metrics: Scores) -> dict[str, Scores]:
-    """Scores are stored as ``space/metric``."""
-    spaces: dict[str, dict[str, float | None]] = {}
-    for key, value in metrics.items():
-        space, _, name = key.rpartition("/")
-        spaces.setdefault(space, {})[name] = value
-    return dict(spaces)
-
-
-def _evaluation_row(
-    row: EvaluationRow, space: str, scores: Scores, metrics: Sequence[str]
-) -> tuple[str, ...]:
-    return (
-        f"{row.protocol}@{row.version}",
-        row.source,
-        f"{row.images:,}",
-        f"{row.valid_pixels:,}",
-        space,
-        *(_metric(scores.get(name)) for name in metrics),
-        readable_time(row.created_at) or "",
-    )
-
-
-def _metric(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
