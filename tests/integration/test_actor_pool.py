@@ -140,9 +140,11 @@ from jobs.config import LabelConfig
 from jobs.label_actors import plan_actors, waiting_for_room
 from jobs.ray_runtime import cluster_resources, free_resources, ray_cluster
 from tests.integration.test_actor_pool import Labeller
+from tests.warm_workers import warm_workers
 
 jobs.actor_pool.RECOUNT_INTERVAL_S = 0.5
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+with warm_workers():
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
 config = LabelConfig(sources=("s",), teacher="t", ray=cluster.address)
 with ray_cluster(config.ray):
     plan = plan_actors(config, cluster_resources())
@@ -155,7 +157,8 @@ with ray_cluster(config.ray):
                      wanted=lambda: plan_actors(config, cluster_resources()).count)
     for nodes in (1, 2):
         assert pool.ready_actors == nodes - 1
-        cluster.add_node(num_cpus=1)
+        with warm_workers():
+            cluster.add_node(num_cpus=1)
         while pool.ready_actors < nodes:
             pool.wait(0.2)
     pool.submit("slow one")

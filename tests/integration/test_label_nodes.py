@@ -28,19 +28,22 @@ from ray.cluster_utils import Cluster
 from jobs.config import LabelConfig
 from jobs.label import label
 from tests.deadly_label import STEPS, carry_by_value, deadly, one_death_each
+from tests.warm_workers import warm_workers
 
 options, folder = json.loads(sys.argv[1]), sys.argv[2]
 carry_by_value()
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-for _ in range(len(STEPS)):
-    cluster.add_node(num_cpus=1)
+with warm_workers():
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    for _ in range(len(STEPS)):
+        cluster.add_node(num_cpus=1)
 ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
 cluster.wait_for_nodes()
 
 shards = options.pop("shards")
 with deadly(one_death_each("node", Path(folder), shards)):
     killed = label(LabelConfig(label_set="killed", **options))
-cluster.add_node(num_cpus=1)
+with warm_workers():
+    cluster.add_node(num_cpus=1)
 undisturbed = label(LabelConfig(label_set="undisturbed", **options))
 summaries = {"killed": killed, "undisturbed": undisturbed}
 (Path(folder) / "summaries.json").write_text(json.dumps(summaries))
@@ -49,6 +52,7 @@ cluster.shutdown()
 """
 
 
+@pytest.mark.usefixtures("warm")
 def test_machines_that_die_at_every_step(tmp_path: Path) -> None:
     where = {"store": str(tmp_path / "store")}
     ingest_pictures(tmp_path, IMAGES, shard_images=SHARD_IMAGES, **where)

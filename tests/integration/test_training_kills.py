@@ -159,11 +159,13 @@ from jobs.train_teacher import train_teacher
 from jobs.training_config import TrainTeacherConfig
 from tests.deadly_label import Plot
 from tests.deadly_training import deadly
+from tests.warm_workers import warm_workers
 
 options, folder = json.loads(sys.argv[1]), sys.argv[2]
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-for _ in range(2):
-    cluster.add_node(num_cpus=2)  # as the undisturbed worker: sums depend on the number of threads
+with warm_workers():
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    for _ in range(2):
+        cluster.add_node(num_cpus=2)
 ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
 cluster.wait_for_nodes()
 plot = Plot("node", "mid_write", folder, shard="checkpoint 6")
