@@ -195,3 +195,11 @@ def test_the_command(model, photos, tmp_path, monkeypatch, capfd):
     assert cli.run(words) == cli.NOT_DONE
     assert not (tmp_path / "other").exists()
     assert cli.run(["export", str(model), "--format", "tflite", "--out", "x"]) == cli.WRONG_USAGE
+
+
+def test_on_real_photographs(model, shared_data, tmp_path):
+    photographs = shared_data / "photos" / "indoor"
+    summary = export(config(model, tmp_path, format="torchscript", images=[photographs]))
+    assert summary["parity"]["images"] == 6
+    assert summary["parity"]["maps"] == 10
+    assert summary["parity"]["max_difference"] <= 1e-5

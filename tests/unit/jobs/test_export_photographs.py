@@ -69,9 +69,11 @@ def test_names_without_images_are_refused_together(tmp_path):
 def test_nothing_at_all_says_what_to_do(tmp_path):
     with pytest.raises(ConfigError, match="name some with --images"):
         photographs([], None, reporter=Listener())
-    with open_workspace(Common(store=str(tmp_path / "store"))) as workspace:
-        with pytest.raises(ConfigError, match="or ingest a source"):
-            photographs([], workspace, reporter=Listener())
+    with (
+        open_workspace(Common(store=str(tmp_path / "store"))) as workspace,
+        pytest.raises(ConfigError, match="or ingest a source"),
+    ):
+        photographs([], workspace, reporter=Listener())
 
 
 def test_images_of_a_source(tmp_path):

@@ -1,8 +1,11 @@
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from model import export_onnx
 from model.depth_model import load_depth_model, load_network
@@ -13,6 +16,8 @@ from tests.tiny_families import save_family
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "export.md"
+
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -76,6 +81,22 @@ def test_no_name_of_this_machine_is_in_it(exported):
     content = (exported[1] / FILE).read_bytes()
     assert str(exported[0]).encode() not in content
     assert b"site-packages" not in content
+
+
+def test_the_snippet_of_the_page_makes_the_map_of_predict(exported, tmp_path, monkeypatch):
+    """It is run as it stands in docs/export.md."""
+    source, folder, _ = exported
+    (snippet,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert "torch" not in snippet
+    image = noise(90, 123)
+    Image.fromarray(image).save(tmp_path / "photo.png")
+    (tmp_path / FILE).symlink_to(folder / FILE)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(snippet, names)
+    expected = load_depth_model(str(source), device="cpu").predict(image)
+    assert names["depth"].shape == expected.shape == (90, 123)
+    assert np.abs(names["depth"] - expected).max() <= 1e-3 * np.ptp(expected)
 
 
 def test_packages_that_are_missing_are_named(monkeypatch):

@@ -1,0 +1,25 @@
+"""What docs/export.md says of formats, limits and families is what the code does."""
+
+from pathlib import Path
+
+from model.export import FORMATS
+from model.export_parity import MAX_DIFFERENCE, MIN_CORRELATION
+from model.families import _FAMILIES
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
+
+
+def test_the_page_says_what_the_code_does():
+    assert all(f"| `{name}` |" in PAGE for name in FORMATS)
+    assert f"{MAX_DIFFERENCE:g} of the range" in PAGE
+    assert f"| {MIN_CORRELATION:g} |" in PAGE
+    words = {
+        "depth_anything": "Depth Anything V1",
+        "dpt": "| DPT (MiDaS 3)",
+        "zoedepth": "| ZoeDepth |",
+        "depth_pro": "| Depth Pro |",
+        "glpn": "| GLPN |",
+        "tipsv2_dpt": "| TIPSv2",
+    }
+    assert set(words) == set(_FAMILIES)  # a new family needs a line
+    assert all(line in PAGE for line in words.values())
