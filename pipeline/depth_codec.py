@@ -17,6 +17,11 @@ from numpy.typing import NDArray
 from pipeline.errors import ShardCorruptError
 from pipeline.records import LabelRecord
 
+# Effort 1 of libjxl (0.11.2) writes beyond its buffer where an image is a single group and its 16
+# bits are nearly noise (more than some 17 bits per value come out), and the process dies. Larger
+# images are whole at 22 bits per value; effort 2 has another encoder, 8 times slower.
+_ONE_GROUP = 256  # pixels, both sides
+
 CODECS = {16: "jxl-u16", 12: "jxl-u12"}
 BITS = {name: bits for bits, name in CODECS.items()}
 
@@ -68,12 +73,12 @@ def error_bound(minimum: float, maximum: float, *, bits: int = 16) -> float:
 
 
 def encode(quantised: QuantisedMap) -> bytes:
-    """A lossless JPEG XL file (effort 1, one thread: callers bring their own threads)."""
+    """A lossless JPEG XL file (one thread: callers bring their own), effort 1 but for small maps."""
     return bytes(
         imagecodecs.jpegxl_encode(
             quantised.codes_HW,
             lossless=True,
-            effort=1,
+            effort=1 if max(quantised.codes_HW.shape) > _ONE_GROUP else 2,
             bitspersample=quantised.bits,
             numthreads=1,
         )
