@@ -8,9 +8,9 @@ The driver owns every retry: a part that failed three times is given up, and the
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import cast
 
 from jobs.actor_pool import ActorPool, Outcome
 from jobs.console import Bar
@@ -19,6 +19,7 @@ from jobs.evaluate_actors import Work
 from jobs.evaluate_engine import EvaluationEngine, EvaluationTask, PartDone
 from jobs.evaluate_pictures import PictureTask
 from jobs.evaluation_result import ScoredPicture
+from jobs.label_batches import done_ahead
 from model.errors import CheckpointError
 from pipeline.errors import PipelineError, ShardCorruptError, StorageError, StoreFullError
 from pipeline.lookahead import map_ahead
@@ -84,15 +85,25 @@ class EvaluationDriver:
         Raises:
             StorageError: The store takes no more, or cannot be reached.
         """
-        outcomes = map_ahead(
-            lambda task: _tried(engine, task), tasks, threads=AT_ONCE, ahead=AT_ONCE
-        )
-        with closing(cast(Any, outcomes)):
-            for outcome in outcomes:
-                if outcome.error is None:
-                    self._commit(outcome.task, outcome.result)
-                else:
-                    self._give_up(outcome.task, outcome.error)
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="evaluate") as pool:
+            outcomes = done_ahead(
+                tasks,
+                lambda task: _tried(engine, task, _Advance(self.bar, task)),
+                pool,
+                ahead=AT_ONCE,
+                weigh=lambda task: 0.0,
+                max_weight=1.0,
+            )
+            try:
+                for outcome, advance in outcomes:
+                    advance.to_the_end()
+                    if outcome.error is None:
+                        self._commit(outcome.task, outcome.result)
+                    else:
+                        self._give_up(outcome.task, outcome.error)
+            except BaseException:  # an interrupt above all: a part may take half an hour
+                engine.stop()
+                raise
 
     def run_on(
         self,
@@ -119,6 +130,7 @@ class EvaluationDriver:
             for outcome in pool.wait(POLL_S):
                 task = cast(EvaluationTask, outcome.task)
                 if outcome.error is None:
+                    self.bar.advance(task.rows)
                     self._commit(task, outcome.result)
                 else:
                     self._put_down(pool, task, outcome)
@@ -149,7 +161,6 @@ class EvaluationDriver:
     def _commit(self, task: EvaluationTask, done: PartDone) -> None:
         self._failed_in_a_row = 0
         self.done[task.part.key] = done
-        self.bar.advance(task.rows)
         self.bar.describe(f"{task.model.name} on {task.part.source}")
 
     def _put_down(
@@ -186,10 +197,28 @@ def name_of(task: EvaluationTask) -> str:
     return f"{where}, by {task.model.name}"
 
 
-def _tried(engine: EvaluationEngine, task: EvaluationTask) -> Outcome[EvaluationTask]:
+class _Advance:
+    """Advances a bar by the images of a part, and by those that were left out at its end."""
+
+    def __init__(self, bar: Bar, task: EvaluationTask) -> None:
+        self._bar = bar
+        self._left = task.rows
+
+    def __call__(self, images: int) -> None:
+        self._left -= images
+        self._bar.advance(images)
+
+    def to_the_end(self) -> None:
+        self(self._left)
+
+
+def _tried(
+    engine: EvaluationEngine, task: EvaluationTask, advance: _Advance
+) -> tuple[Outcome[EvaluationTask], _Advance]:
     try:
-        return Outcome(task, result=engine.score(task))
+        return Outcome(task, result=engine.score(task, advance=advance)), advance
     except StorageError:
         raise
     except SPOILT as error:
-        return Outcome(task, error=f"{type(error).__name__}: {error}", kind=type(error))
+        said = f"{type(error).__name__}: {error}"
+        return Outcome(task, error=said, kind=type(error)), advance

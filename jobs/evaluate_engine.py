@@ -21,8 +21,9 @@ No batch reaches beyond its group. So a group gives the same numbers whatever wa
 
 import itertools
 import os
+import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -43,6 +44,10 @@ from pipeline.storage import Store
 
 DECODED_BATCHES = 2
 SUBMITTED_BATCHES = 2
+
+
+class StoppedError(Exception):
+    """The engine was told to stop; the part counts for nothing, and can be scored another time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,27 +102,35 @@ class PartDone:
     device: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Arrived:
+    """An image back from the network; the first of a batch has its time, where the device was warm.
+
+    Attributes:
+        timed_images: How many images the time is of.
+    """
+
+    place: int
+    prediction: Prediction
+    timed_images: int = 0
+    timed_s: float = 0.0
+
+
 @dataclass(slots=True)
 class _Predicted:
     """Predictions of a group by their place in it, and what they took."""
 
+    advance: Callable[[int], None]
     found: dict[int, Prediction] = field(default_factory=dict)
     forward_images: int = 0
     forward_s: float = 0.0
 
-    def add(self, arrived: "_Arrived") -> None:
-        self.found.update(arrived.predictions)
-        self.forward_images += arrived.timed_images
-        self.forward_s += arrived.timed_s
-
-
-@dataclass(frozen=True, slots=True)
-class _Arrived:
-    """Some images back from the network; timed where the device was warm."""
-
-    predictions: dict[int, Prediction]
-    timed_images: int = 0
-    timed_s: float = 0.0
+    def add(self, *arrived: _Arrived) -> None:
+        for each in arrived:
+            self.found[each.place] = each.prediction
+            self.forward_images += each.timed_images
+            self.forward_s += each.timed_s
+        self.advance(len(arrived))
 
 
 class EvaluationEngine:
@@ -132,18 +145,30 @@ class EvaluationEngine:
             min(job.threads, os.cpu_count() or 1), thread_name_prefix="evaluate-score"
         )
         self._turns = itertools.count()
+        self._stopped = threading.Event()
 
-    def score(self, task: EvaluationTask) -> PartDone:
+    def stop(self) -> None:
+        """End what is under way after its next batch, and begin nothing more."""
+        self._stopped.set()
+
+    def score(
+        self, task: EvaluationTask, *, advance: Callable[[int], None] = lambda images: None
+    ) -> PartDone:
         """Score a row group, and put the scores; after an error the engine is ready for the next.
 
+        Args:
+            task: Which one, and how.
+            advance: Told of images as they come back from the network.
+
         Raises:
+            StoppedError: The engine was told to stop.
             CheckpointError: The model cannot be loaded here, or its weights are others.
             ShardCorruptError: The shard is not what it should be.
             FileNotFoundError: It is gone, or a file that it refers to.
         """
         with self._models.using(task.model) as loaded:
             taken = _Taken(task)
-            predicted = self._predicted(task, taken, loaded)
+            predicted = self._predicted(taken, loaded, _Predicted(advance))
             geometry = loaded.model.geometry
             device = device_name(loaded.model.device)
         rows = tuple(self._scored(task, predicted.found, geometry))
@@ -163,7 +188,7 @@ class EvaluationEngine:
             if item.image_HWC is None:
                 raise ValueError(f"{record.path}: {item.refusal}")
             (arrived,) = loaded.network.submit(next(self._turns), [item], then=_arrived).result()
-            prediction = arrived.predictions[0]
+            prediction = arrived.prediction
             if isinstance(prediction, str):
                 raise ValueError(f"{record.path}: {prediction}")
             return prediction, loaded.model.geometry
@@ -178,8 +203,10 @@ class EvaluationEngine:
             memory_share=job.memory_share,
         )
 
-    def _predicted(self, task: EvaluationTask, taken: "_Taken", loaded: LoadedModel) -> _Predicted:
-        predicted, turn = _Predicted(), next(self._turns)
+    def _predicted(
+        self, taken: "_Taken", loaded: LoadedModel, predicted: "_Predicted"
+    ) -> "_Predicted":
+        turn = next(self._turns)
         submitted: deque[Future[list[_Arrived]]] = deque()
         room = loaded.network.room
         prepared = done_ahead(
@@ -193,18 +220,24 @@ class EvaluationEngine:
         try:
             with closing(prepared):
                 for batch in batches_by_size(prepared, room):
+                    self._check_stopped()
                     if batch[0].image_HWC is None:
-                        predicted.found.update((each.place, str(each.refusal)) for each in batch)
+                        predicted.add(*map(_refused, batch))
                         continue
                     submitted.append(loaded.network.submit(turn, batch, then=_arrived))
                     while len(submitted) > SUBMITTED_BATCHES:
                         _take(submitted, predicted)
                 while submitted:
+                    self._check_stopped()
                     _take(submitted, predicted)
         finally:
             for launch in submitted:
                 launch.cancel()
         return predicted
+
+    def _check_stopped(self) -> None:
+        if self._stopped.is_set():
+            raise StoppedError("the engine was told to stop")
 
     def _scored(
         self, task: EvaluationTask, predictions: dict[int, Prediction], geometry: str
@@ -261,13 +294,15 @@ def _prepare(model: DepthModel, image: tuple[int, ImageRecord]) -> Prepared:
 def _arrived(item: Prepared, batch: BatchMaps | None, index: int) -> _Arrived:
     """Called in the network's thread; without a batch the image alone was too large for it."""
     if batch is None:
-        return _Arrived({item.place: "out_of_memory"})
-    prediction = {item.place: batch.maps_BHW[index]}
+        return _Arrived(item.place, "out_of_memory")
     if index or not batch.is_warm:
-        return _Arrived(prediction)
-    return _Arrived(prediction, len(batch.maps_BHW), batch.took_s)
+        return _Arrived(item.place, batch.maps_BHW[index])
+    return _Arrived(item.place, batch.maps_BHW[index], len(batch.maps_BHW), batch.took_s)
+
+
+def _refused(item: Prepared) -> _Arrived:
+    return _Arrived(item.place, str(item.refusal))
 
 
 def _take(submitted: deque[Future[list[_Arrived]]], predicted: _Predicted) -> None:
-    for arrived in submitted.popleft().result():
-        predicted.add(arrived)
+    predicted.add(*submitted.popleft().result())

@@ -35,8 +35,8 @@ import jobs.evaluate, jobs.evaluate_workers
 from jobs.evaluate_config import EvaluateConfig
 from jobs.evaluate_engine import EvaluationEngine
 class Slow(EvaluationEngine):
-    def score(self, task):
-        done = super().score(task)
+    def score(self, task, **options):
+        done = super().score(task, **options)
         time.sleep(2)
         return done
 jobs.evaluate.code_version = lambda: "1.0+gabc"

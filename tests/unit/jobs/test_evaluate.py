@@ -98,10 +98,10 @@ class Dying(EvaluationEngine):
     shard_id = ""
     error: BaseException = KeyboardInterrupt()
 
-    def score(self, task: EvaluationTask) -> PartDone:
+    def score(self, task: EvaluationTask, **options: Any) -> PartDone:
         if task.shard.shard_id == self.shard_id:
             raise self.error
-        return super().score(task)
+        return super().score(task, **options)
 
 
 def let_die(monkeypatch: pytest.MonkeyPatch, shard: ShardRef, error: BaseException) -> None:
@@ -118,7 +118,7 @@ def test_the_second_run_scores_nothing_and_says_the_same(world, monkeypatch):
     first = world.run("first", "second")
     before = world.scores()
     assert len(before) == 2 * SHARDS
-    monkeypatch.setattr(EvaluationEngine, "score", lambda *_: pytest.fail("scored again"))
+    monkeypatch.setattr(EvaluationEngine, "score", lambda *_, **__: pytest.fail("scored again"))
     again = world.run("first", "second")
     assert list(map(facts, again["results"])) == list(map(facts, first["results"]))
     assert again["comparisons"] == first["comparisons"]
@@ -156,7 +156,9 @@ def test_fresh_scores_again_and_other_settings_never_share(world, monkeypatch):
     asked = []
     score = EvaluationEngine.score
     monkeypatch.setattr(
-        EvaluationEngine, "score", lambda self, task: asked.append(task) or score(self, task)
+        EvaluationEngine,
+        "score",
+        lambda *given, **more: asked.append(given) or score(*given, **more),
     )
     world.run(fresh=True)
     assert len(asked) == SHARDS and len(world.scores()) == SHARDS

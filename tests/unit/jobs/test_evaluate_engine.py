@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs.evaluate_engine import EvaluationEngine, EvaluationJob, EvaluationTask
+from jobs.evaluate_engine import EvaluationEngine, EvaluationJob, EvaluationTask, StoppedError
 from jobs.evaluate_models import ModelSpec
 from jobs.evaluate_pictures import PictureTask, make_pictures
 from jobs.evaluate_scoring import Scoring, scored_images
@@ -192,6 +192,27 @@ def test_the_first_batch_warms_up_and_is_not_counted(tmp_path, spec):
     first, second = (engine.score(task_for(shard, spec)) for _ in range(2))
     assert (first.forward_images, second.forward_images) == (2, 6)
     assert 0 < first.forward_s < 60 and str(first.device).startswith("cpu")
+
+
+def test_it_says_how_far_it_is_and_stops_after_a_batch(tmp_path, spec):
+    store = Store(str(tmp_path))
+    rows = [image_record(index, truth=True) for index in range(30)]
+    rows[1] = replace(rows[1], data=b"none", sha256=sha256_hex(b"none"))
+    task = task_for(put(store, rows), spec)
+    advanced: list[int] = []
+    engine = engine_on(store, batch_size=2)
+    engine.score(task, advance=advanced.append)
+    assert sum(advanced) == 30 and max(advanced) <= 2
+
+    def stop_soon(images: int) -> None:
+        advanced.append(images)
+        engine.stop()
+
+    advanced.clear()
+    store.delete(task.part.key)
+    with pytest.raises(StoppedError):
+        engine.score(task, advance=stop_soon)
+    assert 0 < sum(advanced) < 30 and not store.exists(task.part.key)
 
 
 @pytest.mark.usefixtures("one_thread")
