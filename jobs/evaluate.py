@@ -138,7 +138,7 @@ class _Run:
         if pair not in known:
             known[pair] = find_leaks(
                 self.workspace,
-                model=pair[0],
+                model=evaluation.spec.location.name or pair[0],
                 source=pair[1],
                 check=self.config.leakage,
                 reporter=self.reporter,

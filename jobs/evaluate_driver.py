@@ -66,13 +66,11 @@ class EvaluationDriver:
         sources = {task.part.source for task in kept}
         there = {key for source in sources for key in scores_there(self.store, source)}
         old = [task for task in kept if task.part.key in there]
-        unreadable: dict[str, EvaluationTask] = {}
         read = map_ahead(self._read, old, threads=RECALLERS, ahead=4 * RECALLERS)
         for task, found in zip(old, read, strict=True):
             if isinstance(found, ShardCorruptError):
                 self.warn(f"{found}; it is scored again")
                 self.store.delete(task.part.key)
-                unreadable[task.part.key] = task
             elif found is not None:
                 self.done[task.part.key] = found
         self.recalled = len(self.done)
