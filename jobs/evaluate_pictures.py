@@ -87,7 +87,7 @@ def _picture(
     return ScoredPicture(
         scored=scored,
         image_HWC=cv2.resize(image_HWC, size[::-1], interpolation=cv2.INTER_AREA),
-        truth_HW=None if truth_HW is None else _nearest(truth_HW, size),
+        truth_HW=None if truth_HW is None else shrunk_truth(truth_HW, size),
         aligned_HW=cv2.resize(aligned_HW, size[::-1], interpolation=cv2.INTER_AREA),
     )
 
@@ -116,8 +116,19 @@ def _shown_size(height: int, width: int) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def _nearest(values_HW: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Sparse truth stays what it is: nothing is mixed with what is not valid."""
-    exact = np.ascontiguousarray(values_HW, np.float32)
-    picked: NDArray[np.float32] = cv2.resize(exact, size[::-1], interpolation=cv2.INTER_NEAREST)
-    return picked
+def shrunk_truth(values_HW: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Truth at a size to be shown: one of the valid values of each cell, NaN where it has none.
+
+    Nothing is mixed with what is not valid, and of sparse truth, as that of a lidar, no cell is
+    lost because its middle happens to be empty. Where the truth is smaller, it is repeated.
+    """
+    height, width = values_HW.shape
+    if size[0] > height or size[1] > width:
+        repeated: NDArray[np.float32] = cv2.resize(
+            np.ascontiguousarray(values_HW), size[::-1], interpolation=cv2.INTER_NEAREST
+        )
+        return repeated
+    rows, columns = np.nonzero(np.isfinite(values_HW))
+    shrunk = np.full(size, np.nan, np.float32)
+    shrunk[rows * size[0] // height, columns * size[1] // width] = values_HW[rows, columns]
+    return shrunk
