@@ -56,9 +56,14 @@ def export_model(config: ExportConfig, *, reporter: Reporter | None = None) -> d
         name = _name(config.target, location, loaded, workspace)
         of = Provenance(name, reference, _licence(name, location, workspace), code_version())
         _warn_of_licence(of, workspace, reporter)
-        reporter.note(f"export {name} as {config.format}, compared on {len(images)} photographs")
-        with _in_place_of(out) as scratch:
-            exported = export_network(loaded, scratch, format=config.format, images=images, of=of)
+        title = f"export {name} as {config.format}"
+        with (
+            _in_place_of(out) as scratch,
+            reporter.progress(title, len(images), unit="photographs") as bar,
+        ):
+            exported = export_network(
+                loaded, scratch, format=config.format, images=images, of=of, advance=bar.advance
+            )
             card = _card(config.target, of, exported, workspace)
             (scratch / CARD).write_text(card, encoding="utf-8")
     return _summary(exported, out)

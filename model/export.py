@@ -8,7 +8,7 @@ from the original.
 
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +66,7 @@ def export_network(
     format: str,
     images: Sequence[Image],
     of: Provenance,
+    advance: Callable[[], None] = lambda: None,
 ) -> Exported:
     """Write a network in a format and hold it against the original.
 
@@ -75,6 +76,7 @@ def export_network(
         format: ``hf``, ``onnx`` or ``torchscript``.
         images: Photographs, uint8 H x W x 3, RGB; at least one.
         of: Where the model is from.
+        advance: Called after each photograph.
 
     Raises:
         CheckpointError: A family that cannot be written in that format.
@@ -94,6 +96,7 @@ def export_network(
             images,
             preprocessing=loaded.family.preprocessing,
             any_batch=graph.any_batch if graph else not loaded.family.one_by_one,
+            advance=advance,
         )
     facts["parity"] = parity.facts()
     text = json.dumps(facts, indent=2) + "\n"

@@ -66,6 +66,7 @@ def check_parity(
     *,
     preprocessing: Preprocessing,
     any_batch: bool,
+    advance: Callable[[], None] = lambda: None,
 ) -> Parity:
     """Run both on photographs and compare.
 
@@ -75,6 +76,7 @@ def check_parity(
         images: uint8 H x W x 3, RGB, of any size.
         preprocessing: How the exported model wants its images.
         any_batch: Whether it takes several at once.
+        advance: Called after each photograph.
 
     Raises:
         ExportError: Maps of another size, values that are not finite, a difference beyond the
@@ -82,13 +84,15 @@ def check_parity(
     """
     compared: list[_Compared] = []
     sizes: dict[tuple[int, int], None] = {}
-    for prepared_BHWC in _batches(images, preprocessing, any_batch=any_batch):
-        pixels = preprocessing.normalise(torch.from_numpy(prepared_BHWC)).contiguous().numpy()
-        expected_BHW, found_BHW = model.forward(prepared_BHWC).numpy(), run(pixels)
-        size = (int(pixels.shape[2]), int(pixels.shape[3]))
-        sizes.setdefault(size)
-        _check_shape(expected_BHW, found_BHW, size)
-        compared += map(_compare, expected_BHW, found_BHW)
+    for index, image in enumerate(images):
+        for prepared_BHWC in _batches(image, preprocessing, alone=index > 0, any_batch=any_batch):
+            pixels = preprocessing.normalise(torch.from_numpy(prepared_BHWC)).contiguous().numpy()
+            expected_BHW, found_BHW = model.forward(prepared_BHWC).numpy(), run(pixels)
+            size = (int(pixels.shape[2]), int(pixels.shape[3]))
+            sizes.setdefault(size)
+            _check_shape(expected_BHW, found_BHW, size)
+            compared += map(_compare, expected_BHW, found_BHW)
+        advance()
     parity = Parity(
         images=len(images),
         maps=len(compared),
@@ -102,20 +106,20 @@ def check_parity(
 
 
 def _batches(
-    images: Sequence[Image], preprocessing: Preprocessing, *, any_batch: bool
+    image: Image, preprocessing: Preprocessing, *, alone: bool, any_batch: bool
 ) -> Iterator[Image]:
-    """Each photograph at the network's size; the first also turned, and beside its mirror image.
+    """A photograph at the network's size; unless ``alone``, also turned, and with mirror images.
 
     So that a size and a number of images other than those of the recording are always among them,
     also where all photographs have one shape.
     """
-    for index, image in enumerate(images):
-        prepared = preprocessing.resize(image)
-        yield prepared[None]
-        if index == 0:
-            yield preprocessing.resize(np.ascontiguousarray(np.rot90(image)))[None]
-        if index == 0 and any_batch:
-            yield np.stack([prepared, prepared[:, ::-1], prepared[::-1]])
+    prepared = preprocessing.resize(image)
+    yield prepared[None]
+    if alone:
+        return
+    yield preprocessing.resize(np.ascontiguousarray(np.rot90(image)))[None]
+    if any_batch:
+        yield np.stack([prepared, prepared[:, ::-1], prepared[::-1]])
 
 
 def _compare(expected_HW: NDArray[np.float32], found_HW: NDArray[np.float32]) -> _Compared:
