@@ -127,10 +127,9 @@ class _Run:
             if any(task.part.key in driver.failed for task in some):
                 continue
             leaks = self._leaks(evaluation, known)
-            result = result_of(evaluation, some, driver.done, leaks)
-            for doubt in doubts(result):
-                self.reporter.warn(doubt)
-            results[evaluation] = result
+            results[evaluation] = result_of(evaluation, some, driver.done, leaks)
+        for doubt in dict.fromkeys(doubt for each in results.values() for doubt in doubts(each)):
+            self.reporter.warn(doubt)
         return results
 
     def _leaks(self, evaluation: Evaluation, known: dict[tuple[str, str], Leaks]) -> Leaks:

@@ -45,7 +45,7 @@ def result_of(
 
 def doubts(result: BenchmarkResult) -> Iterator[str]:
     """What a reader of a result should know before believing it."""
-    where = f"{result.protocol.ref}={result.source}, {result.model.name}"
+    where = f"{result.protocol.ref}={result.source}"
     expected, found = result.protocol.images, len(result.images)
     if expected is not None and found != expected:
         yield f"{where}: {found} images, and the split has {expected}: not the published number"
@@ -55,8 +55,8 @@ def doubts(result: BenchmarkResult) -> Iterator[str]:
         examples = leaks.examples[:LEAKS_NAMED]
         named = "; ".join(f"{path} is {other} of {source}" for path, source, other in examples)
         yield (
-            f"{where}: it was trained on {len(leaks.exact)} of these images, and on "
-            f"{len(leaks.near)} that look alike: {named}"
+            f"{where}: {result.model.name} was trained on {len(leaks.exact)} of these images, and "
+            f"on {len(leaks.near)} that look alike: {named}"
         )
 
 

@@ -14,6 +14,7 @@ from jobs.errors import ConfigError, Interrupted, JobError
 from jobs.evaluate import evaluate
 from jobs.evaluate_config import EvaluateConfig
 from jobs.evaluate_engine import EvaluationEngine, EvaluationTask, PartDone
+from jobs.evaluation_result import Leaks
 from jobs.workspace import Workspace, open_workspace
 from pipeline.errors import CatalogMissingError, ShardCorruptError
 from pipeline.identity import sha256_hex
@@ -275,3 +276,28 @@ def test_pairs_are_scored_from_the_command_too(world):
 def test_an_unknown_source_is_named(world):
     with pytest.raises(CatalogMissingError, match="nowhere"):
         world.run(benchmark=("relative@1=nowhere",))
+
+
+def test_a_model_that_was_trained_on_the_benchmark_is_named(world, monkeypatch):
+    leaks = Leaks(
+        checked="exact",
+        trained_on=100,
+        exact=(image_record(0, source="bench").sample_id,),
+        examples=(("00000.png", "photos", "copy.png"),),
+    )
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(
+        jobs.evaluate, "find_leaks", lambda *_, **given: asked.append(given) or leaks
+    )
+    hearing = Hearing()
+    both = ("relative@1=bench", "affine-depth@1=bench")
+    with pytest.raises(ConfigError):  # this one aligns in depth, of which the model has none
+        world.run(benchmark=both)
+    result = world.run(reporter=hearing, leakage="exact")["results"][0]
+    assert [(given["source"], given["check"]) for given in asked] == [("bench", "exact")]
+    assert any("was trained on 1 of these images" in warning for warning in hearing.warnings)
+    assert any("00000.png is copy.png of photos" in warning for warning in hearing.warnings)
+    assert result["leaks"]["exact"] == 1
+    assert result["without_leaks"]["images"] == SHARDS * IMAGES - 1
+    (row,) = world.workspace.catalog.evaluations()
+    assert row.config["leaks"]["exact"] == 1
