@@ -73,7 +73,7 @@ def error_bound(minimum: float, maximum: float, *, bits: int = 16) -> float:
 
 
 def encode(quantised: QuantisedMap) -> bytes:
-    """A lossless JPEG XL file; one thread, as callers bring their own. Effort 1 but for small maps."""
+    """A lossless JPEG XL file; one thread, for callers bring theirs. Effort 1 but for small maps."""
     return bytes(
         imagecodecs.jpegxl_encode(
             quantised.codes_HW,
