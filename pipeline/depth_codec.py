@@ -73,7 +73,7 @@ def error_bound(minimum: float, maximum: float, *, bits: int = 16) -> float:
 
 
 def encode(quantised: QuantisedMap) -> bytes:
-    """A lossless JPEG XL file; one thread, for callers bring theirs. Effort 1 but for small maps."""
+    """A lossless JPEG XL file at effort 1, small maps at 2; one thread: callers bring their own."""
     return bytes(
         imagecodecs.jpegxl_encode(
             quantised.codes_HW,
