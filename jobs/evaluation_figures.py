@@ -38,12 +38,12 @@ def error_of(
 
 
 def error_limit(error_HW: NDArray[np.floating]) -> float:
-    """A round number that most absolute errors lie below; 0.01 at least, 1 where none is known."""
+    """A round number that most absolute errors lie below, 0.01 to 1; 1 where none is known."""
     known = np.abs(error_HW[np.isfinite(error_HW)])
     if not known.size:
         return 1.0
     most = float(np.percentile(known, ERROR_PERCENTILE)) * (1 - 1e-6)  # 0.1 of float32 is above 0.1
-    return nice_ceiling(max(most, 0.01))
+    return min(nice_ceiling(max(most, 0.01)), 1.0)
 
 
 def _maps(picture: ScoredPicture) -> tuple[Picture, ...]:

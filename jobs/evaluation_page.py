@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from jobs.evaluation_figures import figure
-from jobs.evaluation_pareto import cost_charts, short_name
+from jobs.evaluation_pareto import cost_charts
 from jobs.evaluation_ranking import benchmarks as by_benchmark
 from jobs.evaluation_ranking import headline, is_higher_better, ranking, scores_of
 from jobs.evaluation_result import BenchmarkResult, ScoredPicture
@@ -17,7 +17,7 @@ from jobs.evaluation_tables import (
     models_table,
     overview_table,
 )
-from jobs.evaluation_words import protocol_facts, remarks, title_of
+from jobs.evaluation_words import protocol_facts, remarks, short_name, title_of
 from jobs.report_charts import Chart, histogram
 from jobs.report_page import Fact, Page, Section
 
@@ -111,7 +111,7 @@ def _images(
             yield Section(
                 f"{anchor}-{name.lower()}",
                 f"{name} images of {result.model.name}",
-                text=LOOKING,
+                text=LOOKING if name == "Best" else "",
                 figures=tuple(figure(each, result) for each in some),
                 below=True,
                 folded=not is_open,

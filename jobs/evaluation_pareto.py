@@ -12,7 +12,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jobs.evaluation_ranking import is_higher_better
-from jobs.evaluation_words import Row, headline, mean_cell, metric_title, parameters, title_of
+from jobs.evaluation_words import (
+    Row,
+    headline,
+    mean_cell,
+    metric_title,
+    parameters,
+    short_name,
+    title_of,
+)
 from jobs.readable import readable_number
 from jobs.report_charts import (
     BOTTOM,
@@ -185,7 +193,7 @@ def _labels(names: Sequence[str], xs: Sequence[float], ys: Sequence[float]) -> l
     found: dict[int, _Label] = {}
     taken: list[_Box] = []
     for i in sorted(range(len(names)), key=lambda place: ys[place]):
-        text = short_name(names[i], names)
+        text = _fitting(names[i], names)
         width = len(text) * CHARACTER
         is_left = xs[i] + BESIDE + width > WIDTH - RIGHT and xs[i] - BESIDE - width > LEFT
         left = xs[i] - BESIDE - width if is_left else xs[i] + BESIDE
@@ -211,11 +219,8 @@ def _overlap(one: _Box, other: _Box) -> bool:
     return one.left < other.right and other.left < one.right and abs(one.y - other.y) < LINE
 
 
-def short_name(name: str, names: Sequence[str]) -> str:
-    """The last part of a path where that tells it from the others, and no more than fits."""
-    tails = [each.rstrip("/").rpartition("/")[2] for each in names]
-    tail = name.rstrip("/").rpartition("/")[2]
-    text = tail if tails.count(tail) == 1 else name
+def _fitting(name: str, names: Sequence[str]) -> str:
+    text = short_name(name, names)
     return text if len(text) <= LONGEST_LABEL else f"…{text[1 - LONGEST_LABEL :]}"
 
 

@@ -18,6 +18,7 @@ from jobs.evaluation_words import (
     number,
     p_value,
     parameters,
+    short_name,
     signed,
     title_of,
 )
@@ -98,7 +99,8 @@ def scores_table(group: Sequence[Row]) -> Table:
         )
         for measure in measures
     )
-    columns = ("Mean over images", *(row["model"].replace("/", "/\n") for row in group))
+    names = [row["model"] for row in group]
+    columns = ("Mean over images", *(short_name(name, names) for name in names))
     title = "All metrics, with 95 % intervals"
     return Table(columns, lines, (False, *(True for _ in group)), title)
 

@@ -100,6 +100,13 @@ def metric_title(space: str, metric: str) -> str:
     return f"{space} {metric}{arrow(metric)}"
 
 
+def short_name(name: str, names: Sequence[str]) -> str:
+    """The last part of a model's path or address, where that tells it from the others."""
+    tails = [each.rstrip("/").rpartition("/")[2] for each in names]
+    tail = name.rstrip("/").rpartition("/")[2]
+    return tail if tails.count(tail) == 1 else name
+
+
 def arrow(metric: str) -> str:
     """Where better is, behind a space that does not break."""
     return "\u00a0↑" if is_higher_better(metric) else "\u00a0↓"
@@ -151,11 +158,11 @@ def _remarks(row: Row) -> Iterator[str]:
         yield leak_sentence(row["leaks"])
     if (clean := row["without_leaks"]) and (measure := headline([row])):
         mean = number(mean_of(clean, *measure))
-        yield f"over the {clean['images']:,} others {metric_title(*measure)} is {mean}."
-    if 0 < row["images"] < FEW:
+        yield f"without those {metric_title(*measure)} is {mean} (images: {clean['images']:,})."
+    if 1 < row["images"] < FEW:
         yield f"intervals from {row['images']} images are too narrow."
     if flipped := row["flipped"]:
-        yield f"alignment turned the prediction round, far for near, in {flipped:,} images."
+        yield f"images in which alignment turned the prediction round, far for near: {flipped:,}."
 
 
 def _limits(nearest: float | None, farthest: float | None) -> str | None:

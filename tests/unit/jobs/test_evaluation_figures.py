@@ -27,7 +27,9 @@ def test_errors_are_signed_shares_of_the_truth():
     np.testing.assert_allclose(found, [[0.5, -0.5, 1.5, np.nan, 2.5]])
 
 
-@pytest.mark.parametrize(("error", "limit"), [(0.03, 0.05), (0.18, 0.2), (0.7, 1.0), (0.0, 0.01)])
+@pytest.mark.parametrize(
+    ("error", "limit"), [(0.03, 0.05), (0.18, 0.2), (0.7, 1.0), (0.0, 0.01), (7.0, 1.0)]
+)
 def test_the_scale_is_the_next_round_number(error, limit):
     assert error_limit(np.full((9, 9), -error)) == pytest.approx(limit)
 

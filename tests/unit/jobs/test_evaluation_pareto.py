@@ -5,8 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from jobs.evaluation_pareto import Candidate, cost_charts, pareto_front, scatter, short_name
+from jobs.evaluation_pareto import Candidate, cost_charts, pareto_front, scatter
 from jobs.evaluation_summary import summarise_results
+from jobs.evaluation_words import short_name
 from jobs.report_charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
 from tests.evaluation_factories import benchmark_result, evaluated
 
@@ -21,6 +22,11 @@ def candidates(points):
 def draw(points, **changes):
     ways = {"more_x": True, "more_y": False, "note": "n", "caption": "c"} | changes
     return scatter("t", candidates(points), **ways)
+
+
+def draw_named(name):
+    candidate = Candidate(name=name, x=1.0, y=0.1, low=0.1, high=0.1, text="")
+    return scatter("t", [candidate], more_x=True, more_y=True, note="n", caption="c")
 
 
 @pytest.mark.parametrize("more_x", [False, True])
@@ -86,7 +92,7 @@ def test_names_stay_inside(x):
 def test_names_are_short_but_different():
     assert short_name("org/model", ["org/model", "other"]) == "model"
     assert short_name("a/model", ["a/model", "b/model"]) == "a/model"
-    assert len(short_name("x" * 90, ["x" * 90])) == 28
+    assert len(draw_named("x" * 90).points[0].label) == 28
 
 
 def test_speeds_of_different_devices_are_in_different_charts():
