@@ -113,7 +113,7 @@ def runs_table(group: Sequence[Row]) -> Table:
         "Precision", "Upsampling", "Images/s", "Device",
     )  # fmt: skip
     numeric = (False, True, False, True, True, True, True, False, False, True, False)
-    return Table(columns, tuple(map(_run_row, group)), numeric, "How they were made")
+    return Table(columns, tuple(map(_run_row, group)), numeric, "How each model was run")
 
 
 def differences_table(comparisons: Sequence[Comparison]) -> Table | None:
