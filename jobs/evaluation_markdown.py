@@ -45,7 +45,8 @@ def table(content: Table) -> str:
 
 def escaped(text: str) -> str:
     """Names cannot become markup: what has a meaning in Markdown or HTML loses it."""
-    plain = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    spaced = text.replace("\u00a0", " ")  # keeps an arrow beside its metric on the page
+    plain = printable(spaced).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     plain = re.sub(r"([\\`*|\[\]#~$])", r"\\\1", plain)
     return re.sub(r"(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])", r"\\_", plain)
 

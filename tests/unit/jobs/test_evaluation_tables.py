@@ -167,6 +167,7 @@ def test_markdown_has_every_table_and_is_rectangular():
     ]
     comparisons = compare_results(results)
     text = markdown(summarise_results(results, comparisons), comparisons, colophon="c_o_l")
+    assert "disparity abs_rel ↓" in text  # not the escape of a space that does not break
     assert text.startswith("# Evaluation\n\nc_o_l\n")
     assert [line for line in text.splitlines() if line.startswith("## ")] == [
         "## Models", "## relative@1 on nyu", "## relative@1 on kitti",
