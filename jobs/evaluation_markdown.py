@@ -1,6 +1,5 @@
 """An evaluation as Markdown: what goes into a pull request or a paper's appendix."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from jobs.evaluation_tables import (
     overview_table,
 )
 from jobs.evaluation_words import Row, protocol_facts, remarks, title_of
-from jobs.readable import printable
+from jobs.markdown import inline
 from jobs.report_page import Table
 
 
@@ -25,8 +24,8 @@ def markdown(
     overview = overview_table(rows, comparisons)
     blocks = [
         "# Evaluation",
-        escaped(colophon),
-        *([escaped(HOW_TO_READ), table(overview)] if overview else []),
+        inline(colophon),
+        *([inline(HOW_TO_READ), table(overview)] if overview else []),
         "## Models",
         table(models_table(summary["models"])),
         *(block for group in benchmarks(rows) for block in _benchmark(group, comparisons)),
@@ -37,30 +36,21 @@ def markdown(
 def table(content: Table) -> str:
     """A table under its title; a line break in a cell stays one."""
     rules = ["---:" if numeric else "---" for numeric in content.numeric]
-    rows = [content.columns, *content.rows]
-    head, *body = (f"| {' | '.join(map(_cell, row))} |" for row in rows)
-    title = [f"**{escaped(content.title)}**\n"] if content.title else []
+    head, *body = (f"| {' | '.join(map(_cell, row))} |" for row in (content.columns, *content.rows))
+    title = [f"**{inline(content.title)}**\n"] if content.title else []
     return "\n".join([*title, head, f"| {' | '.join(rules)} |", *body])
 
 
-def escaped(text: str) -> str:
-    """Names cannot become markup: what has a meaning in Markdown or HTML loses it."""
-    spaced = text.replace("\u00a0", " ")  # keeps an arrow beside its metric on the page
-    plain = printable(spaced).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    plain = re.sub(r"([\\`*|\[\]#~$])", r"\\\1", plain)
-    return re.sub(r"(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])", r"\\_", plain)
-
-
 def _cell(text: str) -> str:
-    return escaped(text).replace("\n", "<br>")
+    return "<br>".join(map(inline, text.split("\n")))
 
 
 def _benchmark(group: Sequence[Row], comparisons: Sequence[Comparison]) -> list[str]:
-    notes = [f"- {escaped(remark)}" for remark in remarks(group)]
-    facts = [f"- {fact.label}: {escaped(fact.value)}" for fact in protocol_facts(group)]
+    notes = [f"- {inline(remark)}" for remark in remarks(group)]
+    facts = [f"- {fact.label}: {inline(fact.value)}" for fact in protocol_facts(group)]
     return [
-        f"## {escaped(title_of(group[0]))}",
-        escaped(group[0]["rules"]["description"]),
+        f"## {inline(title_of(group[0]))}",
+        inline(group[0]["rules"]["description"]),
         *(["\n".join(notes)] if notes else []),
         *(table(each) for each in benchmark_tables(group, comparisons)),
         "\n".join(facts),

@@ -7,7 +7,7 @@ from typing import Any
 from jobs.evaluation_figures import figure
 from jobs.evaluation_pareto import cost_charts
 from jobs.evaluation_ranking import benchmarks as by_benchmark
-from jobs.evaluation_ranking import headline, is_higher_better, ranking, scores_of
+from jobs.evaluation_ranking import headline, ranking, scores_of
 from jobs.evaluation_result import BenchmarkResult, ScoredPicture
 from jobs.evaluation_summary import Comparison
 from jobs.evaluation_tables import (
@@ -20,6 +20,7 @@ from jobs.evaluation_tables import (
 from jobs.evaluation_words import protocol_facts, remarks, short_name, title_of
 from jobs.report_charts import Chart, histogram
 from jobs.report_page import Fact, Page, Section
+from model.metrics import HIGHER_IS_BETTER
 
 LONG = 12  # rows of a table, beyond which it is folded
 LOOKING = (
@@ -126,7 +127,7 @@ def _histograms(group: Sequence[BenchmarkResult]) -> Iterator[Chart]:
     names = [result.model.name for result in group]
     columns = [[*scores_of(result, *measure).values()] for result in group]
     low, high = min(map(min, columns)), max(map(max, columns))
-    is_log = low > 0 and not is_higher_better(measure[1])
+    is_log = low > 0 and measure[1] not in HIGHER_IS_BETTER
     for result, values in zip(group, columns, strict=True):
         chart = histogram(
             short_name(result.model.name, names),

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jobs.evaluation_ranking import is_higher_better
 from jobs.evaluation_words import (
     Row,
     headline,
@@ -36,6 +35,7 @@ from jobs.report_charts import (
     x_ticks,
     y_ticks,
 )
+from model.metrics import HIGHER_IS_BETTER
 
 LONGEST_LABEL = 28
 LINE = 12.0  # from one label to the next below
@@ -158,7 +158,7 @@ def _chart(
             for row, x, text in zip(rows, costs, texts, strict=True)
         ],
         more_x=more,
-        more_y=is_higher_better(measure[1]),
+        more_y=measure[1] in HIGHER_IS_BETTER,
         note=f"{cost}: {'more' if more else 'fewer'} is better",
         caption=(
             f"{metric_title(*measure)} with its 95 % interval; the line joins the models that no "

@@ -5,13 +5,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from jobs.evaluation_result import BenchmarkResult, ScoredImage
-
-HIGHER_IS_BETTER = ("delta", "accuracy", "boundary")  # how the names of such metrics begin or end
-
-
-def is_higher_better(metric: str) -> bool:
-    """Whether a larger number is a better one."""
-    return metric.startswith(HIGHER_IS_BETTER) or metric.endswith(HIGHER_IS_BETTER)
+from model.metrics import HIGHER_IS_BETTER
 
 
 def benchmarks(results: Sequence[BenchmarkResult]) -> list[list[BenchmarkResult]]:
@@ -60,7 +54,7 @@ def ranking(result: BenchmarkResult) -> list[ScoredImage]:
     measure = headline([result])
     if measure is None:
         return []
-    sign = -1 if is_higher_better(measure[1]) else 1
+    sign = -1 if measure[1] in HIGHER_IS_BETTER else 1
     scores = scores_of(result, *measure)
     scored = [image for image in result.images if image.sample_id in scores]
     return sorted(scored, key=lambda image: (sign * scores[image.sample_id], image.sample_id))

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from jobs.evaluation_ranking import benchmarks, is_higher_better, measures, scores_of, value_of
+from jobs.evaluation_ranking import benchmarks, measures, scores_of, value_of
 from jobs.evaluation_result import BenchmarkResult, Leaks, ScoredImage
 from model.evaluation import summarise
+from model.metrics import HIGHER_IS_BETTER
 from model.statistics import Interval, bootstrap_interval, holm, paired_difference
 
 SIGNIFICANT = 0.05  # of p values corrected for how many there are
@@ -205,5 +206,5 @@ def _corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
 def _judged(comparison: Comparison, p_holm: float) -> Comparison:
     if p_holm >= SIGNIFICANT:
         return replace(comparison, p_holm=p_holm, verdict="open")
-    is_better = (comparison.difference > 0) == is_higher_better(comparison.metric)
+    is_better = (comparison.difference > 0) == (comparison.metric in HIGHER_IS_BETTER)
     return replace(comparison, p_holm=p_holm, verdict="better" if is_better else "worse")

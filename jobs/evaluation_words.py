@@ -6,9 +6,9 @@ They are made of the rows of `jobs.evaluation_summary.summarise_results`.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from jobs.evaluation_ranking import is_higher_better
 from jobs.evaluation_summary import Comparison
 from jobs.report_page import Fact
+from model.metrics import HIGHER_IS_BETTER
 
 Row = Mapping[str, Any]  # of a summary's results: one model on one benchmark
 
@@ -109,7 +109,7 @@ def short_name(name: str, names: Sequence[str]) -> str:
 
 def arrow(metric: str) -> str:
     """Where better is, behind a space that does not break."""
-    return "\u00a0↑" if is_higher_better(metric) else "\u00a0↓"
+    return "\u00a0↑" if metric in HIGHER_IS_BETTER else "\u00a0↓"
 
 
 def mean_cell(row: Row, space: str, metric: str) -> str:

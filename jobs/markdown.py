@@ -8,20 +8,24 @@ import re
 from collections.abc import Sequence
 from urllib.parse import quote
 
-_MARKS = re.compile(r"([\\`*_\[\]|~$])")
+_MARKS = re.compile(r"([\\`*\[\]|#~$]|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z]))")
 _PLAIN_CODE = re.compile(r"[\w.@:/+=#~,?&%-]+")
 _WEB = re.compile(r"https?://[^\s<>\"'`]+")
 _SAFE_IN_URL = ":/?&=#%~.,+@!;-_"
 
 
 def one_line(text: object) -> str:
-    """Without control characters, and with single spaces in place of any white space."""
-    words = "".join(each if each.isprintable() else " " for each in str(text)).split()
+    """Without control characters, and with single spaces in place of any white space.
+
+    Half a surrogate, which names of files may hold and no encoding has, is spelt out.
+    """
+    encodable = str(text).encode("utf-8", "backslashreplace").decode()
+    words = "".join(each if each.isprintable() else " " for each in encodable).split()
     return " ".join(words)
 
 
 def inline(text: object) -> str:
-    """Text within a line, a heading or a cell."""
+    """Text within a line, a heading or a cell; an underline within a word is no mark."""
     plain = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _MARKS.sub(r"\\\1", plain)
 

@@ -1,27 +1,14 @@
 """Which metric ranks, and which images are worth a look."""
 
-import pytest
-
 from jobs.evaluation_ranking import (
     benchmarks,
     best_and_worst,
     headline,
-    is_higher_better,
     scores_of,
 )
 from model.evaluation import ImageScore
 from model.protocols import protocol
 from tests.evaluation_factories import benchmark_result, image
-
-
-@pytest.mark.parametrize("metric", ["delta1", "delta3", "pair_accuracy", "boundary_f1"])
-def test_larger_is_better_for_shares_that_are_right(metric):
-    assert is_higher_better(metric)
-
-
-@pytest.mark.parametrize("metric", ["abs_rel", "rmse", "log10", "silog", "whdr", "sq_rel"])
-def test_smaller_is_better_for_errors(metric):
-    assert not is_higher_better(metric)
 
 
 def test_the_best_and_the_worst_have_no_image_in_common():

@@ -42,11 +42,19 @@ def test_any_text_stays_in_its_cell(first, second):
         "a\n# b\n---",
         "&lt;",
         "![a](b)",
+        "# a",
+        "~~a~~ a_b __a__",
     ],
 )
 def test_marks_are_text(text):
-    rendered = html(f"x {inline(text)}")
-    assert visible(rendered) == f"x {one_line(text)}"
+    for before in ("x ", ""):
+        rendered = html(f"{before}{inline(text)}")
+        assert visible(rendered) == f"{before}{one_line(text)}"
+    assert inline("depth abs_rel") == "depth abs_rel"
+
+
+def test_half_a_surrogate_is_spelt_out():
+    assert one_line("a\udce9") == r"a\udce9" and visible(html(inline("a\udce9"))) == r"a\udce9"
 
 
 def test_links_go_to_the_web_alone():

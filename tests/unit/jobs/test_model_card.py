@@ -141,7 +141,7 @@ def test_results_have_intervals_settings_and_what_was_seen_in_training(store):
     assert header in text and "| Images | Pair accuracy ↑ |" in text
     assert row == "| bench | `relative@1` | depth | 12 | 0.05 (0.04 to 0.06) | 0.98 |"
     assert "`relative@1` on bench: As it was &lt;then&gt;." in text
-    assert r"12 images (the split has 652; 2 skipped: no\_map), 3,456 valid pixels" in text
+    assert "12 images (the split has 652; 2 skipped: no_map), 3,456 valid pixels" in text
     assert "upsampled bicubic" in text
     assert "- rooms is among what the model was made from." in text
     assert "1 of the same bytes, 1 that look alike, against 15 training images." in text

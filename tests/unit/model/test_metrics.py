@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from model import metrics
-from model.metrics import METRICS
+from model.boundaries import boundary_f1
+from model.metrics import HIGHER_IS_BETTER, METRICS
+from model.pairs import PAIR_METRICS
 
 # Worked by hand: ratios p/t are 2, 1 and 1/2.
 PREDICTION = [2.0, 4.0, 4.0]
@@ -97,3 +99,13 @@ def test_what_cannot_be_scored_is_an_error(name):
 def test_half_precision_input_is_computed_in_float64():
     prediction = np.full(100_000, 300, np.float16)
     assert metrics.rmse(prediction, np.full(100_000, 1, np.float16)) == 299.0
+
+
+def test_where_better_is_follows_from_what_a_perfect_prediction_has():
+    off, truth = random_pair()
+    cliff = np.where(np.arange(8) < 4, 1.0, 2.0) * np.ones((6, 1))
+    better = {name for name, metric in METRICS.items() if metric(truth, truth) > metric(off, truth)}
+    better |= {name for name, metric in PAIR_METRICS.items() if metric([1], [1]) > metric([2], [1])}
+    if boundary_f1(cliff, cliff) > boundary_f1(np.ones_like(cliff), cliff):
+        better.add("boundary_f1")
+    assert better == HIGHER_IS_BETTER
