@@ -133,7 +133,7 @@ class DepthModel:
         self.device = device
         self.precision = precision
         self._family = family
-        keep_output_float32_(network)
+        keep_output_float32_(network, last=family.last)
         if precision == "bf16":
             settle_for_bf16_(network)
         self._network = network.eval().requires_grad_(False).to(device)

@@ -39,6 +39,7 @@ class Family:
         any_side: Whether another side than the preprocessing's may be asked for.
         one_by_one: Whether images of a batch influence each other, and so must come alone.
         read: The map B x H x W from what the network returns, float32.
+        last: Name of the module that makes the map, where it is no convolution to one channel.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Family:
     any_side: bool = True
     one_by_one: bool = False
     read: Callable[[Any], Tensor] = _predicted_depth
+    last: str | None = None
 
 
 def check_model_type(model_type: str, name: str) -> None:
@@ -205,6 +207,7 @@ def _tipsv2(config: Any, processor: Mapping[str, Any]) -> Family:
         "tipsv2_dpt",
         "depth_metric",
         Preprocessing(side, multiple, "stretch", mean, std, wide, "linear_smooth"),
+        last="bin_regressor",
     )
 
 

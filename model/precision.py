@@ -10,7 +10,8 @@ stay as they are, as there every bit would be somebody's label.
 bf16 has 8 significant bits. A map that leaves the network in it has at most 128 levels per octave,
 which show as contours and make nonsense of 16-bit labels. Under autocast the last convolution would
 round its output so; computed in float32 from the same bf16 activations it costs one multiply-add
-per channel and pixel, and the rounding of its inputs averages out.
+per channel and pixel, and the rounding of its inputs averages out. So it does where the map is a
+mean over bins.
 """
 
 from collections.abc import Iterator
@@ -31,12 +32,32 @@ class Float32Conv2d(nn.Conv2d):
             return super().forward(input.float())
 
 
-def keep_output_float32_(network: nn.Module) -> None:
+class InFloat32(nn.Module):
+    """A module without weights that autocast leaves alone; output float32."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, input: Tensor) -> Tensor:
+        """As ``inner``, in float32 whatever the input is."""
+        with torch.autocast(input.device.type, enabled=False):
+            output: Tensor = self.inner(input.float())
+        return output
+
+
+def keep_output_float32_(network: nn.Module, *, last: str | None = None) -> None:
     """Exchange every convolution with a single output channel for one in float32, in place.
 
-    In all families read here, those are the layers that make the map. Parameters stay the same
-    objects under the same names: state dicts and optimisers do not notice.
+    Those are the layers that make the map, in all families but those that name another. Parameters
+    stay the same objects under the same names: state dicts and optimisers do not notice.
+
+    Args:
+        network: Of any family.
+        last: Name of a module without weights that makes the map, where no convolution does.
     """
+    if last is not None and not isinstance(network.get_submodule(last), InFloat32):
+        network.set_submodule(last, InFloat32(network.get_submodule(last)))
     for parent in network.modules():
         for name, child in parent.named_children():
             if type(child) is nn.Conv2d and child.out_channels == 1:

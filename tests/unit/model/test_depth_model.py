@@ -122,15 +122,16 @@ def test_only_batches_of_rgb_bytes_are_forwarded(folders, images):
 # --- bf16 ------------------------------------------------------------------------------------
 
 
-def test_bf16_is_near_and_its_output_is_not_rounded_to_eight_bits(folders):
-    exact, half = load(folders["depth_anything"]), load(folders["depth_anything"], precision="bf16")
+@pytest.mark.parametrize("name", FAMILIES)
+def test_bf16_is_near_and_its_output_is_not_rounded_to_eight_bits(folders, name):
+    exact, half = load(folders[name]), load(folders[name], precision="bf16")
     images = exact.prepare(picture())[None]
-    expected, values = exact.forward(images), half.forward(images)
+    expected, values = (each.forward(images, sizes=[SIZE]) for each in (exact, half))
     assert values.dtype == torch.float32
     assert not torch.equal(values, expected)
     assert (values - expected).abs().mean() < 0.05 * expected.std()
     positive = values[values > 0]
-    assert positive.numel() > 1000
+    assert positive.numel() > 100  # dpt over swinv2 is nearly all 0
     assert (positive == positive.to(torch.bfloat16).float()).float().mean() < 0.1
     assert positive.unique().numel() > 0.8 * positive.numel()
 

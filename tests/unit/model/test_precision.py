@@ -83,3 +83,26 @@ def test_normalisation_and_the_output_keep_their_precision():
         torch.float32,
         torch.float32,
     ]
+
+
+def test_a_map_that_no_convolution_makes_is_made_in_float32_too():
+    """A mean over bins; what it is made of may be rounded, it may not."""
+
+    class Bins(nn.Module):
+        def forward(self, logits_BKHW):
+            return logits_BKHW.softmax(1).permute(0, 2, 3, 1) @ torch.linspace(0, 1, 8)
+
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), Bins())
+    state, image = net.state_dict().keys(), torch.randn(1, 3, 64, 64)
+    expected = net(image)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = net(image)
+        keep_output_float32_(net, last="1")
+        kept = net(image)
+    assert rounded.dtype == torch.bfloat16
+    assert kept.dtype == torch.float32
+    assert kept.unique().numel() > 10 * rounded.unique().numel()
+    keep_output_float32_(net, last="1")  # twice is once
+    assert net.state_dict().keys() == state
+    assert torch.equal(net(image), expected)
