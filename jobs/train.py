@@ -8,7 +8,7 @@ therefore go on with it.
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from jobs.console import Reporter
@@ -66,7 +66,7 @@ def train(
     else:
         check_answers(config.ray)
     check_store_exists(config)
-    check_trackers(wandb=config.wandb, mlflow=config.mlflow)
+    check_trackers(wandb=config.wandb, mlflow=config.mlflow, is_local=config.ray is None)
     with open_workspace(config) as workspace:
         check_training(config, pseudo, workspace.catalog, warn=reporter.warn)
         start = _start(config, workspace)
@@ -160,6 +160,7 @@ def _recipe(
         problems.append(str(error))
         with suppress(ValueError):  # what does not fit together is said too
             recipe = override(recipe, batch_size=config.batch_size, size=config.size)
+    problems += _student_only(recipe, config, kind)
     if recipe.size % 14:
         problems.append(f"the size of the crop must be a multiple of 14, not {recipe.size}")
     if recipe.pseudo_only and config.labelled:
@@ -178,6 +179,21 @@ def _recipe(
     if problems:
         raise ConfigError(problems)
     return recipe
+
+
+def _student_only(
+    recipe: Recipe, config: TrainingOptions | FinetuneMetricConfig, kind: Kind
+) -> list[str]:
+    """Overrides that would change nothing: only a student has pseudo-labels."""
+    if kind == "student":
+        return []
+    unused = {field.name for field in fields(recipe) if field.metadata.get("student")}
+    given = [text.partition("=")[0].strip().replace("-", "_") for text in config.override]
+    return [
+        f"--override {name}: a {kind} model has no pseudo-labels, only a student uses this value"
+        for name in given
+        if name in unused
+    ]
 
 
 def _preset(

@@ -10,8 +10,10 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,15 +27,22 @@ SEND_INTERVAL_S = 10.0
 MOST_WAITING = 100_000  # numbers kept while the server does not answer
 _PACKAGES = {"wandb": "wandb", "mlflow": "mlflow-skinny"}
 _DATABASE = "sqlite:///"
+_WANDB_HOST = "api.wandb.ai"  # where keys of its public service were kept by all versions
+_WANDB_KEYS = ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")
 
 log = logging.getLogger(__name__)
 
 
-def check_trackers(*, wandb: str | None, mlflow: str | None) -> None:
+def check_trackers(*, wandb: str | None, mlflow: str | None, is_local: bool = True) -> None:
     """Look, before anything starts, whether what is asked for can be done.
 
+    Args:
+        wandb: The project.
+        mlflow: The URI.
+        is_local: Whether the workers run on this machine; others may have keys of their own.
+
     Raises:
-        ConfigError: A library is not installed, or MLflow cannot use that URI.
+        ConfigError: A library is not installed, W&B has no key, or MLflow cannot use that URI.
     """
     asked = [name for name, value in (("wandb", wandb), ("mlflow", mlflow)) if value]
     problems = [
@@ -42,6 +51,8 @@ def check_trackers(*, wandb: str | None, mlflow: str | None) -> None:
         for name in asked
         if importlib.util.find_spec(name) is None
     ]
+    if not problems and wandb and is_local:
+        problems += _wandb_problems(wandb)
     if not problems and mlflow:
         problems = _mlflow_problems(mlflow)
     if problems:
@@ -214,6 +225,27 @@ def artefact_folder(uri: str) -> Path | None:
     if not uri.startswith(_DATABASE):
         return None
     return Path(uri.removeprefix(_DATABASE)).absolute().parent / "mlartifacts"
+
+
+def _wandb_problems(project: str) -> list[str]:
+    """Whether there is a key where W&B looks for one; its server is not asked."""
+    import wandb
+
+    settings = wandb.setup().settings
+    if settings.mode != "online" or any(os.environ.get(name) for name in _WANDB_KEYS):
+        return []
+    hosts = {urlsplit(settings.base_url).hostname or "", _WANDB_HOST}
+    places = [os.environ["NETRC"]] if "NETRC" in os.environ else ["~/.netrc", "~/_netrc"]
+    files = [file for place in places if (file := Path(place).expanduser()).is_file()]
+    try:
+        if any(netrc(str(file)).hosts.keys() & hosts for file in files):
+            return []
+    except (OSError, NetrcParseError) as error:
+        return [f"--wandb {project}: the key cannot be read: {error}"]
+    return [
+        f"--wandb {project}: no key for {settings.base_url}: run `wandb login`, set "
+        "WANDB_API_KEY, or WANDB_MODE=offline to write beside the run alone"
+    ]
 
 
 def _mlflow_problems(uri: str) -> list[str]:

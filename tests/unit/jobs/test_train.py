@@ -59,6 +59,20 @@ def test_a_v2_student_takes_no_labelled_images_unless_told() -> None:
     assert _recipe(teacher, "teacher", ()).batch_size == 64
 
 
+def test_a_teacher_refuses_by_name_what_only_students_use() -> None:
+    texts = ("feature-margin=0.5", "clip_norm=2", "jitter_hue=0.1")
+    config = TrainTeacherConfig(
+        encoder="scratch:tiny", name="t", labelled=("rooms",), override=texts
+    )
+    with pytest.raises(ConfigError) as caught:
+        _recipe(config, "teacher", ())
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == [
+        "--override feature_margin",
+        "--override jitter_hue",
+    ]
+    assert _recipe(student(override=texts), "student", ("set",)).feature_margin == 0.5
+
+
 @pytest.mark.parametrize(
     ("flags", "why"),
     [

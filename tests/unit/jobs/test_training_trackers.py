@@ -170,6 +170,36 @@ def test_what_cannot_work_is_said_before_anything_starts(
         check_trackers(wandb=None, mlflow="nonsense://me:secret@x")
 
 
+def test_a_project_without_a_key_is_refused_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wandb = pytest.importorskip("wandb")
+    for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.here")
+    keys = tmp_path / "netrc"
+    monkeypatch.setenv("NETRC", str(keys))
+    wandb.teardown()
+    try:
+        with pytest.raises(ConfigError, match=r"--wandb depth: no key for https://wandb\.here:"):
+            check_trackers(wandb="depth", mlflow=None)
+        check_trackers(wandb="depth", mlflow=None, is_local=False)
+        keys.write_text("machine elsewhere login user password key\n")
+        with pytest.raises(ConfigError, match="no key"):
+            check_trackers(wandb="depth", mlflow=None)
+        keys.write_text("machine wandb.here login user password key\n")
+        check_trackers(wandb="depth", mlflow=None)
+        keys.unlink()
+        monkeypatch.setenv("WANDB_API_KEY", "key")
+        check_trackers(wandb="depth", mlflow=None)
+        monkeypatch.delenv("WANDB_API_KEY")
+        monkeypatch.setenv("WANDB_MODE", "offline")
+        wandb.teardown()
+        check_trackers(wandb="depth", mlflow=None)
+    finally:
+        wandb.teardown()
+
+
 def test_a_local_database_is_found_from_any_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
