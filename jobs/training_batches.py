@@ -15,7 +15,7 @@ from model.metric_depth import to_metres
 from model.metric_recipe import MetricRecipe
 from model.recipes import Recipe
 from pipeline.damage import Tally
-from pipeline.errors import SourceError
+from pipeline.errors import ShardCorruptError
 from pipeline.label_filter import EVERY_LABEL, LabelFilter
 from pipeline.shards import ROW_GROUP_ROWS
 from pipeline.storage import Store
@@ -106,7 +106,8 @@ class TrainingBatches:
 
         Raises:
             ShardCorruptError: Too much is damaged.
-            SourceError: A shard is not in the store, or a whole epoch gave nothing to learn from.
+            ShardCorruptError: A shard is not in the store.
+            SourceError: A whole epoch gave nothing to learn from.
             StorageError: The store does not answer.
         """
         now = {kind: positions.get(kind, Position()) for kind in self._counts()}
@@ -183,7 +184,7 @@ def pool_blocks(store: Store, shards: Sequence[TrainingShard]) -> int:
     of them, evenly spaced. Images that are only referred to are not in memory until their turn.
 
     Raises:
-        SourceError: A shard is not in the store.
+        ShardCorruptError: A shard is not in the store.
     """
     fewest, most = POOL_BLOCKS
     measured = shards[:: max(1, len(shards) // _MEASURED_SHARDS)][:_MEASURED_SHARDS]
@@ -191,7 +192,7 @@ def pool_blocks(store: Store, shards: Sequence[TrainingShard]) -> int:
     try:
         size = sum(store.size(key) for key in keys)
     except FileNotFoundError as error:
-        raise SourceError(f"a shard of the training data is gone: {error}") from error
+        raise ShardCorruptError(f"a shard of the training data is gone: {error}") from error
     rows = sum(shard.rows for shard in measured)
     return min(max(POOL_BYTES * rows // max(1, size * ROW_GROUP_ROWS), fewest), most)
 

@@ -49,7 +49,7 @@ def examples(
     Rows that cannot be used are left out here; it is training itself that counts and names them.
 
     Raises:
-        SourceError: A shard is not in the store.
+        ShardCorruptError: A shard is not in the store.
         StorageError: The store does not answer.
     """
     blocks = spread(blocks_of(shards), min(MOST_ROW_GROUPS, count))

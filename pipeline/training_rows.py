@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.damage import Damage, Skip
 from pipeline.depth_codec import decode_disparity
-from pipeline.errors import ShardCorruptError, SourceError
+from pipeline.errors import ShardCorruptError
 from pipeline.image_columns import IMAGE_SCHEMA, image_record
 from pipeline.images import ImageDecodeError, decode_rgb
 from pipeline.label_filter import LabelFilter
@@ -80,7 +80,7 @@ def read_block(store: Store, block: Block, *, label_filter: LabelFilter) -> list
     """The rows of a row group in their order: packed, or why they are not there.
 
     Raises:
-        SourceError: One of its objects is not in the store.
+        ShardCorruptError: One of its objects is not in the store.
         StorageError: The store does not answer.
     """
     shard = block.shard
@@ -97,7 +97,7 @@ def read_block(store: Store, block: Block, *, label_filter: LabelFilter) -> list
     except ShardCorruptError as error:
         return [Damage(key, None, "corrupt_shard", str(error))] * block.rows
     except FileNotFoundError as error:
-        raise SourceError(f"a shard of the training data is gone: {error}") from error
+        raise ShardCorruptError(f"a shard of the training data is gone: {error}") from error
     return rows
 
 

@@ -18,7 +18,7 @@ from jobs.training_batches import POOL_BLOCKS, Position, TrainingBatch, Training
 from model.batches import Batch
 from model.recipes import V1, override
 from pipeline.damage import merged
-from pipeline.errors import ShardCorruptError, SourceError
+from pipeline.errors import ShardCorruptError
 from pipeline.identity import sha256_hex
 from pipeline.records import Geometry, ShardRef, Truth
 from pipeline.shards import read_image_rows, write_image_shard
@@ -213,7 +213,7 @@ def test_pools_are_as_wide_as_their_bytes_allow(
     assert pool_blocks(store, [pseudo] * 20) == 9
     monkeypatch.setattr(training_batches, "POOL_BYTES", 1)
     assert pool_blocks(store, [pseudo] * 20) == POOL_BLOCKS[0], "still shuffled"
-    with pytest.raises(SourceError, match=r"gone\.parquet"):
+    with pytest.raises(ShardCorruptError, match=r"gone\.parquet"):
         pool_blocks(store, [TrainingShard("sources/a/gone.parquet", 5)])
 
 

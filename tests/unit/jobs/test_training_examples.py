@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.training_examples import examples, spread
-from pipeline.errors import SourceError
+from pipeline.errors import ShardCorruptError
 from pipeline.shards import read_image_rows, write_image_shard
 from pipeline.storage import Store
 from pipeline.training_input import TrainingShard
@@ -83,5 +83,5 @@ def test_one_broken_truth_costs_its_own_row_alone(store: Store, labelled: Traini
 
 
 def test_a_shard_that_is_gone_is_said_once_and_for_all(store: Store) -> None:
-    with pytest.raises(SourceError, match=r"sources/gone\.parquet"):
+    with pytest.raises(ShardCorruptError, match=r"sources/gone\.parquet"):
         examples(store, [TrainingShard("sources/gone.parquet", 20)], 4, size=28)

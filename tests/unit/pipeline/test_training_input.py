@@ -333,7 +333,7 @@ def test_a_shard_that_is_gone_ends_the_run_by_its_name(
     store: Store, shards: list[TrainingShard]
 ) -> None:
     gone = TrainingShard("sources/pictures/gone.parquet", 5)
-    with pytest.raises(SourceError, match=r"gone: .*sources/pictures/gone\.parquet"):
+    with pytest.raises(ShardCorruptError, match=r"gone: .*sources/pictures/gone\.parquet"):
         take(stream(store, [*shards, gone]), sum(ROWS))
 
 

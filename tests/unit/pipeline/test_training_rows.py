@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.damage import Damage, Skip
-from pipeline.errors import SourceError, StorageError
+from pipeline.errors import ShardCorruptError, StorageError
 from pipeline.filesystems import checked_file
 from pipeline.label_filter import EVERY_LABEL, LabelFilter
 from pipeline.labels import read_label_group, read_label_rows, write_label_shard
@@ -292,9 +292,9 @@ def test_a_shard_of_another_length_is_damaged(
 
 
 def test_a_missing_shard_is_no_damage_but_the_end(store: Store, pictures: ShardRef) -> None:
-    with pytest.raises(SourceError, match="sources/a/gone"):
+    with pytest.raises(ShardCorruptError, match="sources/a/gone"):
         rows_of(store, TrainingShard("sources/a/gone.parquet", 5))
-    with pytest.raises(SourceError, match="labels/a/gone"):
+    with pytest.raises(ShardCorruptError, match="labels/a/gone"):
         rows_of(store, TrainingShard(pictures.key, ROWS, "labels/a/gone.parquet"))
 
 
