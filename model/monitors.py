@@ -1,7 +1,8 @@
 """What stops a run before it does damage: numbers that are not finite, scale that drifts, nothing.
 
 All look at a step's metrics before the optimiser uses its gradients, so that network and last
-checkpoint are as they were before the step that was refused.
+checkpoint are as they were before the step that was refused. Steps are counted from 1, as in the
+metrics of a run.
 """
 
 import math

@@ -120,17 +120,17 @@ def fit(
         limit = math.inf if clip_norm is None else clip_norm
         gradient_norm = nn.utils.clip_grad_norm_(parameters, limit)
         metrics = passes.fetched(gradient_norm, network)
-        check_finite(metrics, step=step)
-        idle.check(metrics, step=step)
+        done = step + 1
+        check_finite(metrics, step=done)
+        idle.check(metrics, step=done)
         if monitor is not None:
-            monitor.check(metrics, step=step)
+            monitor.check(metrics, step=done)
         metrics |= _rates(optimiser)
         optimiser.step()
         schedule.step()
         if average is not None:
             average.update()
         metrics |= clock.metrics(passes.images * _workers(network), work)
-        done = step + 1
         if on_step is not None:
             on_step(done, metrics)
         due = checkpoint_steps is not None and done % checkpoint_steps == 0

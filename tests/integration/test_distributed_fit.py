@@ -92,7 +92,7 @@ def train(network, batches, step):
 
 
 def work(rank, folder, how):
-    """One worker of a run that goes through, or that worker 1 spoils at step 1."""
+    """One worker of a run that goes through, or that worker 1 spoils at its second step."""
     network = DistributedDataParallel(Network())
     batches = [share(batch(seed, 4), rank, 2) for seed in range(STEPS * PASSES)]
     result = {"metrics": [], "error": ""}
@@ -157,6 +157,6 @@ def test_two_workers_are_one_with_twice_the_batch(results):
 def test_what_one_worker_sees_stops_both_at_the_same_step(results, how):
     first, second = results[how]
     assert first["error"] == second["error"]
-    assert "step 1: " in first["error"]
-    assert ("NonFiniteLossError" if how == "nan" else "huge since step 1") in first["error"]
+    assert "step 2: " in first["error"]
+    assert ("NonFiniteLossError" if how == "nan" else "huge since step 2") in first["error"]
     assert first["weights"] == second["weights"]

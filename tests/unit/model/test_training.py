@@ -349,7 +349,7 @@ class TestFit:
             before[:] = [parameter.detach().clone() for parameter in network.parameters()]
 
         with pytest.raises(
-            NonFiniteLossError, match=r"step 2: .*total .*labelled .*pseudo"
+            NonFiniteLossError, match=r"step 3: .*total .*labelled .*pseudo"
         ) as caught:
             fit(
                 TrainingStep(network, recipe=FAST),
