@@ -23,6 +23,9 @@ class LabelRecipe:
         precision: ``fp32`` or ``bf16``.
         codec: See `pipeline.depth_codec`.
         consistency: Whether each row says how well it agrees with the mirrored image.
+        padded: Whether the teacher sees margins of mirrored image, which are cut off the labels
+            (`model.padding`). It is not among the plain values where it does not: labels from
+            before there were margins are the same as ever, and so is the hash of their recipe.
 
     Batch size, device and threads are not part of it: they decide in which order a device sums,
     which changes less than the precision rounds, and a machine with less memory must be able to
@@ -39,14 +42,18 @@ class LabelRecipe:
     precision: str
     codec: str
     consistency: bool
+    padded: bool = False
 
     def as_dict(self) -> dict[str, object]:
         """Plain values, for the catalog and the footers."""
-        return asdict(self)
+        values = asdict(self)
+        if not self.padded:
+            del values["padded"]
+        return values
 
     def digest(self) -> str:
         """Hex sha256 of the recipe, independent of field order."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()
 
 
 def recipe_of(teacher: TeacherFacts, *, codec: str, consistency: bool) -> LabelRecipe:
@@ -62,4 +69,5 @@ def recipe_of(teacher: TeacherFacts, *, codec: str, consistency: bool) -> LabelR
         precision=teacher.precision,
         codec=codec,
         consistency=consistency,
+        padded=teacher.padded,
     )

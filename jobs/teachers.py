@@ -25,6 +25,7 @@ class TeacherFacts:
         resize: ``exact`` or ``buckets``.
         max_distortion: Largest relative change of an aspect by buckets; None for ``exact``.
         precision: ``fp32`` or ``bf16``.
+        padded: Whether it sees margins of mirrored image (`model.padding`).
     """
 
     name: str
@@ -38,6 +39,7 @@ class TeacherFacts:
     precision: str
     resize: str = "exact"
     max_distortion: float | None = None
+    padded: bool = False
 
 
 def inspect_teacher(
@@ -71,6 +73,7 @@ def inspect_teacher(
         precision=precision,
         resize=resize,
         max_distortion=model.preprocessing.max_distortion,
+        padded=model.preprocessing.padded,
     )
 
 

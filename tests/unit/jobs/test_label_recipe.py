@@ -36,6 +36,18 @@ def test_a_recipe_says_what_the_teacher_does_to_pixels() -> None:
     }
 
 
+def test_margins_are_in_a_recipe_where_there_are_any_and_change_no_other() -> None:
+    """The digest is that of recipes from before teachers with margins were taken."""
+    bare = recipe_of(TEACHER, codec="jxl-u16", consistency=False)
+    padded = recipe_of(
+        dataclasses.replace(TEACHER, padded=True), codec="jxl-u16", consistency=False
+    )
+    assert "padded" not in bare.as_dict()
+    assert padded.as_dict() == {**bare.as_dict(), "padded": True}
+    assert bare.digest() == "9caff1eb05ad1b36dee3c0fda0e109625ff4249db4e58cbfae2dee777ba04a9e"
+    assert padded.digest() != bare.digest()
+
+
 def test_all_of_it_is_in_the_hash_and_names_are_not() -> None:
     recipe = recipe_of(TEACHER, codec="jxl-u16", consistency=False)
     changes = {
@@ -49,6 +61,7 @@ def test_all_of_it_is_in_the_hash_and_names_are_not() -> None:
         "precision": "fp32",
         "codec": "jxl-u12",
         "consistency": True,
+        "padded": True,
     }
     assert changes.keys() == {field.name for field in dataclasses.fields(recipe)}
     digests = {

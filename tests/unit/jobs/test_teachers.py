@@ -13,6 +13,7 @@ from jobs.teachers import TeacherFacts, enter_teacher, inspect_teacher
 from jobs.workspace import Workspace, open_workspace
 from model.errors import CheckpointError
 from tests.factories import tiny_teacher
+from tests.tiny_families import save_family
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -59,3 +60,11 @@ def test_looking_at_a_teacher_writes_nothing(tmp_path: Path, workspace: Workspac
     location = locate_model(str(tiny_teacher(tmp_path / "teacher")), workspace.catalog)
     inspect_teacher(location, workspace, precision="fp32", side=None)
     assert workspace.catalog.models() == []
+
+
+def test_a_teacher_that_sees_margins_says_so_to_the_recipe(
+    tmp_path: Path, workspace: Workspace
+) -> None:
+    for name in ("zoedepth", "zoedepth without margins"):
+        folder = save_family(name, tmp_path / name)
+        assert inspect(str(folder), workspace).padded == (name == "zoedepth")
