@@ -22,8 +22,9 @@ from pipeline.maps import (
     encode_map,
     encode_mask,
     encode_points,
+    truth_digest,
 )
-from pipeline.records import Geometry, ImageHeader, ImageRecord, Truth
+from pipeline.records import Geometry, ImageHeader, ImageRecord, PointPair, Truth
 
 MAX_GROUP_BYTES = (1 << 31) - 1  # what one Arrow array of bytes can hold
 _IMAGE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
@@ -132,7 +133,8 @@ def image_record(row: Mapping[str, Any], key: str) -> ImageRecord:
     """The record of a row; columns of blobs may have been left out.
 
     Raises:
-        ShardCorruptError: Its ground truth cannot be unpacked; names ``key``, the shard.
+        ShardCorruptError: Its ground truth cannot be unpacked, or is not what was ingested; names
+            ``key``, the shard.
     """
     return ImageRecord(
         sample_id=row["sample_id"],
@@ -146,19 +148,40 @@ def image_record(row: Mapping[str, Any], key: str) -> ImageRecord:
         licence=row["licence"],
         attribution=row["attribution"],
         truth=_truth(row, key),
-        points=decode_points(points) if (points := row.get("point_pairs")) else (),
+        points=_points(row, key),
     )
 
 
 def _truth(row: Mapping[str, Any], key: str) -> Truth | None:
+    """The map of a row, checked against its digest: a damaged one may unpack into other values."""
     if row.get("truth_map") is None:
         return None
     if row["truth_codec"] != MAP_CODEC:
         raise ShardCorruptError(f"{key}: ground truth in the unknown codec {row['truth_codec']!r}")
     size = {"height": row["truth_height"], "width": row["truth_width"]}
     sky = row["sky_mask"]
-    return Truth(
-        decode_map(row["truth_map"], **size),
-        Geometry(row["truth_geometry"]),
-        None if sky is None else decode_mask(sky, **size),
-    )
+    try:
+        truth = Truth(
+            decode_map(row["truth_map"], **size),
+            Geometry(row["truth_geometry"]),
+            None if sky is None else decode_mask(sky, **size),
+        )
+    except (ValueError, TypeError) as error:  # flipped bits can say a geometry that there is not
+        raise ShardCorruptError(f"{key}: ground truth of {row['sample_id']}: {error}") from error
+    _check_annotation(row, key, truth_digest(truth))
+    return truth
+
+
+def _points(row: Mapping[str, Any], key: str) -> tuple[PointPair, ...]:
+    if not (text := row.get("point_pairs")):
+        return ()
+    points = decode_points(text)
+    _check_annotation(row, key, annotation_digest(None, points))
+    return points
+
+
+def _check_annotation(row: Mapping[str, Any], key: str, digest: str | None) -> None:
+    if digest != row["truth_sha256"]:
+        raise ShardCorruptError(
+            f"{key}: the ground truth of sample {row['sample_id']} is not what was ingested"
+        )

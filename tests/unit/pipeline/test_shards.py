@@ -5,6 +5,7 @@ import io
 import os
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -12,7 +13,7 @@ from PIL import Image
 from pipeline.errors import ShardCorruptError
 from pipeline.identity import sample_id, sha256_hex
 from pipeline.image_columns import IMAGE_SCHEMA
-from pipeline.maps import MAP_CODEC
+from pipeline.maps import MAP_CODEC, encode_map
 from pipeline.records import Drop, Geometry, ImageHeader, ImageRecord, PointPair, Truth
 from pipeline.shards import (
     ROW_GROUP_ROWS,
@@ -400,3 +401,33 @@ def test_broken_pairs_of_points_are_a_corrupt_shard(store):
         store.put("broken.parquet", sink.getvalue())
         with pytest.raises(ShardCorruptError, match="pairs of points"):
             list(read_image_rows(store, "broken.parquet"))
+
+
+def rewritten(store: Store, key: str, column: str, value: object) -> None:
+    """The shard with a value that its writer never wrote, in a file that is whole."""
+    file = store.uri + "/" + key
+    table = pq.read_table(file)
+    place = table.schema.get_field_index(column)
+    values = [value, *table[column].to_pylist()[1:]]
+    array = pa.array(values, table.schema.field(column).type)
+    pq.write_table(table.set_column(place, table.schema.field(column), array), file)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("truth_map", encode_map(np.full((5, 7), 3, np.float32))),
+        ("truth_sha256", "0" * 64),
+        ("truth_geometry", "height"),
+        ("truth_geometry", "disparity_metric"),
+        ("truth_height", None),
+        ("point_pairs", "[[0,0,1,1,2]]"),
+    ],
+)
+def test_ground_truth_is_what_was_ingested_or_an_error(store, column, value):
+    points = (PointPair(0, 0, 1, 1, 1),)
+    row = record(0, truth=None, points=points) if column == "point_pairs" else record(0)
+    shard = write_image_shard(store, [row], **SOURCE)
+    rewritten(store, shard.key, column, value)
+    with pytest.raises(ShardCorruptError, match=row.sample_id):
+        list(read_image_rows(store, shard.key))
