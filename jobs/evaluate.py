@@ -6,7 +6,7 @@ same command goes on with what is left, and gives the very same numbers.
 
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from jobs.evaluation_files import write_results
 from jobs.evaluation_result import BenchmarkResult, Leaks, ScoredPicture
 from jobs.evaluation_summary import compare_results, summarise_results
 from jobs.interrupts import calm_interrupts
-from jobs.leakage import find_leaks
+from jobs.leakage import FoundLeaks, find_leaks
 from jobs.ray_runtime import local_resources, ray_cluster
 from jobs.readable import readable_time
 from jobs.version import code_version
@@ -121,28 +121,41 @@ class _Run:
 
     def _results(self, tasks: Tasks, driver: EvaluationDriver) -> dict[Evaluation, BenchmarkResult]:
         """Of whatever is complete: a mean over what happened to work would be another benchmark."""
-        known: dict[tuple[str, str], Leaks] = {}
+        known: dict[tuple[str, str], FoundLeaks] = {}
         results = {}
         for evaluation, some in tasks.items():
             if any(task.part.key in driver.failed for task in some):
                 continue
-            leaks = self._leaks(evaluation, known)
-            results[evaluation] = result_of(evaluation, some, driver.done, leaks)
+            result = result_of(evaluation, some, driver.done)
+            results[evaluation] = replace(result, leaks=self._leaks(evaluation, result, known))
         for doubt in dict.fromkeys(doubt for each in results.values() for doubt in doubts(each)):
             self.reporter.warn(doubt)
         return results
 
-    def _leaks(self, evaluation: Evaluation, known: dict[tuple[str, str], Leaks]) -> Leaks:
-        pair = evaluation.model.sha256, evaluation.benchmark.source
-        if pair not in known:
-            known[pair] = find_leaks(
-                self.workspace,
-                model=evaluation.spec.location.name or pair[0],
-                source=pair[1],
-                check=self.config.leakage,
-                reporter=self.reporter,
-            )
-        return known[pair]
+    def _leaks(
+        self,
+        evaluation: Evaluation,
+        result: BenchmarkResult,
+        known: dict[tuple[str, str], FoundLeaks],
+    ) -> Leaks:
+        """Of a search that fails, whatever the reason, only that: scores do not hang on it."""
+        if self.config.leakage == "none":
+            return Leaks(checked="none", why="nobody asked")
+        model, source = evaluation.model, evaluation.benchmark.source
+        try:
+            if (model.sha256, source) not in known:
+                known[model.sha256, source] = find_leaks(
+                    self.workspace,
+                    model=evaluation.spec.location.name or model.sha256,
+                    source=source,
+                    check=self.config.leakage,
+                    reporter=self.reporter,
+                )
+            return known[model.sha256, source].among({image.sample_id for image in result.images})
+        except Exception as error:
+            why = f"the search failed ({type(error).__name__}: {error})"
+            self.reporter.warn(f"{source}: whether {model.name} was trained on it: {why}")
+            return Leaks(checked="none", why=why)
 
     def _summary(
         self,

@@ -6,7 +6,7 @@ from typing import Any
 from jobs.evaluate_engine import EvaluationTask, PartDone
 from jobs.evaluate_plan import Evaluation
 from jobs.evaluate_scoring import scored_images
-from jobs.evaluation_result import BenchmarkResult, Leaks
+from jobs.evaluation_result import BenchmarkResult
 from jobs.version import code_version
 from jobs.workspace import Workspace
 from pipeline.ledger import record_evaluation
@@ -18,13 +18,12 @@ def result_of(
     evaluation: Evaluation,
     tasks: Sequence[EvaluationTask],
     done: Mapping[str, PartDone],
-    leaks: Leaks | None,
 ) -> BenchmarkResult:
-    """All parts of an evaluation put together, in the order of its images."""
+    """All parts of an evaluation put together, in the order of its images; leaks not looked for."""
     parts = [(task, done[task.part.key]) for task in tasks]
     forward_images = sum(part.forward_images for _, part in parts)
     forward_s = sum(part.forward_s for _, part in parts)
-    devices = [part.device for _, part in parts if part.forward_images]
+    devices = [part.device for _, part in parts if part.device and part.forward_images]
     return BenchmarkResult(
         model=evaluation.model,
         protocol=evaluation.benchmark.protocol,
@@ -38,8 +37,7 @@ def result_of(
         ),
         left_out=sum(part.scores.left_out for _, part in parts),
         forward_images_per_s=forward_images / forward_s if forward_s else None,
-        device=devices[0] if devices else None,
-        leaks=leaks,
+        device=", ".join(dict.fromkeys(devices)) or None,
     )
 
 

@@ -74,7 +74,7 @@ class BenchmarkResult:
         left_out: Images of the source that the protocol does not take (`Protocol.only`).
         forward_images_per_s: Images per second through the network alone, decoding and scoring not
             counted, as measured in this run; None where all scores came from an earlier one.
-        device: What measured it, for example ``cpu`` or the name of a GPU; None with the above.
+        device: What measured it, for example ``cpu`` or the names of GPUs; None with the above.
     """
 
     model: EvaluatedModel

@@ -4,7 +4,7 @@ The benchmark is held in memory; what the model and all models behind it have le
 (`pipeline.training_images`), 1,000 images to an object, of which two or three columns are read.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +50,16 @@ class _Benchmark:
         number = int(np.searchsorted(self.starts, image, "right")) - 1
         return self.shards[number], image - int(self.starts[number])
 
+    def sample_id(self, image: int) -> str:
+        """Of an image, as everywhere else."""
+        return bytes(self.sample_ids[image]).hex()
+
+    def are_among(self, sample_ids: Collection[str] | None) -> NDArray[np.bool_]:
+        """Which of the images are among those; all of them with None."""
+        if sample_ids is None:
+            return np.ones(len(self.sample_ids), bool)
+        return np.array([each.tobytes().hex() in sample_ids for each in self.sample_ids], bool)
+
 
 @dataclass(frozen=True, slots=True)
 class _Looked:
@@ -80,36 +90,71 @@ class _Found:
                 nearest[image] = Twin(distance, part, row)
 
 
+@dataclass(frozen=True, slots=True)
+class FoundLeaks:
+    """Which images of a source a model, or a model behind it, has learnt from.
+
+    Protocols take images of a source by their own rules: `among` says what of it concerns them.
+    """
+
+    _store: Store
+    _doubts: Doubts
+    _images: _Benchmark | None = None  # without, nothing was compared
+    _twins: _Found = field(default_factory=_Found)
+    _is_near: bool = False
+
+    def among(self, sample_ids: Collection[str] | None = None) -> Leaks:
+        """Those among some images of the source; None for all."""
+        if self._images is None:
+            return Leaks(checked="none", why=self._doubts.in_words())
+        images, found = self._images, self._twins
+        is_taken = images.are_among(sample_ids)
+        is_exact = np.isin(images.held.same_bytes, list(found.exact)) & is_taken
+        is_alike = np.isin(images.held.same_looks, list(found.near)) & is_taken & ~is_exact
+        exact, near = np.flatnonzero(is_exact).tolist(), np.flatnonzero(is_alike).tolist()
+        twins = [(image, found.exact[int(images.held.same_bytes[image])]) for image in exact]
+        alike = [(image, found.near[int(images.held.same_looks[image])]) for image in near]
+        twins += sorted(alike, key=lambda pair: pair[1].distance)
+        places = [(*images.place(image), twin) for image, twin in twins[:EXAMPLES]]
+        return Leaks(
+            checked="near" if self._is_near else "exact",
+            why=self._doubts.in_words(),
+            trained_on=found.compared,
+            exact=tuple(images.sample_id(image) for image in exact),
+            near=tuple(images.sample_id(image) for image in near),
+            examples=examples(self._store, places),
+        )
+
+
 def find_leaks(
     workspace: Workspace, *, model: str, source: str, check: str, reporter: Reporter
-) -> Leaks:
-    """Which images of a source a model, or a model behind it, has learnt from.
+) -> FoundLeaks:
+    """Hold the images of a source against what a model, or a model behind it, has learnt from.
 
     Args:
         workspace: Store and catalog.
         model: Name in the catalog, or sha256 of the weights.
         source: The benchmark.
-        check: ``none``, ``exact``, ``near`` (which looks at images that nobody has looked at), or
-            ``auto``: near where all training images have been looked at.
+        check: ``exact``, ``near`` (which looks at images that nobody has looked at), or ``auto``:
+            near where all training images have been looked at.
         reporter: Hears of the progress.
 
     Raises:
         CatalogMissingError: There is no such source.
         StoreFullError: The store takes no more hashes.
     """
-    if check == "none":
-        return Leaks(checked="none", why="nobody asked")
     store, catalog = workspace.store, workspace.catalog
     benchmark = catalog.image_shards(source)
     training = training_images(store, catalog, model)
     remains = training_remains(store, catalog, training.shards)
-    doubts = Doubts(unknown=training.unknown, lost=remains.lost)
+    validated = [name for name, where in training.validated if where == source]
+    doubts = Doubts(unknown=training.unknown, lost=remains.lost, validated=validated)
     if not training.shards:
-        return Leaks(checked="none", why=doubts.in_words())
+        return FoundLeaks(store, doubts)
     is_near = _prepare(store, benchmark, remains.parts, check, reporter, doubts)
     images = _read_benchmark(store, benchmark, is_near, doubts)
     found = _compare(store, images.held, remains.parts, is_near, reporter, doubts)
-    return _leaks(store, images, found, is_near, doubts)
+    return FoundLeaks(store, doubts, images, found, is_near)
 
 
 def _prepare(
@@ -209,21 +254,3 @@ def _read_names(store: Store, key: str) -> _Looked:
     )
     none = np.zeros(len(samples), np.uint64)
     return _Looked(ShardLooks(ids, digests, none, none.astype(bool), {}))
-
-
-def _leaks(store: Store, images: _Benchmark, found: _Found, is_near: bool, doubts: Doubts) -> Leaks:
-    is_exact = np.isin(images.held.same_bytes, list(found.exact))
-    is_alike = np.isin(images.held.same_looks, list(found.near)) & ~is_exact
-    exact, near = np.flatnonzero(is_exact), np.flatnonzero(is_alike)
-    twins = [(image, found.exact[int(images.held.same_bytes[image])]) for image in exact.tolist()]
-    alike = [(image, found.near[int(images.held.same_looks[image])]) for image in near.tolist()]
-    twins += sorted(alike, key=lambda pair: pair[1].distance)
-    places = [(*images.place(image), twin) for image, twin in twins[:EXAMPLES]]
-    return Leaks(
-        checked="near" if is_near else "exact",
-        why=doubts.in_words(),
-        trained_on=found.compared,
-        exact=tuple(bytes(images.sample_ids[image]).hex() for image in exact),
-        near=tuple(bytes(images.sample_ids[image]).hex() for image in near),
-        examples=examples(store, places),
-    )

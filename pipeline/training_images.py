@@ -44,10 +44,13 @@ class TrainingImages:
     Attributes:
         shards: Each once: of the model itself first, then of those behind it, the nearest first.
         unknown: Models among them of whose training nothing is known, for example ``teacher NAME``.
+        validated: Model and source, where one of them was scored on a source while it was trained:
+            nothing was learnt from that, but which checkpoint or run was kept may rest on it.
     """
 
     shards: tuple[LearntShard, ...]
     unknown: tuple[str, ...]
+    validated: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,7 @@ def training_images(store: Store, catalog: Catalog, model: str) -> TrainingImage
     known = catalog.models()
     learnt: dict[str, LearntShard] = {}
     unknown: dict[str, None] = {}
+    validated: dict[tuple[str, str], None] = {}
     queue, met = [_Mention("model", model)], set[str]()
     for mention in queue:
         rows = [row for row in known if _is_meant(row, mention, store)]
@@ -84,8 +88,9 @@ def training_images(store: Store, catalog: Catalog, model: str) -> TrainingImage
         for run in runs:
             for found in _pinned(catalog, run, None if mention is queue[0] else run.name):
                 learnt.setdefault(found.shard.shard_id, found)
+            validated |= {(run.name, source): None for source in run.config.get("validation") or ()}
             queue += _behind(catalog, run)
-    return TrainingImages(tuple(learnt.values()), tuple(unknown))
+    return TrainingImages(tuple(learnt.values()), tuple(unknown), tuple(validated))
 
 
 def _is_meant(row: ModelRow, mention: _Mention, store: Store) -> bool:

@@ -16,15 +16,17 @@ from jobs.evaluate_config import EvaluateConfig
 from jobs.evaluate_engine import EvaluationEngine, EvaluationTask, PartDone
 from jobs.evaluation_result import Leaks
 from jobs.workspace import Workspace, open_workspace
-from pipeline.errors import CatalogMissingError, ShardCorruptError
+from model.depth_model import load_depth_model
+from pipeline.errors import CatalogMissingError, ShardCorruptError, StoreFullError
 from pipeline.identity import sha256_hex
 from pipeline.records import ImageRecord, PointPair, ShardRef
 from pipeline.shards import write_image_shard
-from tests.catalog_factories import begin_ingest
+from tests.catalog_factories import begin_ingest, register_model
 from tests.factories import image_record, tiny_teacher
 
 SHARDS = 3
 IMAGES = 4  # of each shard
+KINDS = ("indoors", "outdoor")
 
 
 @dataclass
@@ -286,8 +288,14 @@ def test_a_model_that_was_trained_on_the_benchmark_is_named(world, monkeypatch):
         examples=(("00000.png", "photos", "copy.png"),),
     )
     asked: list[dict[str, Any]] = []
+
+    class Found:
+        def among(self, sample_ids: set[str]) -> Leaks:
+            assert len(sample_ids) == SHARDS * IMAGES
+            return leaks
+
     monkeypatch.setattr(
-        jobs.evaluate, "find_leaks", lambda *_, **given: asked.append(given) or leaks
+        jobs.evaluate, "find_leaks", lambda *_, **given: asked.append(given) or Found()
     )
     hearing = Hearing()
     both = ("relative@1=bench", "affine-depth@1=bench")
@@ -301,3 +309,39 @@ def test_a_model_that_was_trained_on_the_benchmark_is_named(world, monkeypatch):
     assert result["without_leaks"]["images"] == SHARDS * IMAGES - 1
     (row,) = world.workspace.catalog.evaluations()
     assert row.config["leaks"]["exact"] == 1
+
+
+def test_a_search_for_leaks_that_fails_costs_no_results(world, monkeypatch):
+    def fail(*_: Any, **__: Any) -> None:
+        raise StoreFullError("no room for hashes")
+
+    monkeypatch.setattr(jobs.evaluate, "find_leaks", fail)
+    hearing = Hearing()
+    (result,) = world.run(reporter=hearing)["results"]
+    assert result["images"] == SHARDS * IMAGES
+    assert result["leaks"]["checked"] == "none"
+    assert "StoreFullError: no room for hashes" in result["leaks"]["why"]
+    assert any("no room for hashes" in warning for warning in hearing.warnings)
+
+
+def test_nobody_asked(world, monkeypatch):
+    monkeypatch.setattr(jobs.evaluate, "find_leaks", lambda *_, **__: pytest.fail("looked"))
+    assert world.run(leakage="none")["results"][0]["leaks"]["why"] == "nobody asked"
+
+
+def test_images_that_the_protocol_leaves_out_do_not_leak(world):
+    """A source with two scenes, of which the protocol takes one and the model has seen both."""
+    every = [image_record(index, source="rooms", truth=True) for index in (70, 71)]
+    rows = [replace(each, path=f"{kind}/it.png") for each, kind in zip(every, KINDS, strict=True)]
+    put(world.workspace, "rooms", rows)
+    catalog = world.workspace.catalog
+    snapshot = catalog.pin_snapshot(labelled=["rooms"], pseudo=[]).snapshot_id
+    run = catalog.begin_run("teacher", name="t", config={}, snapshot_id=snapshot, code_version="1")
+    catalog.finish_run(run, state="done", metrics={})
+    sha256 = load_depth_model(str(world.folder / "first"), device="cpu").sha256
+    register_model(catalog, "t", run_id=run, sha256=sha256)
+    both = ("diode-indoor@1=rooms", "diode@1=rooms")
+    indoor, whole = world.run(benchmark=both, leakage="exact")["results"]
+    assert (indoor["images"], indoor["left_out"], indoor["leaks"]["exact"]) == (1, 1, 1)
+    assert [each[0] for each in indoor["leaks"]["examples"]] == ["indoors/it.png"]
+    assert (whole["images"], whole["leaks"]["exact"]) == (2, 2)

@@ -1,6 +1,7 @@
 """Benchmark images among those that a model, or one behind it, was trained on."""
 
 import shutil
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def opened(store: Path) -> AbstractContextManager[Workspace]:
 
 
 def train(
-    workspace: Workspace, name: str, *, labelled: Any = (), pseudo: Any = (), **config: str
+    workspace: Workspace, name: str, *, labelled: Any = (), pseudo: Any = (), **config: Any
 ) -> None:
     catalog = workspace.catalog
     snapshot = catalog.pin_snapshot(labelled=labelled, pseudo=pseudo).snapshot_id
@@ -101,11 +102,18 @@ def store(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "store"))
 
 
-def find(store: Path, model: str, check: str, *, source: str = "bench") -> Leaks:
+def find(
+    store: Path,
+    model: str,
+    check: str,
+    *,
+    source: str = "bench",
+    among: Collection[str] | None = None,
+) -> Leaks:
     with opened(store) as workspace:
         return find_leaks(
             workspace, model=model, source=source, check=check, reporter=Reporter.silent()
-        )
+        ).among(among)
 
 
 def ids(*names: str) -> tuple[str, ...]:
@@ -190,6 +198,24 @@ def test_auto_looks_where_nobody_has_to_look_at_training_images(store: Path) -> 
     assert find(store, "metric", "auto").checked == "exact"  # rooms has not been looked at
 
 
+def test_only_those_that_a_protocol_takes_count(store: Path) -> None:
+    found = find(store, "metric", "near", among=ids("twice", "small", "clean"))
+    whole = find(store, "metric", "near")
+    assert (found.exact, found.near) == (ids("twice"), ids("small"))
+    assert found.examples == whole.examples[1:]
+    assert (found.checked, found.trained_on) == (whole.checked, whole.trained_on)
+    assert find(store, "metric", "near", among=()).examples == ()
+
+
+def test_a_source_that_chose_checkpoints_is_said_and_not_counted(store: Path) -> None:
+    with opened(store) as workspace:
+        train(workspace, "picked", labelled=["rooms"], validation=["bench"])
+    found = find(store, "picked", "near")
+    assert (found.exact, found.near) == ((), ())
+    assert "--validation" in found.why and found.why.endswith(": picked")
+    assert find(store, "picked", "near", source="truth").why == ""
+
+
 def test_hashes_are_made_once(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = find(store, "metric", "near")
     monkeypatch.setattr(duplicates_hashing.HashEngine, "label", None)
@@ -200,7 +226,6 @@ def test_nothing_is_known_of_a_model_from_elsewhere(store: Path) -> None:
     found = find(store, "bought", "near")
     assert found == Leaks(checked="none", why="nothing is known of the training of model bought")
     assert find(store, "some/model", "exact").checked == "none"
-    assert find(store, "student", "none") == Leaks(checked="none", why="nobody asked")
 
 
 def test_a_student_of_an_unknown_teacher_is_checked_as_far_as_is_known(store: Path) -> None:

@@ -138,6 +138,17 @@ def test_withdrawn_shards_are_still_learnt_from(store, catalog, line):
     assert sum(each.counts for each in found) == len(found) - 1 == 1
 
 
+def test_what_a_model_was_validated_on_is_no_training(store, catalog, line):
+    train(catalog, "picked", labelled=["own"], config={"validation": ["truth"], "init": "student"})
+    train(catalog, "after", labelled=["own"], config={"validation": [], "init": "picked"})
+    for name in ("picked", "after"):
+        found = training_images(store, catalog, name)
+        assert found.validated == (("picked", "truth"),)
+    assert training_images(store, catalog, "student").validated == ()
+    train(catalog, "alone", labelled=["own"], config={"validation": ["truth"]})
+    assert through(training_images(store, catalog, "alone")) == {("own", None)}
+
+
 def test_a_run_that_pinned_nothing_tells_nothing(store, catalog, line):
     run = catalog.begin_run("teacher", name="blank", config={}, code_version="1")
     register_model(catalog, "blank", run_id=run)
