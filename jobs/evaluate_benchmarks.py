@@ -11,7 +11,7 @@ from model.comparison import valid_disparity
 from model.protocols import Protocol, protocol
 from pipeline.errors import ShardCorruptError
 from pipeline.records import ShardRef
-from pipeline.shards import truth_geometries
+from pipeline.shards import has_point_pairs, truth_geometries
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +82,26 @@ def _find_benchmark(rules: Protocol, source: str, workspace: Workspace) -> Bench
 
 def _check_truth(benchmark: Benchmark, workspace: Workspace) -> None:
     """Whether the protocol can use the truth; a shard that cannot be read fails by name later."""
-    rules, geometries = benchmark.protocol, set[str]()
-    if rules.truth == "pairs":
+    rules = benchmark.protocol
+    try:
+        if rules.truth == "pairs":
+            _check_pairs(benchmark, workspace)
+        else:
+            _check_maps(benchmark, workspace)
+    except (ShardCorruptError, FileNotFoundError):
         return
+
+
+def _check_pairs(benchmark: Benchmark, workspace: Workspace) -> None:
+    if not any(has_point_pairs(workspace.store, shard.key) for shard in benchmark.shards):
+        says = f"{benchmark.protocol.ref} needs pairs of points, and the source has none"
+        raise ConfigError([f"--benchmark {benchmark.name}: {says}"])
+
+
+def _check_maps(benchmark: Benchmark, workspace: Workspace) -> None:
+    rules, geometries = benchmark.protocol, set[str]()
     for shard in benchmark.shards:
-        try:
-            geometries |= truth_geometries(workspace.store, shard.key)
-        except (ShardCorruptError, FileNotFoundError):
-            return
+        geometries |= truth_geometries(workspace.store, shard.key)
     if not geometries:
         raise ConfigError(
             [f"--benchmark {benchmark.name}: {rules.ref} needs maps, and the source has none"]

@@ -201,11 +201,14 @@ def evaluation_tasks(
     """
 
     @cache
-    def groups(key: str) -> list[int]:
+    def groups(shard: ShardRef) -> tuple[list[int], bool]:
+        """Rows of each, and whether that is known."""
         try:
-            return row_group_rows(workspace.store, key)
+            return row_group_rows(workspace.store, shard.key), True
         except (ShardCorruptError, FileNotFoundError):
-            return [0]  # whoever reads it will say why
+            # Whoever reads it will say why. Its first group may have been scored when it was whole:
+            # with that alone, the images of the others would be missing and nobody would say so.
+            return [shard.rows], False
 
     return {
         evaluation: [
@@ -215,11 +218,12 @@ def evaluation_tasks(
                 shard=shard,
                 part=_part(evaluation, shard, group, settings),
                 rows=rows,
-                keep=DIRTY not in code_version,
+                keep=is_known and DIRTY not in code_version,
                 replace=fresh,
             )
             for shard in evaluation.benchmark.shards
-            for group, rows in enumerate(groups(shard.key))
+            for found, is_known in [groups(shard)]
+            for group, rows in enumerate(found)
         ]
         for evaluation in evaluations
         for settings in [evaluation.settings(device=device, code_version=code_version)]

@@ -217,6 +217,16 @@ def truth_geometries(store: Store, key: str) -> set[str]:
     return {row["truth_geometry"] for row in rows} - {None}
 
 
+def has_point_pairs(store: Store, key: str) -> bool:
+    """Whether any row of a shard has pairs of points; no blob is read.
+
+    Raises:
+        FileNotFoundError: There is no such object.
+        ShardCorruptError: It cannot be read as a shard.
+    """
+    return any(row["point_pairs"] for row in _rows(store, key, columns=["point_pairs"]))
+
+
 def write_drops(
     store: Store, drops: Sequence[Drop], *, source: str, shard_id: str, code_version: str
 ) -> str:
@@ -304,5 +314,6 @@ def _opened(store: Store, key: str) -> Iterator[pq.ParquetFile]:
 def _corrupt(store: Store, key: str) -> Iterator[None]:
     try:
         yield
-    except (pa.ArrowException, OSError, IndexError) as error:
+    # Flipped bits also make text that is none, and columns of other types or names.
+    except (pa.ArrowException, OSError, IndexError, KeyError, ValueError) as error:
         raise ShardCorruptError(f"{key} in {store.uri} is no readable shard: {error}") from error

@@ -253,6 +253,7 @@ def test_where_nothing_can_be_scored_the_reasons_are_said(world):
         (["first"], {"benchmark": ("metric@1=bench",)}, "first predicts disparity_affine"),
         (["first"], {"benchmark": ("relative@1=photos",)}, "is unlabelled"),
         (["first"], {"benchmark": ("relative@1=points",)}, "needs maps"),
+        (["first"], {"benchmark": ("pairs@1=bench",)}, "needs pairs of points"),
         (["first", "twin"], {}, "are the same model"),
     ],
 )

@@ -101,6 +101,23 @@ def test_a_part_for_each_row_group_named_after_all_that_decides_it(workspace, mo
     assert keys(fresh=True) == keys()
 
 
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_what_is_left_of_a_shard_that_cannot_be_read_is_not_taken_for_all_of_it(
+    workspace, model, is_gone
+):
+    """Its first group may have been scored; with that alone, the others would just be missing."""
+    (found,) = find_evaluations(
+        config(model), workspace, [benchmark(workspace)], precision="fp32", warn=pytest.fail
+    )
+    key = found.benchmark.shards[0].key
+    workspace.store.delete(key)
+    if not is_gone:
+        workspace.store.put(key, b"PAR1")
+    options = {"device": "cpu", "code_version": "1", "fresh": False}
+    (tasks,) = evaluation_tasks([found], workspace, **options).values()
+    assert [(task.rows, task.keep) for task in tasks] == [(70, False)]
+
+
 @pytest.mark.parametrize(
     ("resources", "changes", "actors"),
     [

@@ -18,6 +18,7 @@ from pipeline.records import Drop, Geometry, ImageHeader, ImageRecord, PointPair
 from pipeline.shards import (
     ROW_GROUP_ROWS,
     ImageShardBuilder,
+    has_point_pairs,
     load_bytes,
     read_drops,
     read_image_rows,
@@ -355,6 +356,15 @@ def test_the_geometries_of_a_shard_are_those_of_its_truths(store):
     assert truth_geometries(store, mixed.key) == geometries
     bare = write_image_shard(store, [record(3)], **SOURCE)
     assert truth_geometries(store, bare.key) == set()
+
+
+def test_a_shard_has_pairs_where_any_row_has(store):
+    pair = (PointPair(0, 0, 1, 1, 1),)
+    with_pairs = record(1, truth=None, points=pair)
+    some = write_image_shard(store, [record(0), with_pairs], **SOURCE)
+    none = write_image_shard(store, [record(0), record(3)], **SOURCE)
+    assert has_point_pairs(store, some.key)
+    assert not has_point_pairs(store, none.key)
 
 
 PAIRS = (PointPair(3, 4, 5, 1, closer=1), PointPair(0, 0, 5, 7, closer=2))
