@@ -32,7 +32,8 @@ WAIT_FOR_ACTORS_S = 60.0
 MAX_ATTEMPTS = 3
 MAX_FAILED_IN_A_ROW = 10  # then it is not the parts: the store, or the device, is away
 RECALLERS = 8
-SPOILT = (PipelineError, FileNotFoundError)  # of a part itself; anything else ends the run
+# Of a part itself, as truth that cannot be compared; anything else ends the run.
+SPOILT = (PipelineError, FileNotFoundError, ValueError)
 
 
 @dataclass(slots=True)

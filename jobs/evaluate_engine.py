@@ -13,10 +13,12 @@ while the other's batches are in the network. For each of them:
 
 Truth may be twenty times as large as an image, so it is read when the predictions are there, and
 only as far as threads can score it. Memory, for each group under way: its images as they were
-encoded, two batches decoded and three stacked, 64 maps of the network's size (1.4 MB each at
-518 x 700), and per scoring thread some ten arrays of the size of a true map.
+encoded, later its truth (at most 2 GB each, which a row group can hold), two batches decoded and
+three stacked, 64 maps of the network's size (1.4 MB each at 518 x 700), and up to 100 bytes per
+pixel of the truths that are compared at once (`SCORED_PIXELS`).
 
-No batch reaches beyond its group. So a group gives the same numbers whatever was scored before it.
+No batch reaches beyond its group. So a group gives the same numbers whatever was scored before it,
+but for the rounding of the network where the device ran out of memory and batches became smaller.
 """
 
 import itertools
@@ -44,6 +46,7 @@ from pipeline.storage import Store
 
 DECODED_BATCHES = 2
 SUBMITTED_BATCHES = 2
+SCORED_PIXELS = 40e6  # of truth under way: 4 GB, however many threads; a single map may be larger
 
 
 class StoppedError(Exception):
@@ -148,7 +151,7 @@ class EvaluationEngine:
         self._stopped = threading.Event()
 
     def stop(self) -> None:
-        """End what is under way after its next batch, and begin nothing more."""
+        """End what is under way after its next batch or score, and begin nothing more."""
         self._stopped.set()
 
     def score(
@@ -254,11 +257,13 @@ class EvaluationEngine:
             ),
             self._scorers,
             ahead=self._job.threads,
-            weigh=lambda at: 0.0,
-            max_weight=1.0,
+            weigh=lambda at: _truth_pixels(at[1]),
+            max_weight=SCORED_PIXELS,
         )
         with closing(scored):
-            yield from scored
+            for row in scored:
+                self._check_stopped()
+                yield row
 
 
 class _Taken:
@@ -284,6 +289,10 @@ def _pixels(model: DepthModel, image: tuple[int, ImageRecord]) -> int:
     header = image[1].header
     height, width = model.preprocessing.size_for(header.height, header.width)
     return height * width
+
+
+def _truth_pixels(record: ImageRecord) -> int:
+    return 0 if record.truth is None else record.truth.values_HW.size
 
 
 def _prepare(model: DepthModel, image: tuple[int, ImageRecord]) -> Prepared:

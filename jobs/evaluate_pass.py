@@ -77,8 +77,11 @@ class MapPass:
 
 
 def device_name(device: torch.device) -> str:
-    """What is written beside a measured rate: the GPU, or the CPU's threads."""
+    """What is written beside a measured rate: the GPU, or the CPU's threads.
+
+    Those of a CPU are not the network's alone, so that its rate is less than it might be.
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
-    return f"{device.type}, {threads} thread{'' if threads == 1 else 's'}"
+    return f"{device.type}, {threads} thread{'' if threads == 1 else 's'} also decoding and scoring"

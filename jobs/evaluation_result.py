@@ -73,7 +73,8 @@ class BenchmarkResult:
         images: Every image that the protocol takes, in the order of the shards, skipped ones too.
         left_out: Images of the source that the protocol does not take (`Protocol.only`).
         forward_images_per_s: Images per second through the network alone, decoding and scoring not
-            counted, as measured in this run; None where all scores came from an earlier one.
+            counted, as measured in this run; None where all scores came from an earlier one. On a
+            CPU they go on beside it, and take of its threads.
         device: What measured it, for example ``cpu`` or the names of GPUs; None with the above.
     """
 

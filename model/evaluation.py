@@ -66,7 +66,8 @@ class ImageScore:
             there: found, or 1 and 0 where the protocol aligns nothing; None for a skipped image
             and for pairs. A scale below 0: the prediction ran against the truth.
         skipped: Short stable code: ``too_few_valid_pixels``, ``flat_truth`` (affine-invariant truth
-            with one value), ``no_pairs`` or ``prediction_not_finite``.
+            with one value), ``no_pairs``, ``point_outside`` (of the image) or
+            ``prediction_not_finite``.
     """
 
     valid_pixels: int = 0
@@ -167,7 +168,7 @@ def evaluate_pairs(
         size: Height and width of the image; None where the prediction has that size.
 
     Raises:
-        ValueError: For an unknown geometry, a protocol of maps, or a point outside of the image.
+        ValueError: For an unknown geometry, or a protocol of maps.
     """
     if protocol.truth != "pairs":
         raise ValueError(f"{protocol.ref} scores maps, not pairs of points")
@@ -177,7 +178,10 @@ def evaluate_pairs(
     disparity_HW = to_disparity(np.asarray(prediction_HW, np.float64), geometry)
     how = protocol.interpolation if upsampling is None else upsampling
     resized_HW = upsample(disparity_HW, size or disparity_HW.shape, how)
-    first, second = at_points(resized_HW, ordered)
+    try:
+        first, second = at_points(resized_HW, ordered)
+    except ValueError:
+        return ImageScore(skipped="point_outside")
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         return ImageScore(skipped="prediction_not_finite")
     given = answers(first, second, equality=protocol.equality)

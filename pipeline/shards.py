@@ -39,6 +39,7 @@ from pipeline.storage import Store, dropped_key, image_shard_key, read_range
 
 SHARD_FORMAT = "1"
 ROW_GROUP_ROWS = 64
+AS_PYTHON = 4  # rows at once, or all blobs of a group, up to 2 GB, would be there twice
 _PREFIX = b"factory."
 
 DROP_SCHEMA = pa.schema(
@@ -297,8 +298,11 @@ def _rows(
         groups = range(parquet.num_row_groups) if row_groups is None else row_groups
         for group in groups:
             with _corrupt(store, key):
-                rows = parquet.read_row_group(group, columns=list(columns)).to_pylist()
-            yield from rows
+                parts = parquet.read_row_group(group, columns=list(columns))
+            for part in parts.to_batches(max_chunksize=AS_PYTHON):
+                with _corrupt(store, key):
+                    rows = part.to_pylist()
+                yield from rows
 
 
 @contextmanager

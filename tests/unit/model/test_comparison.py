@@ -339,8 +339,7 @@ class TestPairs:
         assert self.evaluate(broken).skipped == "prediction_not_finite"
         assert self.evaluate(broken, self.NOTED[:2]).skipped is None
         assert self.evaluate(broken, []).skipped == "no_pairs"
-        with pytest.raises(ValueError, match="outside"):
-            self.evaluate(np.ones((3, 3)))
+        assert self.evaluate(np.ones((3, 3))).skipped == "point_outside"
         with pytest.raises(ValueError, match="scores maps"):
             self.evaluate(broken, protocol=RELATIVE)
         with pytest.raises(ValueError, match="scores pairs"):
