@@ -5,8 +5,7 @@ from typing import Any
 from jobs.config import LabelConfig
 from jobs.evaluate_config import EvaluateConfig
 from jobs.evaluate_engine import EvaluationEngine, EvaluationJob, EvaluationTask, PartDone
-from jobs.evaluate_pictures import PictureTask, make_pictures
-from jobs.evaluation_result import ScoredPicture
+from jobs.evaluate_pictures import Pictures, PictureTask, make_pictures
 from jobs.label_actors import ActorPlan, check_fits, plan_actors, start_actor
 from jobs.ray_runtime import Resources
 
@@ -24,7 +23,7 @@ class EvaluationActor:
         """Answers once it is there; models are loaded when a task names one."""
         return True
 
-    def label(self, task: Work) -> PartDone | list[ScoredPicture]:
+    def label(self, task: Work) -> PartDone | Pictures:
         """Do what the pool hands out."""
         if isinstance(task, PictureTask):
             return make_pictures(self._engine, self._store, task)

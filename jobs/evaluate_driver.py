@@ -17,7 +17,7 @@ from jobs.console import Bar
 from jobs.errors import JobError
 from jobs.evaluate_actors import Work
 from jobs.evaluate_engine import EvaluationEngine, EvaluationTask, PartDone
-from jobs.evaluate_pictures import PictureTask
+from jobs.evaluate_pictures import Pictures, PictureTask
 from jobs.evaluation_result import ScoredPicture
 from jobs.label_batches import done_ahead
 from model.errors import CheckpointError
@@ -137,17 +137,24 @@ class EvaluationDriver:
     def pictures_on(
         self, pool: ActorPool[Work], tasks: Sequence[PictureTask]
     ) -> list[ScoredPicture]:
-        """Pictures made by the actors of a pool; those of a task that fails are missing."""
+        """Pictures made by the actors of a pool; of those that fail it is told why."""
         for task in tasks:
             pool.submit(task)
         made: list[ScoredPicture] = []
-        while not pool.is_idle:
-            for outcome in pool.wait(POLL_S):
-                if outcome.error is None:
-                    made += outcome.result
-                else:
-                    self.warn(f"pictures are missing: {outcome.error}")
+        try:
+            while not pool.is_idle:
+                for outcome in pool.wait(POLL_S):
+                    failed = Pictures([], [str(outcome.error)])
+                    made += self.pictures_of(failed if outcome.error else outcome.result)
+        except JobError as error:  # no actor starts
+            self.warn(f"pictures are missing: {error}")
         return made
+
+    def pictures_of(self, done: Pictures) -> list[ScoredPicture]:
+        """Those that there are; a person hears of the others."""
+        for why in done.missing:
+            self.warn(f"a picture is missing: {why}")
+        return done.made
 
     def _read(self, task: EvaluationTask) -> PartDone | ShardCorruptError | None:
         try:

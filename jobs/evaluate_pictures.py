@@ -15,6 +15,7 @@ from jobs.evaluation_result import BenchmarkResult, ScoredImage, ScoredPicture
 from model.comparison import valid_disparity
 from model.evaluation import aligned_disparity
 from model.geometry import to_disparity
+from pipeline.errors import PipelineError
 from pipeline.images import decode_rgb
 from pipeline.records import ImageRecord
 from pipeline.shards import load_bytes, read_image_rows, read_sample_keys, row_group_rows
@@ -31,6 +32,14 @@ class PictureTask:
     scoring: Scoring
     shard_key: str
     images: tuple[ScoredImage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """What became of a task; ``missing`` says why some are not there."""
+
+    made: list[ScoredPicture]
+    missing: list[str]
 
 
 def picture_tasks(
@@ -54,14 +63,22 @@ def picture_tasks(
     ]
 
 
-def make_pictures(engine: EvaluationEngine, store: Store, task: PictureTask) -> list[ScoredPicture]:
-    """Pictures of the images of a task; an image that scores no more is left out."""
+def make_pictures(engine: EvaluationEngine, store: Store, task: PictureTask) -> Pictures:
+    """Pictures of the images of a task.
+
+    Of one that fails, whatever the reason, only that is told: tables do not hang on it.
+    """
     wanted = {image.sample_id: image for image in task.images}
-    pictures = (
-        _picture(engine, task, wanted[record.sample_id], record)
-        for record in _records(store, task.shard_key, wanted)
-    )
-    return [picture for picture in pictures if picture is not None]
+    done = Pictures([], [])
+    try:
+        for record in _records(store, task.shard_key, wanted):
+            try:
+                done.made.append(_picture(engine, task, wanted[record.sample_id], record))
+            except Exception as error:
+                done.missing.append(f"{record.path}: {type(error).__name__}: {error}")
+    except (PipelineError, FileNotFoundError) as error:
+        done.missing.append(f"{type(error).__name__}: {error}")
+    return done
 
 
 def _records(store: Store, key: str, wanted: Container[str]) -> Iterator[ImageRecord]:
@@ -77,13 +94,13 @@ def _records(store: Store, key: str, wanted: Container[str]) -> Iterator[ImageRe
 
 def _picture(
     engine: EvaluationEngine, task: PictureTask, scored: ScoredImage, record: ImageRecord
-) -> ScoredPicture | None:
+) -> ScoredPicture:
     prediction_HW, geometry = engine.predict(task.model, record)
     image_HWC = decode_rgb(load_bytes(record))
     size = _shown_size(image_HWC.shape[0], image_HWC.shape[1])
     truth_HW, aligned_HW = _maps(prediction_HW, geometry, task.scoring, record)
     if aligned_HW is None:
-        return None
+        raise ValueError("it cannot be scored any more")
     return ScoredPicture(
         scored=scored,
         image_HWC=cv2.resize(image_HWC, size[::-1], interpolation=cv2.INTER_AREA),

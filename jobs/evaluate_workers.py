@@ -98,8 +98,8 @@ class _Here:
     def pictures(
         self, driver: EvaluationDriver, tasks: Sequence[PictureTask]
     ) -> list[ScoredPicture]:
-        store = self._job.store
-        return [each for task in tasks for each in make_pictures(self._engine(), store, task)]
+        done = (make_pictures(self._engine(), self._job.store, task) for task in tasks)
+        return [each for some in done for each in driver.pictures_of(some)]
 
     def _engine(self) -> EvaluationEngine:
         self._made = self._made or EvaluationEngine(self._job, device=self._device)

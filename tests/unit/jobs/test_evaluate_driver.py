@@ -11,6 +11,7 @@ from jobs.errors import JobError
 from jobs.evaluate_driver import MAX_FAILED_IN_A_ROW, EvaluationDriver
 from jobs.evaluate_engine import EvaluationTask, PartDone
 from jobs.evaluate_models import ModelSpec
+from jobs.evaluate_pictures import Pictures
 from jobs.evaluate_scoring import Scoring
 from jobs.models import ModelLocation
 from model.errors import CheckpointError
@@ -110,6 +111,19 @@ def test_part_after_part_that_fails_ends_the_run(driver):
     pool = FakePool(lambda task, _: failed(task, ShardCorruptError))
     with pytest.raises(JobError, match="in a row"):
         run(driver, pool, [task(group) for group in range(MAX_FAILED_IN_A_ROW + 5)])
+
+
+def test_pictures_that_fail_are_told_and_end_nothing(driver, warnings):
+    answers = [Outcome(None, error="Sad: it broke"), Outcome(None, result=Pictures([], ["a: sad"]))]
+    pool = FakePool(lambda task, _: answers.pop())
+    assert driver.pictures_on(pool, [task(0), task(1)]) == []
+    assert warnings == ["a picture is missing: a: sad", "a picture is missing: Sad: it broke"]
+
+    def no_actor(task: EvaluationTask, tries: int) -> Outcome[Any]:
+        raise JobError("actors cannot start")
+
+    assert driver.pictures_on(FakePool(no_actor), [task(0)]) == []
+    assert "actors cannot start" in warnings[-1]
 
 
 def test_only_what_is_there_and_may_be_used_is_recalled(driver, tmp_path, warnings):

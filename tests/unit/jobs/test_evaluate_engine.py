@@ -269,7 +269,7 @@ def test_pictures_show_what_was_scored(tmp_path, spec):
     engine = engine_on(store)
     images = scored_images(engine.score(task).scores.rows, shard_id=shard.shard_id)
     wanted = PictureTask(model=spec, scoring=task.scoring, shard_key=shard.key, images=(images[1],))
-    (picture,) = make_pictures(engine, store, wanted)
+    (picture,) = make_pictures(engine, store, wanted).made
     assert picture.scored == images[1]
     assert picture.image_HWC.shape == (279, 512, 3)
     assert picture.truth_HW is not None and record.truth is not None
@@ -278,6 +278,25 @@ def test_pictures_show_what_was_scored(tmp_path, spec):
     assert picture.truth_HW.max() == pytest.approx(1.0, rel=0.02)
     assert picture.truth_HW.min() == pytest.approx(1 / 3, rel=0.02)
     assert 0.3 < float(picture.aligned_HW.mean()) < 1.1
+
+
+def test_a_picture_that_fails_costs_no_other(tmp_path, spec):
+    store = Store(str(tmp_path / "store"))
+    file = tmp_path / "it.png"
+    file.write_bytes(png(0))
+    gone = replace(image_record(0, truth=True), data=None, uri=str(file))
+    shard = put(store, [gone, image_record(1, truth=True)])
+    task = task_for(shard, spec)
+    engine = engine_on(store)
+    images = tuple(scored_images(engine.score(task).scores.rows, shard_id=shard.shard_id))
+    wanted = PictureTask(model=spec, scoring=task.scoring, shard_key=shard.key, images=images)
+    file.unlink()
+    done = make_pictures(engine, store, wanted)
+    assert [each.scored for each in done.made] == [images[1]]
+    (why,) = done.missing
+    assert why.startswith("00000.png: FileNotFoundError")
+    store.delete(shard.key)
+    assert make_pictures(engine, store, wanted).made == []
 
 
 def test_scores_survive_the_way_through_rows():
