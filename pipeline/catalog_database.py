@@ -45,9 +45,9 @@ class Database:
             StorageError: The database cannot be reached.
             CatalogConflictError: Newer code wrote the catalog.
         """
-        parsed = _parse(url)
+        parsed = parse_url(url)
         name = without_credentials(parsed.render_as_string(hide_password=False))
-        database = cls(_engine(parsed), name=name)
+        database = cls(make_engine(parsed), name=name)
         try:
             with database._errors():
                 if parsed.get_backend_name() == "sqlite":
@@ -108,7 +108,12 @@ def insert_if_absent(connection: Connection, table: Table, **values: Any) -> boo
     return connection.execute(row).first() is not None
 
 
-def _parse(url: str) -> URL:
+def parse_url(url: str) -> URL:
+    """The parts of the URL of a catalog.
+
+    Raises:
+        ValueError: It names neither SQLite nor PostgreSQL.
+    """
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):  # the cause is left out: its text may hold the password
@@ -122,7 +127,13 @@ def _parse(url: str) -> URL:
     return parsed
 
 
-def _engine(url: URL) -> Engine:
+def make_engine(url: URL) -> Engine:
+    """What makes connections; the folder of an SQLite file is made where it lacks.
+
+    Raises:
+        PermissionError: That folder cannot be written.
+        StorageError: The driver of PostgreSQL is not installed.
+    """
     if url.get_backend_name() == "sqlite":
         if url.database and url.database != ":memory:":
             _check_writable(Path(url.database).parent)

@@ -5,6 +5,7 @@ the second waits for the lock of the first and then finds nothing left to do.
 """
 
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 from alembic import command
@@ -21,6 +22,21 @@ _ADVISORY_LOCK = 0x66616374  # any number that no other program locks on this da
 _alembic = threading.Lock()  # Alembic keeps its context in module globals
 
 
+@dataclass(frozen=True, slots=True)
+class SchemaState:
+    """Of a catalog.
+
+    Attributes:
+        found: The revision that it has; None where there are no tables yet.
+        newest: The revision that this code works with.
+        is_known: Whether this code knows what was found: if not, newer code wrote it.
+    """
+
+    found: str | None
+    newest: str
+    is_known: bool
+
+
 def bring_up_to_date(*, reader: Engine, writer: Engine, name: str) -> None:
     """Run the migrations that are missing.
 
@@ -32,9 +48,8 @@ def bring_up_to_date(*, reader: Engine, writer: Engine, name: str) -> None:
     Raises:
         CatalogConflictError: Newer code wrote the catalog.
     """
-    script = ScriptDirectory.from_config(_config())
     with reader.begin() as connection:
-        if _is_current(connection, script, name=name):
+        if _is_current(connection, name=name):
             return
     with _alembic, writer.begin() as connection:
         if connection.dialect.name == "postgresql":
@@ -52,14 +67,21 @@ def _config(connection: Connection | None = None) -> Config:
     return config
 
 
-def _is_current(connection: Connection, script: ScriptDirectory, *, name: str) -> bool:
+def schema_of(connection: Connection) -> SchemaState:
+    """What the catalog behind a connection has, and what this code wants; nothing is changed."""
+    script = ScriptDirectory.from_config(_config())
     options = {"version_table": VERSION_TABLE}
     found = MigrationContext.configure(connection, opts=options).get_current_revision()
     known = {revision.revision for revision in script.walk_revisions()}
-    if found is not None and found not in known:
+    return SchemaState(found, str(script.get_current_head()), found is None or found in known)
+
+
+def _is_current(connection: Connection, *, name: str) -> bool:
+    state = schema_of(connection)
+    if not state.is_known:
         msg = (
-            f"catalog {name} has schema {found!r}, which this code does not know "
-            f"(its own is {script.get_current_head()!r}): newer code wrote it, update this one"
+            f"catalog {name} has schema {state.found!r}, which this code does not know "
+            f"(its own is {state.newest!r}): newer code wrote it, update this one"
         )
         raise CatalogConflictError(msg)
-    return found == script.get_current_head()
+    return state.found == state.newest
