@@ -1,10 +1,12 @@
 """`factory evaluate`: models scored on benchmarks they were not trained on, and compared.
 
 Scores of each row group are put into the store as soon as they are there. Killed at any moment, the
-same command goes on with what is left, and gives the very same numbers.
+same command goes on with what is left, and gives the same numbers: the very same where
+``--batch-size`` is given and the device is the same, else up to the rounding of the network.
 """
 
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +30,7 @@ from jobs.evaluate_workers import Workers, choose_place, find_workers
 from jobs.evaluation_files import write_results
 from jobs.evaluation_result import BenchmarkResult, Leaks, ScoredPicture
 from jobs.evaluation_summary import compare_results, summarise_results
+from jobs.files import make_folder
 from jobs.interrupts import calm_interrupts
 from jobs.leakage import FoundLeaks, find_leaks
 from jobs.ray_runtime import local_resources, ray_cluster
@@ -92,6 +95,8 @@ class _Run:
         )
         job = EvaluationJob(store=self.workspace.store, batch_size=config.batch_size)
         workers = find_workers(config, job, place, self.stack)
+        if config.out is not None:
+            make_folder(config.out)
         driver = self._score(tasks, workers)
         results = self._results(tasks, driver)
         summary = self._summary(tasks, driver, results, workers)
@@ -102,7 +107,7 @@ class _Run:
         every = [task for some in tasks.values() for task in some]
         total = sum(task.rows for task in every)
         names = dict.fromkeys(evaluation.model.name for evaluation in tasks)
-        title = f"evaluate {', '.join(names)}"
+        title = "evaluate " + (", ".join(names) if len(names) <= 3 else f"{len(names)} models")
         with self.reporter.progress(title, total=total) as bar:
             driver = EvaluationDriver(self.workspace.store, bar, self.reporter.warn)
             try:
@@ -170,10 +175,9 @@ class _Run:
         summary = summarise_results(results, comparisons)
         for result, row in zip(results, summary["results"], strict=True):
             record_result(self.workspace, result, row)
-        if self.config.out is not None:
+        if self.config.out is not None and results:  # or an empty page would replace an earlier one
             pictures = [self._pictures(tasks, driver, *each, workers) for each in scored.items()]
-            now = readable_time(time.time())
-            colophon = f"Pseudo-label factory {code_version()}, {now}"
+            colophon = _colophon([each for each in tasks if each not in scored])
             folder = Path(self.config.out).expanduser()
             summary["written"] = write_results(
                 folder, results, comparisons, pictures, colophon=colophon
@@ -203,12 +207,24 @@ class _Run:
                 (row,) = summarise_results([result], [])["results"]
                 raise JobError(
                     f"{result.source}: not one of {len(result.images)} images could be scored "
-                    f"under {result.protocol.ref}: {row['skipped']}, {result.left_out} left out"
+                    f"under {result.protocol.ref}: {_reasons(row['skipped'], result.left_out)}"
                 )
+
+
+def _colophon(missing: Sequence[Evaluation]) -> str:
+    """What made a page, and what it does not have though it was asked for."""
+    made = f"Pseudo-label factory {code_version()}, {readable_time(time.time())}"
+    names = [f"{each.model.name} on {each.benchmark.name}" for each in missing]
+    return f"{made}. Not scored, and so not here: {'; '.join(names)}" if names else made
 
 
 def _is_scored(result: BenchmarkResult) -> bool:
     return any(image.score.skipped is None for image in result.images)
+
+
+def _reasons(skipped: Mapping[str, int], left_out: int) -> str:
+    counts = dict(skipped) | ({"left out by the protocol": left_out} if left_out else {})
+    return ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
 
 
 def _failures(driver: EvaluationDriver) -> dict[str, Any]:

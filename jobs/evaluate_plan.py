@@ -73,7 +73,9 @@ def check_options(config: EvaluateConfig) -> None:
     problems = value_problems(config)
     if not config.models:
         problems.append("name at least one model to evaluate")
-    if config.out is not None and Path(config.out).expanduser().is_file():
+    if config.out == "":
+        problems.append("--out is empty: name a folder")
+    elif config.out is not None and Path(config.out).expanduser().is_file():
         problems.append(f"--out {config.out} is a file: name a folder")
     if problems:
         raise ConfigError(problems)

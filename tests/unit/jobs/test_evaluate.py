@@ -179,10 +179,11 @@ def test_nothing_is_kept_of_code_that_no_commit_has(world, monkeypatch):
     assert world.scores() == {} and result["images"] == SHARDS * IMAGES
 
 
-def test_a_spoilt_shard_is_given_up_by_name_and_its_benchmark_with_it(world, monkeypatch):
+@pytest.mark.parametrize("kind", [ShardCorruptError, ValueError])
+def test_a_spoilt_shard_is_given_up_by_name_and_its_benchmark_with_it(world, monkeypatch, kind):
     put(world.workspace, "other", [image_record(90, source="other", truth=True)])
     spoilt = world.shards[1]
-    let_die(monkeypatch, spoilt, ShardCorruptError("it has other bytes"))
+    let_die(monkeypatch, spoilt, kind("it has other bytes"))
     hearing = Hearing()
     summary = world.run(reporter=hearing, benchmark=("relative@1=bench", "relative@1=other"))
     assert summary["shards_failed"] == 1
@@ -192,6 +193,29 @@ def test_a_spoilt_shard_is_given_up_by_name_and_its_benchmark_with_it(world, mon
     assert [row["source"] for row in summary["results"]] == ["other"]
     assert [row.source for row in world.workspace.catalog.evaluations()] == ["other"]
     assert any(spoilt.shard_id in warning for warning in hearing.warnings)
+
+
+def test_a_page_says_what_it_does_not_have_and_none_takes_the_place_of_an_earlier_one(
+    world, tmp_path
+):
+    put(world.workspace, "other", [image_record(90, source="other", truth=True)])
+    world.workspace.store.delete(world.shards[1].key)
+    out = tmp_path / "out"
+    world.run(out=str(out), pictures=0, benchmark=("relative@1=bench", "relative@1=other"))
+    for name in ("evaluation.md", "evaluation.html"):
+        text = (out / name).read_text()
+        assert "Not scored, and so not here: " in text and "first on relative@1=bench" in text
+    before = {file: file.read_bytes() for file in out.iterdir()}
+    assert "written" not in world.run(out=str(out))
+    assert {file: file.read_bytes() for file in out.iterdir()} == before
+
+
+@pytest.mark.parametrize("out", ["file", "file/out", ""])
+def test_a_folder_that_cannot_be_written_is_found_before_anything_is_scored(world, tmp_path, out):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="--out"):
+        world.run(out=out and str(tmp_path / out))
+    assert world.scores() == {}
 
 
 def test_an_object_that_is_gone_is_given_up_by_name(world):
@@ -239,7 +263,7 @@ def test_where_nothing_can_be_scored_the_reasons_are_said(world):
     record = image_record(1, source="broken", truth=True)
     broken = replace(record, data=b"none", sha256=sha256_hex(b"none"))
     put(world.workspace, "broken", [broken])
-    with pytest.raises(JobError, match="not one of 1 images could be scored"):
+    with pytest.raises(JobError, match=r"not one of 1 images .*: 1 not_an_image$"):
         world.run(benchmark=("relative@1=broken", "relative@1=bench"))
     assert [row.source for row in world.workspace.catalog.evaluations()] == ["bench"]
 
