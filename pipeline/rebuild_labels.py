@@ -67,11 +67,17 @@ def rebuild_label_sets(job: Rebuilding) -> None:
         threads=READERS,
         ahead=AHEAD,
     )
+    guessed: dict[str, None] = {}
     for choice in choices:
         job.problems += choice.problems
         with job.noting(choice.labels.attempts[0].key):
             _restore(job, choice)
         job.advance(len(choice.labels.attempts))
+        # Attempts that were replaced have no line either, and none is missed.
+        if choice.chosen is not None and choice.chosen.key not in choice.labels.lines:
+            guessed[str(choice.labels.label_set["name"])] = None
+    for name in guessed:
+        job.say_unknown(f"label set {name}", "when and how fast some label shards were made")
 
 
 def _labels(job: Rebuilding, images: Mapping[str, KnownShard]) -> Iterator[_Labels]:
@@ -85,10 +91,6 @@ def _labels(job: Rebuilding, images: Mapping[str, KnownShard]) -> Iterator[_Labe
         with job.noting(label_shards_key(name)):
             rows = read_lines(job.store, label_shards_key(name))
             lines = {str(row.get("key")): row for row in rows}
-        unnamed = sum(item.key not in lines for item in objects)
-        if unnamed:
-            facts = "when and how fast some label shards were made"
-            job.say_unknown(f"label set {name}", facts)
         for shard_id, attempts in _per_shard(objects, lines).items():
             image = images.get(shard_id)
             if image is not None and image.withdrawn_at is not None:

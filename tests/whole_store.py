@@ -1,5 +1,6 @@
 """A store with the whole line in it, made by the real verbs as far as they need no Ray."""
 
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,15 +29,15 @@ TEACHER = {"teacher": "teacher", "teacher_sha256": "a" * 64}
 TTL_S = 600.0
 
 
-def fill_whole_store(folder: Path, raw: Path) -> None:
+def fill_whole_store(store: Path | str, raw: Path, *, catalog: str | None = None) -> None:
     """`photos` (twice ingested, with drops), `rooms`, `bench`, set `labels`, model `student`."""
-    where = {"store": str(folder)}
-    ingest_photos(folder, raw, range(9))
+    where = {"store": str(store), "catalog": catalog}
+    ingest_photos(store, raw, range(9), catalog=catalog)
     rooms = "synthetic://clutter?n=3&seed=0&width=64&height=48"
     ingest(IngestConfig(uri=rooms, source="rooms", role="labelled", licence="CC0-1.0", **where))
     bench = "synthetic://clutter?n=2&seed=1&width=70&height=70"
     ingest(IngestConfig(uri=bench, source="bench", role="benchmark", **where))
-    ingest_photos(folder, raw, range(9, 13))
+    ingest_photos(store, raw, range(9, 13), catalog=catalog)
     with open_workspace(IngestConfig(uri="", source="x", **where)) as workspace:
         open_labels(workspace)
         workspace.catalog.plan_work("labels", ["photos"])
@@ -48,7 +49,9 @@ def fill_whole_store(folder: Path, raw: Path) -> None:
     evaluate(EvaluateConfig(models=("student",), benchmark=("relative@1=bench",), **where))
 
 
-def ingest_photos(folder: Path, raw: Path, numbers: range) -> dict[str, Any]:
+def ingest_photos(
+    store: Path | str, raw: Path, numbers: range, *, catalog: str | None = None
+) -> dict[str, Any]:
     """Add photographs, one of them too small and one torn, to the source `photos`."""
     raw.mkdir(exist_ok=True)
     for number in numbers:
@@ -57,7 +60,12 @@ def ingest_photos(folder: Path, raw: Path, numbers: range) -> dict[str, Any]:
     (raw / "torn.png").write_bytes(png(1)[:300])
     return ingest(
         IngestConfig(
-            uri=str(raw), source="photos", shard_images=4, store=str(folder), licence="MIT"
+            uri=str(raw),
+            source="photos",
+            shard_images=4,
+            licence="MIT",
+            store=str(store),
+            catalog=catalog,
         )
     )
 
@@ -112,9 +120,8 @@ def _label(sample_id: str, sha256: str, number: int) -> LabelRecord:
 def _train(workspace: Workspace, config: TrainStudentConfig) -> None:
     """A run as the verb opens and ends it; what Ray would make in between is a random model."""
     run = open_run(config, "student", config.pseudo, workspace)
-    folder = workspace.store.local_path("models/student")
-    assert folder is not None
-    tiny_teacher(folder, size=70)
+    with tempfile.TemporaryDirectory() as folder:
+        workspace.store.put_folder(tiny_teacher(Path(folder), size=70), "models/student")
     losses = {"labelled": 0.5, "pseudo": 0.4, "feature": 0.1}
     read = {"skipped": {}, "damaged": {}, "damaged_first": [], "best": None}
     run.files.write_json("result.json", {"step": 3, "loss": 1.0, **read, **losses})

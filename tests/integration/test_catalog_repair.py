@@ -20,7 +20,7 @@ from jobs.config import (
 from jobs.errors import ConfigError
 from jobs.workspace import CATALOG_FILE, open_workspace
 from pipeline.errors import CatalogConflictError, CatalogMissingError, LeaseLostError
-from pipeline.ledger import record_source
+from pipeline.ledger import record_label_set, record_source
 from tests.catalog_factories import begin_ingest, expire_leases, fill_source
 from tests.whole_store import (
     fill_whole_store,
@@ -192,6 +192,19 @@ def test_of_several_attempts_the_newest_whole_one_is_taken(store):
             for lease in workspace.catalog.lease("labels", owner="c", limit=9, ttl_s=60)
         }
         assert epochs[torn.shard.shard_id] == torn.epoch + 1
+
+
+def test_attempts_that_were_replaced_are_not_missed_in_the_ledger(store):
+    """The student has pinned them, so that they stay."""
+    with open_workspace(CatalogConfig(store=str(store))) as workspace:
+        assert workspace.catalog.retry_quarantined("labels") == label_pending(workspace) > 0
+        record_label_set(workspace.store, workspace.catalog, "labels")
+        made = workspace.catalog.label_shards("labels")
+    lose_catalog(store)
+    summary = rebuild(store)
+    assert (summary["problems"], summary["unknown"]) == ([], [])
+    with open_workspace(CatalogConfig(store=str(store))) as workspace:
+        assert workspace.catalog.label_shards("labels") == made
 
 
 def test_a_store_without_a_ledger_says_what_it_does_not_know(store):
