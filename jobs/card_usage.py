@@ -18,6 +18,15 @@ _MEANINGS = {
     "depth_metric": "metres",
     "depth_scale_invariant": "larger is farther, no unit",
 }
+# What their processors do at the end, or all they do, is written for torchvision in transformers 5.
+_NEED_TORCHVISION = ("depth_pro", "tipsv2_dpt", "zoedepth")
+
+
+def needs_of(family: str) -> tuple[str, ...]:
+    """Lines that say what transformers needs for a family beside itself."""
+    if family not in _NEED_TORCHVISION:
+        return ()
+    return ("", "For this family transformers also needs torchvision (`pip install torchvision`).")
 
 
 def transformers_usage(facts: CardFacts) -> tuple[str, ...]:
@@ -33,7 +42,7 @@ def transformers_usage(facts: CardFacts) -> tuple[str, ...]:
             "",
         ]
     snippet = _SNIPPET.format(folder=folder, meaning=_MEANINGS.get(facts.geometry, "see above"))
-    lines += [*snippet.splitlines(), ""]
+    lines += [*snippet.splitlines(), *needs_of(facts.family), ""]
     lines += [
         "With the factory that made this card (16-bit depth, floats as they are, a picture):",
         "",

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from jobs.card_facts import shown
 from jobs.console import Reporter
 from jobs.errors import ConfigError
 from jobs.evaluate_config import ExportConfig
@@ -54,8 +55,10 @@ def export_model(config: ExportConfig, *, reporter: Reporter | None = None) -> d
         loaded = load_network(reference)
         location.check(loaded.sha256)
         name = _name(config.target, location, loaded, workspace)
-        of = Provenance(name, reference, _licence(name, location, workspace), code_version())
-        _warn_of_licence(of, workspace, reporter)
+        licence = _licence(name, location, workspace)
+        _warn_of_licence(name, licence, workspace, reporter)
+        # What is written is made to be handed on, and a path names people and machines.
+        of = Provenance(shown(name), reference, licence, code_version())
         title = f"export {name} as {config.format}"
         with (
             _in_place_of(out) as scratch,
@@ -64,9 +67,9 @@ def export_model(config: ExportConfig, *, reporter: Reporter | None = None) -> d
             exported = export_network(
                 loaded, scratch, format=config.format, images=images, of=of, advance=bar.advance
             )
-            card = _card(config.target, of, exported, workspace)
+            card = _card(name, licence, exported, workspace)
             (scratch / CARD).write_text(card, encoding="utf-8")
-    return _summary(exported, out)
+    return {**_summary(exported, out), "model": name}
 
 
 def _check_usage(config: ExportConfig, out: Path) -> None:
@@ -141,15 +144,17 @@ def _is_known(name: str, workspace: Workspace) -> bool:
     return True
 
 
-def _warn_of_licence(of: Provenance, workspace: Workspace | None, reporter: Reporter) -> None:
+def _warn_of_licence(
+    name: str, licence: str | None, workspace: Workspace | None, reporter: Reporter
+) -> None:
     """Say whose permission commercial use of the exported files is a question of."""
-    if workspace is not None and _is_known(of.name, workspace):
-        origins = origins_of(workspace.catalog).behind(("model", of.name))
+    if workspace is not None and _is_known(name, workspace):
+        origins = origins_of(workspace.catalog).behind(("model", name))
         doubts = [f"{in_words(each)}: {each.commercial}" for each in origins]
         doubtful = [o for o, each in zip(doubts, origins, strict=True) if each.commercial != "yes"]
     else:
-        allowed = permits(of.licence).commercial
-        doubtful = [f"{of.name} ({of.licence or UNKNOWN}): {allowed}"] if allowed != "yes" else []
+        allowed = permits(licence).commercial
+        doubtful = [f"{name} ({licence or UNKNOWN}): {allowed}"] if allowed != "yes" else []
     if doubtful:
         reporter.warn(
             "commercial use of the exported model is not plainly permitted by "
@@ -157,35 +162,43 @@ def _warn_of_licence(of: Provenance, workspace: Workspace | None, reporter: Repo
         )
 
 
-def _card(target: str, of: Provenance, exported: Exported, workspace: Workspace | None) -> str:
+def _card(name: str, licence: str | None, exported: Exported, workspace: Workspace | None) -> str:
     usage = usage_of(exported.facts)
-    if workspace is not None and _is_known(of.name, workspace):
-        return model_card(workspace, of.name, usage=usage)
+    if workspace is not None and _is_known(name, workspace):
+        return model_card(workspace, name, usage=usage)
     return card_of_reference(
-        target,
+        name,
         sha256=exported.facts["sha256"],
         family=exported.facts["family"],
         geometry=exported.facts["geometry"],
-        licence=of.licence,
+        licence=licence,
         usage=usage,
     )
 
 
 @contextmanager
 def _in_place_of(out: Path) -> Iterator[Path]:
-    """A scratch folder that takes the place of ``out`` at the end, or is deleted.
+    """A scratch folder that becomes ``out`` at the end, or is deleted.
+
+    Where ``out`` is there already it stays the same folder and gets what is in the scratch one: it
+    may be a disk of its own, and somebody may be in it.
 
     Raises:
         ConfigError: Nothing can be written there.
     """
-    scratch = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}")
+    is_there = out.is_dir()
+    scratch = (out if is_there else out.parent) / f".export-{uuid.uuid4().hex[:8]}"
     try:
         scratch.mkdir(parents=True)
     except OSError as error:
         raise ConfigError([f"--out {out}: cannot be written: {error.strerror}"]) from error
     try:
         yield scratch
-        os.replace(scratch, out)
+        if is_there:
+            for path in scratch.iterdir():
+                os.replace(path, out / path.name)
+        else:
+            os.replace(scratch, out)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

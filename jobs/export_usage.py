@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from jobs.card_usage import needs_of
 from jobs.model_card import Usage
 
 GUIDE = "docs/export.md of the factory"
@@ -32,9 +33,11 @@ maps = model(pixels)""",
 def usage_of(facts: Mapping[str, Any]) -> Usage:
     """Of an export, from what its ``export.json`` says."""
     format = facts["format"]
-    lines = ["```python", *_SNIPPETS[format].splitlines(), "```", ""]
-    if format != "hf":
-        lines += [_input(facts), "", _output(facts), ""]
+    lines = ["```python", *_SNIPPETS[format].splitlines(), "```"]
+    lines += (
+        needs_of(facts["family"]) if format == "hf" else ("", _input(facts), "", _output(facts))
+    )
+    lines.append("")
     return Usage(_LIBRARIES[format], (*lines, _exactness(facts["parity"])))
 
 

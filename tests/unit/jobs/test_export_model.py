@@ -1,4 +1,6 @@
+import dataclasses
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -92,10 +94,31 @@ def test_a_folder_with_all_that_belongs_to_a_model(model, photos, tmp_path, form
     assert summary["parity"]["max_difference"] <= 1e-5
     facts = json.loads((out / "export.json").read_text())
     assert facts["parity"] == json.loads(json.dumps(summary["parity"]))
+    assert facts["model"] == "tiny-depth"
     card = (out / "README.md").read_text()
+    for text in (json.dumps(facts), card):  # both are going to be published
+        assert str(tmp_path) not in text and str(model.parent) not in text
     assert card.startswith("---\nlicense: unknown\n")
     assert "maps of 3 photographs it differs from the original by" in card
     assert not (tmp_path / "store").exists()  # nobody needs one to export a file
+
+
+def test_a_folder_that_is_there_stays_the_same_one(model, photos, tmp_path, monkeypatch):
+    """It may be the one that people are in, and a scratch folder has another name than ``.``."""
+    out = tmp_path / "here"
+    out.mkdir()
+    before = out.stat().st_ino
+    monkeypatch.chdir(out)
+    summary = export(dataclasses.replace(config(model, tmp_path, images=[photos]), out="."))
+    assert sorted(os.listdir()) == summary["files"]
+    assert out.stat().st_ino == before
+
+
+@pytest.mark.parametrize("name", ["zoedepth", "dpt"])
+def test_what_transformers_needs_for_a_family_is_said(photos, tmp_path, name):
+    export(config(save_family(name, tmp_path / "model"), tmp_path, images=[photos]))
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert ("needs torchvision" in card) == (name == "zoedepth")
 
 
 def test_a_model_of_one_size_says_which(photos, tmp_path):
