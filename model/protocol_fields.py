@@ -52,9 +52,10 @@ class Protocol:
             the valid pixels. ``affine_depth``: the same in depth. ``median_scale``: the ratio of
             the medians, in depth. ``none``: metres are held against metres as they are.
         crop: Pixels outside are not valid; None scores the whole image.
-        minimum_depth: Truth nearer than this is not valid, and predictions are clipped there,
-            metres; None for no limit. Depth that was aligned in depth may come to lie behind the
-            camera: without a limit it is clipped at the nearest valid truth of the image.
+        minimum_depth: Truth nearer than this is not valid (truth at the limit is), and predictions
+            are clipped there, metres; None for no limit. Depth that was aligned in depth may come
+            to lie behind the camera: without a limit it is clipped at the nearest valid truth of
+            the image.
         maximum_depth: The same for far truth, metres. Without it predictions are clipped at the
             farthest valid truth of the image.
         interpolation: How a prediction is brought to the size of the truth: in disparity, and in

@@ -125,7 +125,8 @@ _KITTI = (
         version=1,
         description=(
             "Metric depth on KITTI: kitti-eigen-garg without alignment, as ZoeDepth, which first "
-            "crops to 352 x 1216; that crop is not made here."
+            "crops to 352 x 1216, and resizes depth; here that crop is not made, and disparity is "
+            "resized."
         ),
         split=_KITTI_SPLIT,
         images=652,
@@ -173,7 +174,10 @@ _NYU = (
     Protocol(
         name="nyu-metric",
         version=1,
-        description="Metric depth on NYU Depth v2: nyu-eigen without alignment, as ZoeDepth.",
+        description=(
+            "Metric depth on NYU Depth v2: nyu-eigen without alignment, as ZoeDepth, which resizes "
+            "depth; here disparity is resized."
+        ),
         split=_NYU_SPLIT,
         images=654,
         alignment="none",
@@ -292,8 +296,9 @@ _OTHERS = (
 )
 
 # MiDaS (arXiv:1907.01341): least squares in disparity on the valid pixels, clipped at 1 / cap,
-# metric in depth. Its validation code is public for NYU alone, where the cap is 10 m and truth at
-# the cap and beyond is not valid; the other caps are recalled. No crop, and no limit nearby.
+# metric in depth. Its validation code is public for NYU alone, where the cap is 10 m; the other caps
+# are recalled. No crop, and no limit nearby. There, as in ZoeDepth and Marigold, truth at the very
+# cap is not valid; here it is, as in Depth Anything V2's metric code.
 _MIDAS = (
     Protocol(
         name="midas",
