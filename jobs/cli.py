@@ -24,7 +24,7 @@ import typer
 
 from jobs import catalog_config, training_config
 from jobs import config as configs
-from jobs.command_line import make_command
+from jobs.command_line import CommandGroup, make_command
 from jobs.duplicates_config import CatalogDuplicatesConfig
 from jobs.errors import ConfigError, Interrupted, JobError
 from jobs.evaluate_config import EvaluateConfig, ExportConfig
@@ -52,16 +52,21 @@ USAGE_ERRORS = (
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """A command: the class of its configuration and, as ``module:function``, what runs it."""
+    """A command: the class of its configuration and, as ``module:function``, what runs it.
+
+    Attributes:
+        also: A class whose settings may stand in its ``--config`` file too, unused.
+    """
 
     config_class: type
     function: str
+    also: type | None = None
 
 
 VERBS = {
     "ingest": Verb(configs.IngestConfig, "jobs.ingest:ingest"),
     "train-teacher": Verb(training_config.TrainTeacherConfig, "jobs.train_teacher:train_teacher"),
-    "plan": Verb(configs.PlanConfig, "jobs.plan:plan"),
+    "plan": Verb(configs.PlanConfig, "jobs.plan:plan", also=configs.LabelConfig),
     "label": Verb(configs.LabelConfig, "jobs.label:label"),
     "train-student": Verb(training_config.TrainStudentConfig, "jobs.train_student:train_student"),
     "finetune-metric": Verb(
@@ -135,6 +140,7 @@ def run(argv: Sequence[str]) -> int:
 def build_app(choose: Callable[[Call], None]) -> typer.Typer:
     """All commands; running one of them only hands its `Call` to ``choose``."""
     app = typer.Typer(
+        cls=CommandGroup,
         help="The open pseudo-label factory for monocular depth.",
         rich_markup_mode="rich",
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -142,7 +148,7 @@ def build_app(choose: Callable[[Call], None]) -> typer.Typer:
     app.callback(help=app.info.help)(_global_flags)
     for name, verb in VERBS.items():
         _add(app, name, verb, choose)
-    catalog = typer.Typer(help=CATALOG.config_class.__doc__)
+    catalog = typer.Typer(cls=CommandGroup, help=CATALOG.config_class.__doc__)
     for question, help in configs.CATALOG_QUESTIONS.items():
         _add_question(catalog, question, help, choose)
     for name, verb in REPAIRS.items():
@@ -157,7 +163,12 @@ def execute(call: Call) -> int:
         config: object = None
         try:
             config = load_settings(
-                call.verb.config_class, flags=call.flags, file=call.file, environ=os.environ
+                call.verb.config_class,
+                flags=call.flags,
+                file=call.file,
+                environ=os.environ,
+                also=call.verb.also,
+                note=lambda text: print(text, file=sys.stderr),
             )
             summary = _run_verb(call.verb, config)
         except KeyboardInterrupt as stop:
@@ -286,7 +297,6 @@ def _global_flags(
         False,
         "--version",
         help="Print the version and leave.",
-        metavar="",
         is_eager=True,
         callback=_print_version,
     ),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from typer.core import TyperArgument, TyperCommand, TyperOption
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from jobs.config import Common
 from jobs.settings import flag_name, is_list, is_required, plain_type
@@ -96,7 +96,22 @@ def repeat_list_flags(
     return written
 
 
-class _ListCommand(TyperCommand):
+class _PlainSwitches:
+    """Help of a switch, ``--help`` too, does not say ``<bool>``: nothing comes after it."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for each in params:
+            if isinstance(each, TyperOption) and each.is_flag:
+                each.metavar = ""
+        return params
+
+
+class CommandGroup(_PlainSwitches, TyperGroup):
+    """Commands under one name."""
+
+
+class _ListCommand(_PlainSwitches, TyperCommand):
     """List flags take several words; the usage line says what must be given."""
 
     must: tuple[str, ...] = ()
@@ -143,7 +158,7 @@ def _flag(of: Field[Any], kind: Any) -> inspect.Parameter:
         None,
         *filter(None, (names, of.metadata.get("alias"))),
         help=_help(of),
-        metavar="" if is_switch else _metavar(of, kind),
+        metavar=None if is_switch else _metavar(of, kind),
         show_default=False,
         rich_help_panel=PLACE_PANEL if shared else None,
         autocompletion=_completion(of),
@@ -163,7 +178,6 @@ def _own_flags() -> list[inspect.Parameter]:
         False,
         "--json",
         help="Write exactly one JSON object to stdout; all else goes to stderr.",
-        metavar="",
         rich_help_panel=OUTPUT_PANEL,
     )
     return [

@@ -7,7 +7,7 @@ environment variable), so that nobody has to correct a file one error at a time.
 import difflib
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,6 +34,8 @@ def load_settings(
     flags: Mapping[str, Any],
     file: Path | None,
     environ: Mapping[str, str],
+    also: type | None = None,
+    note: Callable[[str], object] = lambda text: None,
 ) -> ConfigT:
     """Build a configuration; flags win over the file, the file over the environment.
 
@@ -42,14 +44,20 @@ def load_settings(
         flags: By field name; None and () mean that the flag was not given. Text is converted.
         file: YAML, one flat mapping from field names (with ``-`` or ``_``) to values.
         environ: Environment variables; an empty one counts as not set.
+        also: Another such class, whose settings may stand in the file too; they are checked.
+        note: Told which of those were there, because they do nothing.
 
     Raises:
         ConfigError: With all problems: unknown keys, wrong types, bad choices, what is missing.
     """
     problems: list[str] = []
     given = _from_environment(config_class, environ)
+    unused: dict[str, _Given] = {}
     if file is not None:
-        given |= _from_file(config_class, file, problems)
+        written = _from_file([config_class, *([also] if also else [])], file, problems)
+        own = {each.name for each in fields(config_class)}  # type: ignore[arg-type]
+        given |= {name: value for name, value in written.items() if name in own}
+        unused = {name: value for name, value in written.items() if name not in own}
     given |= _from_flags(config_class, flags)
     kinds = typing.get_type_hints(config_class)
     values: dict[str, Any] = {}
@@ -58,8 +66,12 @@ def load_settings(
             _take(each, kinds[each.name], given[each.name], values, problems)
         elif is_required(each):
             problems.append(f"{flag_name(each)} is missing: {each.metadata['help']}")
+    if also is not None:
+        _check_unused(also, unused, problems)
     if problems:
         raise ConfigError(problems)
+    if unused:
+        note(f"{file}: not used here: {', '.join(unused)}")
     return config_class(**values)
 
 
@@ -127,8 +139,8 @@ def _from_flags(config_class: type, flags: Mapping[str, Any]) -> dict[str, _Give
     }
 
 
-def _from_file(config_class: type, file: Path, problems: list[str]) -> dict[str, _Given]:
-    known = [each.name for each in fields(config_class)]
+def _from_file(config_classes: list[type], file: Path, problems: list[str]) -> dict[str, _Given]:
+    known = [each.name for config_class in config_classes for each in fields(config_class)]
     given: dict[str, _Given] = {}
     for key, value in _yaml_items(file, problems):
         name = str(key).replace("-", "_")
@@ -164,6 +176,13 @@ def _yaml_items(file: Path, problems: list[str]) -> Iterator[tuple[Any, Any]]:
         problems.append(f"{file}: is not UTF-8 text: {error}")
     except yaml.YAMLError as error:
         problems.append(f"{file}: is not YAML: {' '.join(str(error).split())}")
+
+
+def _check_unused(config_class: type, unused: Mapping[str, _Given], problems: list[str]) -> None:
+    kinds = typing.get_type_hints(config_class)
+    for each in fields(config_class):
+        if each.name in unused:
+            _take(each, kinds[each.name], unused[each.name], {}, problems)
 
 
 def _take(

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 
 import numpy as np
 import pytest
@@ -46,7 +46,7 @@ def stand_in(monkeypatch):
     module.verb = verb
     monkeypatch.setitem(sys.modules, "stand_in", module)
     for name, each in cli.VERBS.items():
-        monkeypatch.setitem(cli.VERBS, name, cli.Verb(each.config_class, "stand_in:verb"))
+        monkeypatch.setitem(cli.VERBS, name, replace(each, function="stand_in:verb"))
     monkeypatch.setattr(cli, "CATALOG", cli.Verb(cli.CATALOG.config_class, "stand_in:verb"))
     monkeypatch.delenv("FACTORY_TRACEBACK", raising=False)
     SEEN.clear(), TO_RAISE.clear(), SUMMARY.clear()
@@ -108,6 +108,18 @@ def test_settings_come_from_file_and_environment_too(tmp_path, monkeypatch):
     assert config.sources == ("photos",)
 
 
+def test_a_plan_takes_the_file_of_the_run_and_says_what_it_does_not_use(tmp_path, capfd):
+    file = tmp_path / "label.yaml"
+    file.write_text("sources: [photos]\nteacher: t\nbits: 12\nlimit: 9\nretry: failed\n")
+    config = configured("plan --config", str(file))
+    assert (config.sources, config.bits) == (("photos",), 12)
+    assert f"{file}: not used here: limit, retry\n" in capfd.readouterr().err
+    assert configured("label --config", str(file)).limit == 9
+    assert "not used" not in capfd.readouterr().err
+    file.write_text("sources: [photos]\nteacher: t\nbatches: 3\n")
+    assert run("label --config", str(file)) == 2
+
+
 @pytest.mark.parametrize("question", CATALOG_QUESTIONS)
 def test_every_question_to_the_catalog_is_a_command(question):
     has_ref = question in ("shards", "lineage")
@@ -138,6 +150,13 @@ def test_help_says_everything_the_fields_say(name, capsys, monkeypatch):
             assert f"environment: {each.metadata['env']}" in shown
         if each.default is MISSING and each.default_factory is MISSING:
             assert "required" in shown
+
+
+@pytest.mark.parametrize("line", ["--help", "label -h", "catalog --help", "catalog shards -h"])
+def test_help_names_the_type_of_no_switch(line, capsys):
+    assert run(line) == 0
+    shown = capsys.readouterr().out
+    assert "--help" in shown and "bool" not in shown.lower()
 
 
 def test_version(capsys):

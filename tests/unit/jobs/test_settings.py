@@ -160,6 +160,33 @@ def test_a_file_that_is_not_there(tmp_path):
     assert "none.yaml: cannot be read: No such file" in problem
 
 
+def test_a_file_may_have_what_another_verb_needs_and_that_is_said(yaml):
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Other(Common):
+        limit: int | None = option("How many.", minimum=1)
+        final: str = option("Last.", "a")
+
+    def load_both(file, said, **flags):
+        return load_settings(
+            ToyConfig, flags=flags, file=file, environ={}, also=Other, note=said.append
+        )
+
+    said: list[str] = []
+    file = yaml("name: a\nfinal: b\ncount: 7\nlimit: 3\n")
+    config = load_both(file, said, count="8")
+    assert config == ToyConfig(name="a", count=8)
+    assert said == [f"{file}: not used here: final, limit"]
+    with pytest.raises(ConfigError) as refused:
+        load_both(yaml("name: a\nlimit: 0\nfinale: b\n"), said)
+    unknown, value = refused.value.problems
+    assert "unknown key 'finale' (did you mean 'final'?)" in unknown
+    assert value.endswith("limit: must be at least 1, got 0")
+    assert len(said) == 1, "nothing is said of a file that is refused"
+    assert load_both(yaml("name: a\n"), said).name == "a" and len(said) == 1
+    [problem] = problems_of(file=yaml("name: a\nlimit: 3\n"))
+    assert "unknown key 'limit'" in problem
+
+
 def test_an_empty_file_sets_nothing(yaml):
     assert load(file=yaml(""), name="a") == ToyConfig(name="a")
 
