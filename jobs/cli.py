@@ -25,6 +25,7 @@ import typer
 from jobs import catalog_config, training_config
 from jobs import config as configs
 from jobs.command_line import CommandGroup, make_command
+from jobs.doctor_config import DoctorConfig
 from jobs.duplicates_config import CatalogDuplicatesConfig
 from jobs.errors import ConfigError, Interrupted, JobError
 from jobs.evaluate_config import EvaluateConfig, ExportConfig
@@ -77,6 +78,7 @@ VERBS = {
     "export": Verb(ExportConfig, "jobs.export_model:export_model"),
     "report": Verb(configs.ReportConfig, "jobs.report:report"),
     "demo": Verb(configs.DemoConfig, "jobs.demo:demo"),
+    "doctor": Verb(DoctorConfig, "jobs.doctor:doctor"),
 }
 CATALOG = Verb(configs.CatalogConfig, "jobs.catalog_queries:query_catalog")
 REPAIRS = {
