@@ -7,6 +7,7 @@ from jobs.evaluate_engine import EvaluationTask, PartDone
 from jobs.evaluate_plan import Evaluation
 from jobs.evaluate_scoring import scored_images
 from jobs.evaluation_result import BenchmarkResult
+from jobs.evaluation_words import validation_sentence
 from jobs.version import code_version
 from jobs.workspace import Workspace
 from pipeline.ledger import record_evaluation
@@ -48,6 +49,8 @@ def doubts(result: BenchmarkResult) -> Iterator[str]:
     if expected is not None and found != expected:
         yield f"{where}: {found} images, and the split has {expected}: not the published number"
     leaks = result.leaks
+    if leaks and leaks.validated:
+        yield f"{where}: {validation_sentence(leaks.validated)}"
     leaked = [*leaks.exact, *leaks.near] if leaks else []
     if leaks and leaked:
         examples = leaks.examples[:LEAKS_NAMED]

@@ -53,6 +53,8 @@ class Leaks:
         exact: Sample ids of the benchmark whose very bytes were trained on.
         near: Sample ids of those that only look alike.
         examples: Up to 20 pairs: path in the benchmark, source and path in the training data.
+        validated: Models, this one or some behind it, that were scored on the source while they
+            were trained: nothing was learnt from it, but they may have been chosen by it.
     """
 
     checked: str
@@ -61,6 +63,7 @@ class Leaks:
     exact: tuple[str, ...] = ()
     near: tuple[str, ...] = ()
     examples: tuple[tuple[str, str, str], ...] = ()
+    validated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

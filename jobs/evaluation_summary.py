@@ -115,6 +115,7 @@ def leak_counts(leaks: Leaks | None) -> dict[str, Any] | None:
         "exact": len(leaks.exact),
         "near": len(leaks.near),
         "examples": [list(example) for example in leaks.examples],
+        "validated": list(leaks.validated),
     }
 
 

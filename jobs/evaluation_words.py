@@ -79,6 +79,19 @@ def remarks(group: Sequence[Row]) -> list[str]:
 
 def leak_sentence(leaks: Row) -> str:
     """What is known of images that were trained on."""
+    text = _search_sentence(leaks)
+    if validated := leaks.get("validated"):
+        text += f" {validation_sentence(validated)}."
+    return text
+
+
+def validation_sentence(models: Sequence[str]) -> str:
+    """What it means that models were validated on a benchmark."""
+    named = ", ".join(models)
+    return f"Scored on while in training (--validation), and perhaps chosen by it: {named}"
+
+
+def _search_sentence(leaks: Row) -> str:
     if leaks["checked"] == "none":
         why = leaks["why"] or "not asked for"
         return f"not checked for images that it was trained on: {why.rstrip('.')}."
@@ -92,7 +105,8 @@ def leak_sentence(leaks: Row) -> str:
         text = f"none of the {against} has the bytes of one of this benchmark."
     else:
         text = f"none of the {against} is one of this benchmark or looks like one."
-    return f"{text} {leaks['why']}".rstrip()
+    more = str(leaks["why"]).rstrip(".")
+    return f"{text} {more[:1].upper()}{more[1:]}." if more else text
 
 
 def metric_title(space: str, metric: str) -> str:

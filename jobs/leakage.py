@@ -99,6 +99,7 @@ class FoundLeaks:
 
     _store: Store
     _doubts: Doubts
+    _validated: tuple[str, ...] = ()
     _images: _Benchmark | None = None  # without, nothing was compared
     _twins: _Found = field(default_factory=_Found)
     _is_near: bool = False
@@ -106,7 +107,8 @@ class FoundLeaks:
     def among(self, sample_ids: Collection[str] | None = None) -> Leaks:
         """Those among some images of the source; None for all."""
         if self._images is None:
-            return Leaks(checked="none", why=self._doubts.in_words())
+            why = self._doubts.in_words()
+            return Leaks(checked="none", why=why, validated=self._validated)
         images, found = self._images, self._twins
         is_taken = images.are_among(sample_ids)
         is_exact = np.isin(images.held.same_bytes, list(found.exact)) & is_taken
@@ -123,6 +125,7 @@ class FoundLeaks:
             exact=tuple(images.sample_id(image) for image in exact),
             near=tuple(images.sample_id(image) for image in near),
             examples=examples(self._store, places),
+            validated=self._validated,
         )
 
 
@@ -147,14 +150,14 @@ def find_leaks(
     benchmark = catalog.image_shards(source)
     training = training_images(store, catalog, model)
     remains = training_remains(store, catalog, training.shards)
-    validated = [name for name, where in training.validated if where == source]
-    doubts = Doubts(unknown=training.unknown, lost=remains.lost, validated=validated)
+    validated = tuple(name for name, where in training.validated if where == source)
+    doubts = Doubts(unknown=training.unknown, lost=remains.lost)
     if not training.shards:
-        return FoundLeaks(store, doubts)
+        return FoundLeaks(store, doubts, validated)
     is_near = _prepare(store, benchmark, remains.parts, check, reporter, doubts)
     images = _read_benchmark(store, benchmark, is_near, doubts)
     found = _compare(store, images.held, remains.parts, is_near, reporter, doubts)
-    return FoundLeaks(store, doubts, images, found, is_near)
+    return FoundLeaks(store, doubts, validated, images, found, is_near)
 
 
 def _prepare(

@@ -15,7 +15,6 @@ class Doubts:
     Attributes:
         unknown: Models of whose training nothing is known.
         lost: Images that were withdrawn, with everything that was known of them.
-        validated: Models that were scored on the benchmark while they were trained.
         bytes_only: Why looks were not compared at all.
         unlooked: Images whose looks alone could not be compared.
         unread: Why, by the key of each object that could not be read.
@@ -23,7 +22,6 @@ class Doubts:
 
     unknown: Sequence[str] = ()
     lost: int = 0
-    validated: Sequence[str] = ()
     bytes_only: str = ""
     unlooked: int = 0
     unread: dict[str, str] = field(default_factory=dict)
@@ -59,11 +57,6 @@ class Doubts:
         if self.unread:
             errors = _listed([f"{key} ({error})" for key, error in self.unread.items()], ", ")
             said.append(f"not compared, because it cannot be read: {errors}")
-        if self.validated:
-            said.append(
-                "scored on this source while in training (--validation), and so perhaps chosen by "
-                f"it: {_listed(self.validated, ', ')}"
-            )
         return "; ".join(said)
 
 

@@ -64,7 +64,7 @@ def _notes(rows: Sequence[EvaluationRow], *, older: int) -> Iterator[str]:
             yield f"{ref}: {fields['description']}"
     for row in rows:
         leaks = row.config.get("leaks") or {}
-        if leaks.get("exact") or leaks.get("near"):
+        if leaks.get("exact") or leaks.get("near") or leaks.get("validated"):
             yield f"{_ref(row)} on {row.source}: {leak_sentence(leaks)}"
     if older:
         yield f"Older results of the same protocol, source and settings, not shown: {older:,}."

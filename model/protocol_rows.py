@@ -296,7 +296,7 @@ _OTHERS = (
 )
 
 # MiDaS (arXiv:1907.01341): least squares in disparity on the valid pixels, clipped at 1 / cap,
-# metric in depth. Its validation code is public for NYU alone, where the cap is 10 m; the other caps
+# metric in depth. Its validation code is public for NYU alone, where the cap is 10 m; the others
 # are recalled. No crop, and no limit nearby. There, as in ZoeDepth and Marigold, truth at the very
 # cap is not valid; here it is, as in Depth Anything V2's metric code.
 _MIDAS = (

@@ -311,6 +311,7 @@ def test_a_model_that_was_trained_on_the_benchmark_is_named(world, monkeypatch):
         trained_on=100,
         exact=(image_record(0, source="bench").sample_id,),
         examples=(("00000.png", "photos", "copy.png"),),
+        validated=("its-teacher",),
     )
     asked: list[dict[str, Any]] = []
 
@@ -330,7 +331,8 @@ def test_a_model_that_was_trained_on_the_benchmark_is_named(world, monkeypatch):
     assert [(given["source"], given["check"]) for given in asked] == [("bench", "exact")]
     assert any("was trained on 1 of these images" in warning for warning in hearing.warnings)
     assert any("00000.png is copy.png of photos" in warning for warning in hearing.warnings)
-    assert result["leaks"]["exact"] == 1
+    assert any("--validation" in each and "its-teacher" in each for each in hearing.warnings)
+    assert (result["leaks"]["exact"], result["leaks"]["validated"]) == (1, ["its-teacher"])
     assert result["without_leaks"]["images"] == SHARDS * IMAGES - 1
     (row,) = world.workspace.catalog.evaluations()
     assert row.config["leaks"]["exact"] == 1

@@ -153,6 +153,15 @@ def test_what_was_looked_for_is_said_where_nothing_was_found(leaks, words):
     assert words in sentence and sentence.endswith(".") and ".." not in sentence
 
 
+def test_that_a_model_may_have_been_chosen_by_a_benchmark_is_said():
+    leaks = Leaks(checked="exact", trained_on=9, why="only bytes", validated=("a", "b"))
+    [row] = rows_of(benchmark_result(leaks=leaks))
+    assert leak_sentence(row["leaks"]).endswith(
+        " of this benchmark. Only bytes. Scored on while in training (--validation), and perhaps "
+        "chosen by it: a, b."
+    )
+
+
 def test_examples_of_leaks_are_listed():
     leaks = Leaks(checked="exact", trained_on=9, exact=("x",), examples=(("a.png", "s", "b.png"),))
     tables = benchmark_tables(rows_of(benchmark_result("m", leaks=leaks)), [])

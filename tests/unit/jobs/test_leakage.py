@@ -212,8 +212,8 @@ def test_a_source_that_chose_checkpoints_is_said_and_not_counted(store: Path) ->
         train(workspace, "picked", labelled=["rooms"], validation=["bench"])
     found = find(store, "picked", "near")
     assert (found.exact, found.near) == ((), ())
-    assert "--validation" in found.why and found.why.endswith(": picked")
-    assert find(store, "picked", "near", source="truth").why == ""
+    assert (found.why, found.validated) == ("", ("picked",))
+    assert find(store, "picked", "near", source="truth").validated == ()
 
 
 def test_hashes_are_made_once(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

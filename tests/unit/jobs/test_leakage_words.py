@@ -11,7 +11,7 @@ def test_without_doubt_there_is_nothing_to_say():
 
 
 def test_all_doubts_are_said():
-    doubts = Doubts(unknown=["model a", "teacher b"], lost=1234, validated=["a"])
+    doubts = Doubts(unknown=["model a", "teacher b"], lost=1234)
     doubts.say_unhashed([image_shard("web", 0), image_shard("web", 1)], of=5)
     doubts.note("key", 10, "", by_looks=False)
     doubts.note("torn", 10, "no Parquet", by_looks=False)
@@ -23,7 +23,6 @@ def test_all_doubts_are_said():
         "10 images are gone or damaged: their bytes alone count",
         "1,234 images were withdrawn since, and nothing is known of them",
         "not compared, because it cannot be read: torn (no Parquet)",
-        "scored on this source while in training (--validation), and so perhaps chosen by it: a",
     ]
 
 
