@@ -197,8 +197,8 @@ def _advice(error: Exception, text: str) -> str:
         return install_extras(["s3"]) if "s3" in text else "install the package that is named"
     if "credentials" in text.lower():
         return "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or a role"
-    if isinstance(error, PermissionError):
-        return "allow this user to write, list, read and remove there"
+    if isinstance(error, PermissionError) or "://" not in text:
+        return "allow this user to write, list, read and remove there, or choose another folder"
     if isinstance(error, FileNotFoundError) or "NoSuchBucket" in text:
         return "make the bucket, or correct --store"
     return "check --store, AWS_ENDPOINT_URL, credentials, and the network between"

@@ -12,6 +12,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from jobs.readable import printable, readable_bytes, readable_duration, readable_time
+from jobs.summary_doctor import are_checks, checks_table
 from jobs.summary_evaluation import evaluation_rows, is_cut
 
 WIDTH_IN_FILES = 200  # a table in a log or a pipe is not folded to the 80 columns of no terminal
@@ -60,7 +61,9 @@ def _render_summary(summary: Mapping[str, Any], *, width: int) -> RenderableType
     for key, value in summary.items():
         if key in ONLY_IF_ANY and not value:
             continue
-        if _is_records(value):
+        if key == "checks" and _is_records(value) and are_checks(value):
+            blocks.append(checks_table(value))
+        elif _is_records(value):
             rows = _for_people(key, evaluation_rows(key, value))
             blocks.append(_records(key, rows, width=width))
         elif _is_node(value):
