@@ -1,7 +1,8 @@
 """`factory catalog verify`: every committed object read again and held against the catalog.
 
 Nothing is changed. The files that a `--by-reference` source points at are not read: they are
-checked whenever they are used.
+checked whenever they are used. Masks of sky are in no catalog: those of committed images are held
+against what training runs wrote down of them.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +14,8 @@ from jobs.catalog_queries import find_shards_of
 from jobs.config import CatalogVerifyConfig
 from jobs.console import Bar, Reporter
 from jobs.models import fetch_model, locate_model
+from jobs.run_files import RunFiles
+from jobs.sky import FILE as SKY_FILE
 from jobs.workspace import Workspace, check_store_exists, open_workspace
 from model.checkpoint_files import find_checkpoint
 from model.errors import CheckpointError
@@ -23,9 +26,11 @@ from pipeline.audit import (
     differences,
     image_problems,
     label_problems,
+    mask_problems,
     read_drop_counts,
     read_images,
     read_labels,
+    read_masks,
     read_samples,
     sample_problems,
     unreadable,
@@ -34,6 +39,7 @@ from pipeline.catalog import LabelSetRow, LabelShardRow, ModelRow, SnapshotMembe
 from pipeline.lookahead import map_ahead
 from pipeline.records import ShardRef
 from pipeline.storage import Store, dropped_key
+from pipeline.store_layout import describe
 from pipeline.withdrawn import read_withdrawn
 
 THREADS = 8
@@ -133,9 +139,28 @@ def _source_checks(workspace: Workspace, name: str) -> Iterator[Check]:
     for batch, dropped in catalog.drop_batches(name).items():
         key = dropped_key(name, batch)
         yield Check(key, None, partial(_check_drops, store, key, dropped))
-
     for key in catalog.withdrawn_objects(name):
         yield Check(key, None, partial(_check_withdrawn, store, key))
+    yield from _sky_checks(workspace, name)
+
+
+def _sky_checks(workspace: Workspace, source: str) -> Iterator[Check]:
+    """Masks of committed images: those that lie in the store, and those that a run has read."""
+    store = workspace.store
+    images = {shard.shard_id: shard for shard in workspace.catalog.image_shards(source)}
+    pinned: dict[str, str] = {}
+    for run in workspace.catalog.runs():
+        files = RunFiles(store, run.run_id)
+        try:
+            pinned |= (files.read_json(SKY_FILE) or {}).get("masks", {})
+        except (*READ_ERRORS, ValueError) as error:
+            problem = unreadable(files.key(SKY_FILE), error)
+            yield Check(problem.key, None, partial(list, [problem]))
+    for key in sorted({*store.list(f"sky/{source}"), *pinned}):
+        item = describe(key)
+        if item.kind == "sky_masks" and item.of == source and item.shard in images:
+            image = images[item.shard]
+            yield Check(key, None, partial(_check_masks, store, key, image, pinned.get(key)))
 
 
 def _label_set_checks(workspace: Workspace, name: str) -> Iterator[Check]:
@@ -161,6 +186,12 @@ def _check_withdrawn(store: Store, key: str) -> list[Problem]:
     """Without it, a later ingest would take again what was withdrawn."""
     footer, samples = read_withdrawn(store, key)
     return list(differences(key, {"rows": footer.get("rows")}, {"rows": str(len(samples))}))
+
+
+def _check_masks(store: Store, key: str, image: ShardRef, sha256: str | None) -> list[Problem]:
+    masks = read_masks(store, key)
+    problems = mask_problems(masks, image, sha256=sha256)
+    return problems + _check_samples(store, masks, image.key)
 
 
 def _check_labels(store: Store, label_set: LabelSetRow, row: LabelShardRow) -> list[Problem]:

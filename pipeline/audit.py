@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import PipelineError, ShardCorruptError
 from pipeline.identity import shard_id as shard_id_of
+from pipeline.records import ShardRef
+from pipeline.sky_masks import read_sky_rows, sky_footer
 from pipeline.storage import Store
 
 _PREFIX = b"factory."
@@ -111,6 +113,13 @@ def read_samples(store: Store, key: str) -> list[tuple[str, str]]:
     return [(row["sample_id"], row["sha256"]) for row in _columns(store, key, SAMPLE)[1]]
 
 
+def read_masks(store: Store, key: str) -> StoredShard:
+    """Read a shard of sky masks, one row group at a time; raises what `read_images` does."""
+    size, sha256 = digest(store, key)
+    samples = [(row.sample_id, row.sha256) for row in read_sky_rows(store, key)]
+    return StoredShard(key, size, sha256, len(samples), sky_footer(store, key), samples)
+
+
 def digest(store: Store, key: str) -> tuple[int, str]:
     """Size and sha256 of an object, read in chunks."""
     with store.open(key) as file:
@@ -159,7 +168,7 @@ def label_problems(
 def sample_problems(
     labels: StoredShard, image_key: str, images: Sequence[tuple[str, str]]
 ) -> list[Problem]:
-    """Whether row *i* of a label shard belongs to row *i* of its image shard."""
+    """Whether row *i* of labels, or of sky masks, belongs to row *i* of their image shard."""
     if len(labels.samples) != len(images):
         expected = f"{len(images)} rows, as {image_key}"
         return [Problem("samples", labels.key, expected, f"{len(labels.samples)} rows")]
@@ -169,6 +178,24 @@ def sample_problems(
             found = mine[0] if mine[0] != theirs[0] else f"{mine[0]} of other bytes"
             return [Problem("samples", labels.key, expected, found)]
     return []
+
+
+def mask_problems(shard: StoredShard, image: ShardRef, *, sha256: str | None) -> list[Problem]:
+    """How sky masks differ from what belongs to their image shard.
+
+    Args:
+        shard: From `read_masks`.
+        image: As committed.
+        sha256: As a training run wrote it down; None where none did.
+    """
+    problems = list(differences(shard.key, {"sha256": sha256}, {"sha256": shard.sha256}))
+    says = {
+        "kind": "sky",
+        "source": image.source,
+        "shard_id": image.shard_id,
+        "image_shard_sha256": image.sha256,
+    }
+    return problems + list(differences(shard.key, _footer(says), _footer(shard.footer)))
 
 
 def unreadable(key: str, error: Exception) -> Problem:

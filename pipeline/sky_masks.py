@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from pipeline.errors import ShardCorruptError
 from pipeline.identity import check_name, sha256_hex
 from pipeline.maps import decode_mask, encode_mask
+from pipeline.row_groups import opened_shard, read_columns
 from pipeline.shards import ROW_GROUP_ROWS, shard_footer
 from pipeline.storage import Store
 
@@ -176,16 +177,11 @@ def read_sky_rows(
         ShardCorruptError: It cannot be read as a shard of masks.
     """
     columns = [name for name in _COLUMNS if name != "share"]
-    try:
-        with store.open(key) as file, pq.ParquetFile(file) as parquet:
-            groups = range(parquet.num_row_groups) if row_groups is None else row_groups
-            for group in groups:
-                for row in parquet.read_row_group(group, columns=columns).to_pylist():
-                    yield _sky_row(row)
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowException, OSError, IndexError, KeyError) as error:
-        raise ShardCorruptError(f"{key} in {store.uri} is no readable shard: {error}") from error
+    with opened_shard(store, key) as parquet:
+        groups = range(parquet.num_row_groups) if row_groups is None else row_groups
+        for group in groups:
+            for row in read_columns(parquet, group, columns):
+                yield _sky_row(row)
 
 
 def _sky_row(row: Mapping[str, Any]) -> SkyRow:
@@ -217,6 +213,7 @@ def _to_parquet(rows: Iterable[SkyRow], footer: Mapping[str, str]) -> bytes:
         compression={name: "none" if name == "mask" else "zstd" for name in _COLUMNS},
         use_dictionary=["reason"],
         write_statistics=[name for name in _COLUMNS if name != "mask"],
+        write_page_checksum=True,  # a mask with flipped bits is a mask like any other
     )
     return buffer.getvalue()
 

@@ -4,6 +4,8 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from jobs.catalog_gc import collect_garbage
@@ -18,9 +20,13 @@ from jobs.config import (
     CatalogVerifyConfig,
 )
 from jobs.errors import ConfigError
+from jobs.run_files import RunFiles
+from jobs.sky import FILE as SKY_FILE
 from jobs.workspace import CATALOG_FILE, open_workspace
 from pipeline.errors import CatalogConflictError, CatalogMissingError, LeaseLostError
 from pipeline.ledger import record_label_set, record_source
+from pipeline.shards import read_image_rows
+from pipeline.sky_masks import SKY_SCHEMA, SkyRow, describe_sky, sky_key, write_sky_shard
 from tests.catalog_factories import begin_ingest, expire_leases, fill_source
 from tests.whole_store import (
     fill_whole_store,
@@ -239,7 +245,7 @@ def test_a_store_without_a_ledger_says_what_it_does_not_know(store):
 def test_a_shard_that_was_never_committed_is_no_second_copy(store, folder):
     """A run killed before its commit left it; a later one put its images into other shards."""
     from pipeline.records import ShardRef
-    from pipeline.shards import read_image_rows, write_image_shard
+    from pipeline.shards import write_image_shard
 
     with open_workspace(CatalogConfig(store=str(store))) as workspace:
         first = workspace.catalog.image_shards("photos")[0]
@@ -315,6 +321,57 @@ def test_labels_that_a_run_has_pinned_are_kept_and_verified(store):
         assert sum(garbage(store)["removed"].values()) == 0
         flip_a_bit(store / old[0])
         assert [problem["key"] for problem in verify(store)["problems"]] == [old[0]]
+
+
+def masks_of(workspace, shard, *, rows=None, **changes):
+    """Masks of an image shard in the store, where nearly everything is sky."""
+    digest = "ab" * 32
+    images = list(read_image_rows(workspace.store, shard.key))[:rows]
+    masks = [SkyRow(each.sample_id, each.sha256, np.ones((48, 64), bool)) for each in images]
+    masks[0].mask_HW[40:, 10:50] = False
+    footer = describe_sky(
+        source=shard.source, shard_id=shard.shard_id, image_shard_sha256=shard.sha256,
+        segmenter="owner/segmenter", segmenter_sha256=digest, code_version="1",
+    )  # fmt: skip
+    key = sky_key(shard.source, digest, shard.shard_id)
+    return write_sky_shard(workspace.store, masks, key=key, footer=footer | changes)
+
+
+def test_masks_of_sky_are_verified(store):
+    with open_workspace(CatalogConfig(store=str(store))) as workspace:
+        before = verify(store, "photos")["objects"]
+        first, second, third, fourth, *_ = workspace.catalog.image_shards("photos")
+        torn, pinned = masks_of(workspace, first), masks_of(workspace, second)
+        foreign = masks_of(workspace, third, image_shard_sha256="0" * 64)
+        short = masks_of(workspace, fourth, rows=2)
+        (run_row,) = workspace.catalog.runs()
+        files = RunFiles(workspace.store, run_row.run_id)
+        gone = sky_key("photos", "cd" * 32, first.shard_id)
+        withdrawn = sky_key("photos", "ab" * 32, "s0123")
+        digests = {pinned.key: pinned.sha256, gone: "0" * 64, withdrawn: "0" * 64}
+        files.write_json(SKY_FILE, {"masks": digests})
+        assert {problem["key"] for problem in verify(store)["problems"]} == {
+            gone, foreign.key, short.key
+        }  # fmt: skip
+        workspace.store.delete(pinned.key)
+        masks_of(workspace, second, code_version="2")
+    path = store / torn.key
+    data = bytearray(path.read_bytes())
+    column = pq.read_metadata(path).row_group(0).column(SKY_SCHEMA.names.index("mask"))
+    data[column.data_page_offset + column.total_compressed_size - 9] ^= 4
+    path.write_bytes(data)
+    report = verify(store, "photos")
+    found = {problem["key"]: problem for problem in report["problems"]}
+    assert report["objects"] == before + 5
+    assert set(found) == {torn.key, pinned.key, foreign.key, short.key, gone}
+    assert found[torn.key]["what"] == "object" and "readable" in found[torn.key]["expected"]
+    assert (found[pinned.key]["what"], found[pinned.key]["expected"]) == ("sha256", pinned.sha256)
+    assert found[foreign.key]["what"] == "footer image_shard_sha256"
+    assert (found[short.key]["what"], found[gone]["found"]) == ("samples", "missing")
+    assert verify(store, "rooms")["problems"] == []
+    (store / files.key(SKY_FILE)).write_bytes(b"{")
+    keys = {problem["key"] for problem in verify(store, "rooms")["problems"]}
+    assert keys == {files.key(SKY_FILE)}
 
 
 def test_damage_gives_the_status_of_something_not_done(store, capsys):

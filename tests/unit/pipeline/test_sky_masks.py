@@ -109,6 +109,19 @@ def test_a_broken_or_foreign_object_is_named(store: Store) -> None:
         find_sky_shard(store, KEY)
 
 
+def test_a_flipped_bit_in_a_mask_is_noticed(store: Store) -> None:
+    write_sky_shard(store, _rows(3), key=KEY, footer=FOOTER)
+    whole = store.get(KEY)
+    with store.open(KEY) as file:
+        names = pq.ParquetFile(file).schema_arrow.names
+        column = pq.ParquetFile(file).metadata.row_group(0).column(names.index("mask"))
+    last = column.data_page_offset + column.total_compressed_size - 1
+    for place in range(last - 8, last + 1):
+        store.put(KEY, whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(ShardCorruptError, match="s01"):
+            list(read_sky_rows(store, KEY))
+
+
 def test_keys_keep_sources_and_segmenters_apart() -> None:
     assert KEY == "sky/pairs/abababababababab/s01.parquet"
     assert sky_key("pairs", "ac" * 32, "s01") != KEY
