@@ -337,6 +337,7 @@ class Seer(torch.nn.Module):
         super().__init__()
         self.family, self.flipped = family, flipped
         self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.bin_regressor = torch.nn.Identity()  # TIPSv2's last module is looked for by name
 
     def forward(self, pixel_values):
         rules = self.family.preprocessing
