@@ -115,6 +115,12 @@ def _without_variant(path: Path, variants: str) -> str:
 
 
 def _in_folder(path: Path, name: str) -> ModelFolder | OriginalFile:
+    if not (path / CONFIG).is_file():
+        raise CheckpointError(
+            f"{name}: has no {CONFIG}: not in Hugging Face format. Name an original weight file "
+            "itself, with its variant (FILE.pth#v2-s); on the hub, ids that end in -hf hold the "
+            "same weights in that format"
+        )
     config = _read_json(path / CONFIG, name)
     if _is_v1_upload(config):
         return _v1_upload(path, config, name)

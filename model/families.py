@@ -78,6 +78,10 @@ def family_of(config: Any, processor: Mapping[str, Any], *, name: str) -> Family
         CheckpointError: A configuration that is not supported.
     """
     check_model_type(config.model_type, name)
+    if config.model_type == "dpt" and _backbone(config) not in (None, *_DPT_BACKBONES):
+        raise CheckpointError(
+            f"{name}: DPT over {_backbone(config)} is not known to predict disparity: not taken"
+        )
     if processor.get("do_rescale") is False:
         raise CheckpointError(f"{name}: preprocessor_config.json does not scale images to 0..1")
     try:
@@ -107,9 +111,7 @@ def _dpt(config: Any, processor: Mapping[str, Any]) -> Family:
     Without a BEiT backbone the network of transformers takes square images only: it reshapes
     tokens to the square root of their number (``modeling_dpt.py``, DPTReassembleStage).
     """
-    backbone = None if config.backbone_config is None else config.backbone_config.model_type
-    if backbone not in (None, *_DPT_BACKBONES):
-        raise ValueError(f"DPT over {backbone} is not known to predict disparity: not taken")
+    backbone = _backbone(config)
     sized = config.backbone_config if backbone in ("beit", "swinv2") else config
     side, wide = _box(processor, _pair(sized.image_size or 384))
     keeps_aspect = backbone == "beit" and bool(processor.get("keep_aspect_ratio"))
@@ -224,6 +226,11 @@ _REFUSED = {
     "chmv2": "CHMv2 predicts how high trees stand in a picture from above, no depth from a camera",
     "dinov2": "this is an encoder without a depth head; train one, or name a depth model",
 }
+
+
+def _backbone(config: Any) -> str | None:
+    """Model type of the backbone; None where the network has none of its own."""
+    return None if config.backbone_config is None else config.backbone_config.model_type
 
 
 def _box(processor: Mapping[str, Any], default: tuple[int, int]) -> tuple[int, int]:

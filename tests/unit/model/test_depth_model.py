@@ -366,7 +366,7 @@ def test_other_models_are_refused_before_they_are_loaded(folder, model_type, mes
 def test_dpt_over_dinov2_is_refused_as_its_geometry_is_unknown(tmp_path):
     config = transformers.DPTConfig(backbone_config=dinov2(), hidden_size=32, **DPT_SIZES)
     save(transformers.DPTForDepthEstimation(config), tmp_path, None)
-    with pytest.raises(CheckpointError, match="DPT over dinov2"):
+    with pytest.raises(CheckpointError, match=r"^[^:]*: DPT over dinov2 .* not taken$"):
         load(tmp_path)
 
 
@@ -394,7 +394,7 @@ def test_damaged_directories_are_refused(folder):
             config.replace('"hidden_size": 32', '"hidden_size": "x"').encode(),
             "cannot be loaded",
         ),
-        ("config.json", None, "no config.json"),
+        ("config.json", None, r"no config.json.*FILE.pth#v2-s"),
     ):
         path = folder / name
         kept = path.read_bytes()
