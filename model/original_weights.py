@@ -16,6 +16,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -190,17 +191,10 @@ def import_depth_anything(
     others += [f"pretrained.{key}" for key in unknown_encoder]
     _refuse_unknown(others, name)
     renamed = {**head, **{f"backbone.{key}": value for key, value in backbone.items()}}
-    with quiet_transformers():
-        network, info = DepthAnythingForDepthEstimation.from_pretrained(
-            None,
-            config=config,
-            state_dict=renamed,
-            dtype=torch.float32,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-        )
-    check_loaded(network, info, name)
-    return network.eval()
+    network: DepthAnythingForDepthEstimation = _filled(
+        DepthAnythingForDepthEstimation, config, renamed, name
+    )
+    return network
 
 
 def import_dinov2(
@@ -216,11 +210,18 @@ def import_dinov2(
     _check_size(state, size, name)
     renamed, unknown = _encoder_renamed(state)
     _refuse_unknown(unknown, name)
+    config = dinov2_config(size, image_side=_image_side(state, name))
+    network: Dinov2Backbone = _filled(Dinov2Backbone, config, renamed, name)
+    return network
+
+
+def _filled(of_type: Any, config: Any, state: Mapping[str, Tensor], name: str) -> Any:
+    """A network of one of transformers' classes with exactly those parameters."""
     with quiet_transformers():
-        network, info = Dinov2Backbone.from_pretrained(
+        network, info = of_type.from_pretrained(
             None,
-            config=dinov2_config(size, image_side=_image_side(state, name)),
-            state_dict=renamed,
+            config=config,
+            state_dict=state,
             dtype=torch.float32,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
