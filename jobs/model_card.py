@@ -72,7 +72,7 @@ def card_of_reference(
     """
     place, hub = shown(reference), hub_id(reference)
     facts = CardFacts(
-        name=place.rpartition("/")[2],
+        name=place.partition("/")[2] or place,  # an id without its owner; revisions have slashes
         sha256=sha256,
         family=family,
         geometry=geometry,

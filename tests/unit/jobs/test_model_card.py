@@ -248,6 +248,10 @@ def test_the_card_of_what_is_in_no_catalog():
     data = ModelCard(text).data
     assert (data.license, data.base_model) == ("apple-amlr", ["apple/DepthPro-hf"])
     assert "# DepthPro-hf@main" in text and "1 / metres" in text
+    pinned = card_of_reference(
+        "Intel/zoedepth-nyu@refs/pr/1", sha256="a" * 64, family="zoedepth", geometry="depth_metric"
+    )
+    assert "\n# zoedepth-nyu@refs/pr/1\n" in pinned
     local = card_of_reference(
         "/home/me/x.pth#v1-s", sha256="a" * 64, family="depth_anything",
         geometry="disparity_affine_invariant",
