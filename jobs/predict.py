@@ -3,9 +3,7 @@
 Beside each other, per image: ``NAME.npy``, the map as float32; ``NAME.png``, 16 bits, with what
 its codes mean in PNG text; and ``NAME_colour.png`` for the eye, bright is near.
 
-In the 16-bit PNG, code 0 is *no value* and any other stands for ``offset + scale * code``. Metric
-depth has scale 1/256 metre and offset 0, as KITTI's own files. Anything else, and depth beyond 255
-metres, is spread over codes 1 to 65535. The rounding is half of ``scale`` at most.
+`pipeline.depth_codes` says what the codes of the 16-bit PNG are.
 """
 
 from collections import Counter
@@ -17,7 +15,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from jobs.colour import colourise
 from jobs.config import PredictConfig
@@ -27,12 +24,11 @@ from jobs.models import ModelLocation, ResolvedModel, fetch_model, resolve_model
 from jobs.workspace import open_workspace
 from model.depth_model import DepthModel, load_depth_model
 from model.geometry import to_disparity
+from pipeline.depth_codes import depth_png, to_codes
 from pipeline.images import decode_rgb
 from pipeline.storage import Store
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
-LARGEST_CODE = 65535
-METRES_PER_CODE = 1 / 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +43,6 @@ class Target:
         endings = (".npy", ".png", "_colour.png")
         array, depth, colour = (self.stem.with_name(self.stem.name + e) for e in endings)
         return array, depth, colour
-
-
-@dataclass(frozen=True, slots=True)
-class Codes:
-    """A map in 16 bits: 0 is no value, else ``offset + scale * code``."""
-
-    codes_HW: NDArray[np.uint16]
-    scale: float
-    offset: float
 
 
 def predict(config: PredictConfig, *, reporter: Reporter | None = None) -> dict[str, Any]:
@@ -129,34 +116,10 @@ def write_prediction(
     array.parent.mkdir(parents=True, exist_ok=True)
     np.save(array, values_HW)
     codes = to_codes(values_HW, geometry=model.geometry)
-    text = PngInfo()
-    for key, value in {
-        "geometry": model.geometry,
-        "scale": repr(codes.scale),
-        "offset": repr(codes.offset),
-        "formula": "value = offset + scale * code; code 0 is no value",
-        "model_sha256": model.sha256,
-        "upsampling": upsampling,
-    }.items():
-        text.add_text(key, value)
-    Image.fromarray(codes.codes_HW).save(depth, pnginfo=text)
+    more = {"model_sha256": model.sha256, "upsampling": upsampling}
+    depth.write_bytes(depth_png(codes, geometry=model.geometry, more=more))
     Image.fromarray(colourise(to_disparity(values_HW, model.geometry))).save(colour)
     return array, depth, colour
-
-
-def to_codes(values_HW: NDArray[np.float32], *, geometry: str) -> Codes:
-    """A map in 16 bits; see the module for the scale."""
-    values = values_HW.astype(np.float64)
-    known = np.isfinite(values)
-    low, high = (values[known].min(), values[known].max()) if known.any() else (0.0, 0.0)
-    if geometry == "depth_metric" and low >= 0 and high <= LARGEST_CODE * METRES_PER_CODE:
-        scale, offset = METRES_PER_CODE, 0.0
-    else:
-        scale = (high - low) / (LARGEST_CODE - 1) or 1.0
-        offset = low - scale
-    codes = np.rint((np.where(known, values, low) - offset) / scale)
-    codes = np.where(known, np.clip(codes, 1, LARGEST_CODE), 0)
-    return Codes(codes.astype(np.uint16), float(scale), float(offset))
 
 
 def _resolved(config: PredictConfig) -> ResolvedModel:
