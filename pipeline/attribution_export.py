@@ -19,6 +19,7 @@ from pipeline.catalog import Catalog
 from pipeline.catalog_sources import SHARD_COLUMNS
 from pipeline.catalog_tables import image_shards, label_shards, snapshot_members
 from pipeline.errors import ShardCorruptError
+from pipeline.filesystems import public_address
 from pipeline.origins import Kind, Origins
 from pipeline.records import ShardRef
 from pipeline.storage import Store
@@ -48,6 +49,7 @@ def write_attribution(
     *,
     path: Path,
     demanding: Collection[str],
+    public: bool = False,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Named:
     """Write ``source, sample_id, path, licence, attribution, uri``, in the order of the shards.
@@ -57,6 +59,7 @@ def write_attribution(
         shards: Whose images.
         path: The CSV file; whatever was there is replaced.
         demanding: Sources that demand a name for each image.
+        public: Leave out places on this machine, which name people and folders.
         advance: Called with the rows of each shard.
     """
     named = Named()
@@ -68,6 +71,7 @@ def write_attribution(
                 named.unread[shard.key] = str(error)
             else:
                 lines = _lines(table, shard.source, demands=shard.source in demanding)
+                lines = _without_places(lines) if public else lines
                 writer.write_table(lines)
                 _count(named, lines, shard.source)
             advance(shard.rows)
@@ -105,6 +109,12 @@ def _lines(table: pa.Table, source: str, *, demands: bool) -> pa.Table:
     sources = pa.array([source] * rows.num_rows, pa.string())
     columns = [sources, *(rows[name].cast(pa.string()) for name in _READ)]
     return pa.Table.from_arrays(columns, schema=_LINES)
+
+
+def _without_places(lines: pa.Table) -> pa.Table:
+    known = [uri and public_address(uri) for uri in lines["uri"].to_pylist()]
+    place = lines.schema.get_field_index("uri")
+    return lines.set_column(place, _LINES.field("uri"), pa.array(known, pa.string()))
 
 
 def _count(named: Named, lines: pa.Table, source: str) -> None:

@@ -5,7 +5,7 @@ read records from many Parquet files only through one, from below the folder of 
 columns are the fields of one RecordSet. http://mlcommons.org/croissant/1.0
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +15,7 @@ from pipeline.records import Role, ShardRef
 
 CONFORMS_TO = "http://mlcommons.org/croissant/1.0"
 PARQUET = "application/x-parquet"
+Column = tuple[str, str, str]  # name, type, what it is
 # The context that the specification asks for; tools compare it with this word for word.
 _CONTEXT: dict[str, Any] = {
     "@language": "en",
@@ -76,7 +77,7 @@ _TRUTH_COLUMNS = (
     ("truth_codec", "sc:Text", "How truth_map is encoded."),
     ("truth_sha256", "sc:Text", "Of the decoded ground truth, hex."),
 )
-_IMAGE = ("image", "sc:ImageObject", "The original encoded image; null for images by reference.")
+_IMAGE = ("image", "The original encoded image; null for images by reference.")
 
 
 def croissant(
@@ -91,7 +92,16 @@ def croissant(
         digest: Of the shards, hex; part of the version.
     """
     terms = row.terms or {}
-    files = [_file(shard, url_of(shard.key)) for shard in shards]
+    files = [
+        parquet_file(
+            shard.shard_id,
+            url_of(shard.key),
+            rows=shard.rows,
+            bytes=shard.bytes,
+            sha256=shard.sha256,
+        )
+        for shard in shards
+    ]
     facts = {
         "name": row.name,
         "description": _description(row),
@@ -102,13 +112,47 @@ def croissant(
         "datePublished": datetime.fromtimestamp(row.created_at, UTC).date().isoformat(),
         "creditText": row.attribution,
     }
+    columns = list(_COLUMNS)
+    if row.role != Role.UNLABELLED:
+        columns += _TRUTH_COLUMNS
+    return data_set(facts, files, columns, [_IMAGE])
+
+
+def data_set(
+    facts: Mapping[str, Any],
+    files: Sequence[Mapping[str, Any]],
+    columns: Iterable[Column],
+    images: Iterable[tuple[str, str]],
+) -> dict[str, Any]:
+    """The metadata of any data set of Parquet files that all have the same columns.
+
+    Args:
+        facts: As schema.org names them; those without a value are left out.
+        files: Of `parquet_file`.
+        columns: Plain ones: name, type, description.
+        images: Structs ``{bytes, path}``: name, description.
+    """
     return {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": CONFORMS_TO,
         **{key: value for key, value in facts.items() if value},
         "distribution": [*files, _all_of([file["contentUrl"] for file in files])],
-        "recordSet": [_records(row)],
+        "recordSet": [_records(columns, images)],
+    }
+
+
+def parquet_file(name: str, url: str, *, rows: int, bytes: int, sha256: str) -> dict[str, Any]:
+    """One file of a data set."""
+    return {
+        "@type": "cr:FileObject",
+        "@id": name,
+        "name": f"{name}.parquet",
+        "description": f"{rows} images.",
+        "contentUrl": url,
+        "contentSize": f"{bytes} B",
+        "encodingFormat": PARQUET,
+        "sha256": sha256,
     }
 
 
@@ -118,19 +162,6 @@ def _description(row: SourceRow) -> str:
     title = terms.get("title") or row.name
     images = f"{title}: {row.images:,} images ({row.role}) in {row.shards:,} Parquet shards."
     return " ".join(part for part in (images, terms.get("note")) if part)
-
-
-def _file(shard: ShardRef, url: str) -> dict[str, Any]:
-    return {
-        "@type": "cr:FileObject",
-        "@id": shard.shard_id,
-        "name": f"{shard.shard_id}.parquet",
-        "description": f"{shard.rows} images.",
-        "contentUrl": url,
-        "contentSize": f"{shard.bytes} B",
-        "encodingFormat": PARQUET,
-        "sha256": shard.sha256,
-    }
 
 
 def _all_of(files: list[str]) -> dict[str, Any]:
@@ -143,19 +174,18 @@ def _all_of(files: list[str]) -> dict[str, Any]:
     }
 
 
-def _records(row: SourceRow) -> dict[str, Any]:
-    columns = list(_COLUMNS)
-    if row.role != Role.UNLABELLED:
-        columns += _TRUTH_COLUMNS
+def _records(columns: Iterable[Column], images: Iterable[tuple[str, str]]) -> dict[str, Any]:
     fields = [_field(*column) for column in columns]
-    image = _field(*_IMAGE)
-    image["source"]["transform"] = {"jsonPath": "bytes"}  # the column is a struct
+    for name, description in images:
+        field = _field(name, "sc:ImageObject", description)
+        field["source"]["transform"] = {"jsonPath": "bytes"}  # the column is a struct
+        fields.append(field)
     return {
         "@type": "cr:RecordSet",
         "@id": "images",
         "description": "One record per image.",
         "key": {"@id": "images/sample_id"},
-        "field": [*fields, image],
+        "field": fields,
     }
 
 

@@ -56,6 +56,14 @@ def public_uri(uri: str) -> str:
     return re.sub(r"(https?://[^\s?]*)\?\S*", r"\1", without_user)
 
 
+def public_address(uri: str) -> str | None:
+    """A URL as `public_uri` has it; None for a path of this machine, which means nothing elsewhere.
+
+    Paths also name people and folders that nobody meant to publish.
+    """
+    return None if is_local(uri) else public_uri(uri)
+
+
 def checked_address(uri: str) -> str:
     """The absolute path or URL of a folder.
 
