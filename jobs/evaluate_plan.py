@@ -27,6 +27,7 @@ from jobs.evaluation_result import EvaluatedModel
 from jobs.model_licences import licence_of_model
 from jobs.models import ModelLocation, fetch_model, locate_model
 from jobs.settings import value_problems
+from jobs.version import code_digest
 from jobs.workspace import Workspace
 from model.comparison import check_prediction
 from model.depth_model import DepthModel, load_depth_model
@@ -60,6 +61,7 @@ class Evaluation:
             "precision": self.model.precision,
             "device": device,
             "code_version": code_version,
+            "code": code_digest(),
             "libraries": library_versions(),
         }
 

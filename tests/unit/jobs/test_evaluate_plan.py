@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from jobs import evaluate_plan
 from jobs.errors import ConfigError
 from jobs.evaluate_benchmarks import Benchmark, parse_benchmarks
 from jobs.evaluate_config import EvaluateConfig
@@ -88,7 +89,7 @@ def test_the_way_to_upsample_is_the_protocols_unless_another_is_asked_for(worksp
     assert planned(workspace, model, upsampling="bicubic")[0].scoring.upsampling == "bicubic"
 
 
-def test_a_part_for_each_row_group_named_after_all_that_decides_it(workspace, model):
+def test_a_part_for_each_row_group_named_after_all_that_decides_it(workspace, model, monkeypatch):
     found, _ = planned(workspace, model)
 
     def keys(**changes: Any) -> list[str]:
@@ -98,6 +99,10 @@ def test_a_part_for_each_row_group_named_after_all_that_decides_it(workspace, mo
         return [task.part.key for task in tasks]
 
     assert len({*keys(), *keys(device="cuda"), *keys(code_version="2")}) == 6
+    with monkeypatch.context() as patched:
+        patched.setattr(evaluate_plan, "code_digest", lambda: "other modules of the same version")
+        others = keys()
+    assert not {*others} & {*keys()}
     assert keys(fresh=True) == keys()
 
 
