@@ -15,11 +15,13 @@ from typing import Any
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
+from jobs.completion import completion_of
 from jobs.config import Common
 from jobs.settings import flag_name, is_list, is_required, plain_type
 
 PLACE_PANEL = "Store, catalog and cluster"
 OUTPUT_PANEL = "This command"
+Completion = Callable[..., list[str]]
 METAVARS = {str: "TEXT", int: "N", float: "X"}
 
 
@@ -46,8 +48,9 @@ def make_command(
     def command(**given: Any) -> None:
         run(given)
 
-    parameters = [_argument(each, kinds[each.name]) for each in positional]
-    parameters += [_flag(each, kinds[each.name]) for each in flags]
+    completions = {each.name: completion_of(config_class, each) for each in asked}
+    parameters = [_argument(e, kinds[e.name], completions[e.name]) for e in positional]
+    parameters += [_flag(each, kinds[each.name], completions[each.name]) for each in flags]
     command.__signature__ = inspect.Signature([*parameters, *_own_flags()])  # type: ignore[attr-defined]
     command.__doc__ = _paragraphs(config_class.__doc__ or "")
 
@@ -136,7 +139,7 @@ class _ListCommand(_PlainSwitches, TyperCommand):
         return [*map(str, arguments), *self.must, "[OPTIONS]"]
 
 
-def _argument(of: Field[Any], kind: Any) -> inspect.Parameter:
+def _argument(of: Field[Any], kind: Any, completion: Completion | None) -> inspect.Parameter:
     metavar = f"{of.name.upper()}…" if is_list(kind) else of.name.upper()
     may_be_left_out = of.metadata.get("argument") and not is_required(of)
     argument = typer.Argument(
@@ -144,12 +147,12 @@ def _argument(of: Field[Any], kind: Any) -> inspect.Parameter:
         help=_help(of),
         metavar=f"[{metavar}]" if may_be_left_out else metavar,
         show_default=False,
-        autocompletion=_completion(of),
+        autocompletion=completion,
     )
     return _parameter(of.name, list[str] if is_list(kind) else str, argument)
 
 
-def _flag(of: Field[Any], kind: Any) -> inspect.Parameter:
+def _flag(of: Field[Any], kind: Any, completion: Completion | None) -> inspect.Parameter:
     name = flag_name(of)
     is_switch = plain_type(kind) is bool
     names = f"{name}/{name.replace('--', '--no-', 1)}" if is_switch else name
@@ -161,7 +164,7 @@ def _flag(of: Field[Any], kind: Any) -> inspect.Parameter:
         metavar=None if is_switch else _metavar(of, kind),
         show_default=False,
         rich_help_panel=PLACE_PANEL if shared else None,
-        autocompletion=_completion(of),
+        autocompletion=completion,
     )
     return _parameter(of.name, bool if is_switch else list[str] if is_list(kind) else str, option)
 
@@ -217,8 +220,3 @@ def _metavar(of: Field[Any], kind: Any) -> str:
 
 def _usage(of: Field[Any], kind: Any) -> str:
     return f"{flag_name(of)} {_metavar(of, kind)}"
-
-
-def _completion(of: Field[Any]) -> Callable[[], list[str]] | None:
-    choices = of.metadata.get("choices")
-    return (lambda: list(choices)) if choices else None
