@@ -119,11 +119,7 @@ def read_range(uri: str, offset: int, length: int) -> bytes:
                 file.seek(offset)
                 return file.read(length)
         fs, path = filesystem(uri)
-        try:
-            return remote_files.read_span(fs, path, offset, offset + length)
-        except remote_files.BrokenOffError:
-            end = min(offset + length, int(remote_files.describe(fs, path)["size"] or 0))
-            return remote_files.read_span(fs, path, min(offset, end), end)
+        return remote_files.read_up_to(fs, path, offset, offset + length)
 
 
 def is_folder(uri: str) -> bool:

@@ -270,6 +270,19 @@ def test_reading_through_a_file_gets_through_and_is_never_short(bad, faulty):
         assert faulty.done[fault], fault
 
 
+def test_ranges_end_where_their_object_does(bad, faulty, monkeypatch):
+    bad.put("k", b"0123456789")
+    uri = f"{bad.uri}/k"
+    monkeypatch.setattr(remote_files, "FIRST_PAUSE_S", 100.0)  # where anything waits, it is seen
+    assert [read_range(uri, *place) for place in ((3, 4), (8, 4), (10, 4), (99, 4))] == [
+        b"3456", b"89", b"", b""
+    ]  # fmt: skip
+    monkeypatch.setattr(remote_files, "FIRST_PAUSE_S", 0.01)
+    faulty.fail("truncated", method="GET")
+    assert read_range(uri, 2, 20) == b"23456789"
+    assert faulty.done["truncated"] == 1
+
+
 def test_short_data_that_says_it_is_whole_is_noticed(bad, faulty):
     bad.put("k", b"0123456789")
     faulty.fail("short", method="GET", times=2)

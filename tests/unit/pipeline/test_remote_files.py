@@ -101,6 +101,42 @@ def test_short_answers_are_tried_again_and_long_ones_refused(memory, monkeypatch
         remote_files.read(fs, path)
 
 
+def test_an_answer_that_ends_with_its_object_is_believed_and_any_other_is_not(
+    memory, monkeypatch, pauses
+):
+    fs, path = memory
+    fs.pipe_file(path, b"0123456789")
+    answers = [b"89", b"8", b"89", b"", b"01"]
+    monkeypatch.setattr(fs, "cat_file", lambda *_, **__: answers.pop(0))
+    assert remote_files.read_up_to(fs, path, 8, 12) == b"89" and pauses == []
+    assert remote_files.read_up_to(fs, path, 8, 12) == b"89" and len(pauses) == 1
+    assert remote_files.read_up_to(fs, path, 12, 14) == b"" and len(pauses) == 1
+    with pytest.raises(OSError, match="ranges of bytes are not understood"):
+        remote_files.read_up_to(fs, path, 0, 1)
+    answers = [b"8"] * TRIES
+    with pytest.raises(BrokenOffError, match="1 bytes came of 2"):
+        remote_files.read_up_to(fs, path, 8, 12)
+
+
+@pytest.mark.parametrize(
+    ("error", "answer"),
+    [
+        (ServiceError("InvalidRange", 416), b""),
+        (ServiceError("AccessDenied", 403), None),
+        (FileNotFoundError("gone"), None),
+    ],
+)
+def test_a_range_behind_the_end_is_empty(memory, monkeypatch, error, answer):
+    fs, path = memory
+    fs.pipe_file(path, b"0123456789")
+    monkeypatch.setattr(fs, "cat_file", Failing(error))
+    if answer is None:
+        with pytest.raises(type(error)):
+            remote_files.read_up_to(fs, path, 10, 12)
+    else:
+        assert remote_files.read_up_to(fs, path, 10, 12) == answer
+
+
 def test_a_short_download_is_tried_again(memory, monkeypatch, tmp_path):
     fs, path = memory
     fs.pipe_file(path, b"0123456789")
