@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import DepthAnythingForDepthEstimation, Dinov2Backbone
@@ -154,10 +153,13 @@ def read_original(path: Path) -> dict[str, Tensor]:
             content = load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: not a readable weight file: {error}") from error
     except pickle.UnpicklingError as error:
         raise CheckpointError(f"{path}: holds more than tensors, or none: not opened") from error
+    # Damaged files fail in torch in more ways than can be listed: IndexError, struct.error, …
+    except Exception as error:
+        raise CheckpointError(
+            f"{path}: not a readable weight file: {type(error).__name__}: {error}"
+        ) from error
     for wrapper in ("model", "state_dict"):
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]

@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import replace
+from random import Random
 
 import pytest
 import torch
@@ -341,3 +342,25 @@ def test_other_objects_are_refused(tmp_path):
     torch.save([torch.ones(1)], tmp_path / "file.pth")
     with pytest.raises(CheckpointError, match="not a dictionary"):
         read_original(tmp_path / "file.pth")
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol:UserWarning")
+@pytest.mark.parametrize("zipped", [True, False])
+def test_whatever_is_damaged_in_a_file_is_said_in_one_way(tmp_path, zipped):
+    """torch has an IndexError here, an AssertionError there; nobody should see a traceback."""
+    path, random = tmp_path / "file.pth", Random(0)
+    torch.save({"a": torch.ones(3)}, path, _use_new_zipfile_serialization=zipped)
+    whole, refused = path.read_bytes(), 0
+    for _ in range(150):
+        damaged = bytearray(whole[: random.randrange(1, len(whole))])
+        for _ in range(random.randrange(4)):
+            damaged[random.randrange(len(damaged))] = random.randrange(256)
+        if random.random() < 0.7:  # damaged, and as long as it was
+            damaged += whole[len(damaged) :]
+        path.write_bytes(damaged)
+        try:
+            assert set(map(type, read_original(path).values())) == {torch.Tensor}
+        except CheckpointError as error:
+            assert str(path) in str(error)
+            refused += 1
+    assert refused > 50
