@@ -11,16 +11,18 @@ from pathlib import Path
 # Licence of weights by Hugging Face id, as their cards and repositories say.
 # Depth Anything: README of either version. V2's gives Small Apache-2.0 and the larger ones
 # CC-BY-NC-4.0. Its metric models are left out: the cards of some say Apache-2.0 for Large too, of
-# others nothing. DINOv2, with registers or without: code and weights Apache-2.0. MiDaS 3 as Intel
-# published it: Apache-2.0; 3.1: MIT, as the MiDaS repository. ZoeDepth: MIT. GLPN: Apache-2.0.
-# Depth Pro: Apple's model licence for research, since February 2025; its sample code licence
-# (apple-ascl) before.
+# others nothing. DINOv2, with registers, a classifier or neither: code and weights Apache-2.0.
+# MiDaS 3 as Intel published it: Apache-2.0; 3.1: MIT, as the MiDaS repository. ZoeDepth: MIT. GLPN:
+# Apache-2.0. Depth Pro: Apple's model licence for research, since February 2025; its sample code
+# licence (apple-ascl) before.
 _ANNOUNCED = {
     r"liheyoung/depth-anything-(small|base|large)-hf": "Apache-2.0",
     r"liheyoung/depth_anything_vit[sbl]14": "Apache-2.0",
     r"depth-anything/depth-anything-v2-small(-hf)?": "Apache-2.0",
     r"depth-anything/depth-anything-v2-(base|large|giant)(-hf)?": "CC-BY-NC-4.0",
-    r"facebook/dinov2-(with-registers-)?(small|base|large|giant)": "Apache-2.0",
+    r"facebook/dinov2-(with-registers-)?(small|base|large|giant)(-imagenet1k-1-layer)?": (
+        "Apache-2.0"
+    ),
     r"intel/dpt-(large|hybrid-midas)": "Apache-2.0",
     r"intel/dpt-(beit|swinv2)-(tiny|base|large)-(256|384|512)": "MIT",
     r"intel/zoedepth-(nyu|kitti|nyu-kitti)": "MIT",

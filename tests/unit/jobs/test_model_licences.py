@@ -14,6 +14,7 @@ from jobs.model_licences import licence_of_model
         ("facebook/dinov2-giant", "Apache-2.0"),
         ("facebook/dinov2-with-registers-base", "Apache-2.0"),
         ("facebook/dinov2-small@main", "Apache-2.0"),
+        ("facebook/dinov2-small-imagenet1k-1-layer", "Apache-2.0"),
         ("depth-anything/Depth-Anything-V2-Base-hf@0123abc", "CC-BY-NC-4.0"),
         ("depth-anything/Depth-Anything-V2-Metric-Indoor-Large-hf", None),
         ("Intel/dpt-large", "Apache-2.0"),
