@@ -59,7 +59,7 @@ def test_labels_are_what_the_model_says_of_each_image(
         sources=("rooms",),
         teacher=str(folders[name]),
         label_set=name.replace(" ", "-"),
-        batch_size=2,  # looked for with images of 12 megapixels, which GLPN takes as they come
+        batch_size=2,  # else looked for with large images, which GLPN takes nearly as they come
         **where,
     )
     assert label(config)["labelled"] == 3
