@@ -12,7 +12,6 @@ With references in place of bytes, ``image`` is null and `load_bytes` reads ``ur
 import hashlib
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, cast
@@ -35,6 +34,7 @@ from pipeline.image_columns import (
 )
 from pipeline.maps import annotation_digest
 from pipeline.records import Drop, ImageRecord, ShardRef
+from pipeline.row_groups import opened_shard
 from pipeline.storage import Store, dropped_key, image_shard_key, read_range
 
 SHARD_FORMAT = "1"
@@ -258,14 +258,14 @@ def read_drops(store: Store, key: str) -> Iterator[Drop]:
 
 def row_group_rows(store: Store, key: str) -> list[int]:
     """Rows of each row group; only the footer is read."""
-    with _opened(store, key) as parquet:
+    with opened_shard(store, key) as parquet:
         metadata = parquet.metadata
         return [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
 
 
 def shard_footer(store: Store, key: str) -> dict[str, str]:
     """What the shard says of itself (format, kind, source, shard_id, code_version, rows)."""
-    with _opened(store, key) as parquet:
+    with opened_shard(store, key) as parquet:
         metadata: Mapping[bytes, bytes] = parquet.metadata.metadata or {}
     return {
         name.removeprefix(_PREFIX).decode(): value.decode()
@@ -294,30 +294,9 @@ def _put_once(store: Store, key: str, file: Path, *, sha256: str) -> None:
 def _rows(
     store: Store, key: str, *, columns: Sequence[str], row_groups: Sequence[int] | None = None
 ) -> Iterator[dict[str, Any]]:
-    with _opened(store, key) as parquet:
+    with opened_shard(store, key) as parquet:
         groups = range(parquet.num_row_groups) if row_groups is None else row_groups
         for group in groups:
-            with _corrupt(store, key):
-                parts = parquet.read_row_group(group, columns=list(columns))
+            parts = parquet.read_row_group(group, columns=list(columns))
             for part in parts.to_batches(max_chunksize=AS_PYTHON):
-                with _corrupt(store, key):
-                    rows = part.to_pylist()
-                yield from rows
-
-
-@contextmanager
-def _opened(store: Store, key: str) -> Iterator[pq.ParquetFile]:
-    with store.open(key) as file:
-        with _corrupt(store, key):
-            parquet = pq.ParquetFile(file)
-        with parquet:
-            yield parquet
-
-
-@contextmanager
-def _corrupt(store: Store, key: str) -> Iterator[None]:
-    try:
-        yield
-    # Flipped bits also make text that is none, and columns of other types or names.
-    except (pa.ArrowException, OSError, IndexError, KeyError, ValueError) as error:
-        raise ShardCorruptError(f"{key} in {store.uri} is no readable shard: {error}") from error
+                yield from part.to_pylist()
