@@ -17,7 +17,7 @@ from jobs.summary_evaluation import evaluation_rows, is_cut
 
 WIDTH_IN_FILES = 200  # a table in a log or a pipe is not folded to the 80 columns of no terminal
 FOLDED = 16  # characters to which a long cell may be folded
-FEWEST = 4  # columns to which a table that may lose some is cut
+FEWEST = 4  # columns beside the model to which a table that may lose some is cut
 BETWEEN = 3  # characters of a table beside those of each column
 DURATIONS = ("stages",)  # mappings whose values are seconds
 SHARES = ("device_busy",)
@@ -100,19 +100,23 @@ def _is_node(value: object) -> bool:
 
 def _records(title: str, records: Sequence[Mapping[str, Any]], *, width: int) -> RenderableType:
     """A table; where it is too wide to be read, the records below each other."""
-    names = list(dict.fromkeys(name for record in records for name in record))
-    columns = {name: [_cell(name, record.get(name)) for record in records] for name in names}
-    widths = _widths(columns, width)
-    while widths is None and is_cut(title) and len(columns) > FEWEST:
-        names.pop()
-        columns = {name: columns[name] for name in names}
+    every = list(dict.fromkeys(name for record in records for name in record))
+    cells = {name: [_cell(name, record.get(name)) for record in records] for name in every}
+    columns, widths = cells, _widths(cells, width)
+    fewest = FEWEST + ("model" in cells) if is_cut(title) else len(cells)
+    while widths is None and len(columns) > fewest:
+        columns = {name: cells[name] for name in every[: len(columns) - 1]}
         widths = _widths(columns, width)
     if widths is None:
-        return _one_below_the_other(title, columns)
+        return _one_below_the_other(title, cells)
     table = Table(
         title=Text(_words(title)), title_justify="left", header_style="bold", box=box.SIMPLE_HEAD
     )
-    for name, characters in zip(names, widths, strict=True):
+    if hidden := len(cells) - len(columns):
+        more = "column" if hidden == 1 else "columns"
+        table.caption = Text(f"{hidden} more {more} in a wider window, or with --json", "dim")
+        table.caption_justify = "left"
+    for name, characters in zip(columns, widths, strict=True):
         numeric = all(isinstance(record.get(name), int | float | None) for record in records)
         justify: Literal["left", "right"] = "right" if numeric else "left"
         header = Text(_words(name))

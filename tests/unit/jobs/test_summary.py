@@ -171,6 +171,15 @@ def test_metrics_are_left_out_from_the_end_where_there_is_no_room(monkeypatch):
     assert "rmse" in shown_in(80, summary, monkeypatch)
     narrow = shown_in(50, summary, monkeypatch)
     assert "rmse" not in narrow and "0.1055" in narrow
+    assert re.search(r"\d+ more columns in a\s+wider\s+window", narrow)
+
+
+def test_however_narrow_a_window_is_it_has_scores(monkeypatch):
+    summary = evaluation({"first": 1.0, "second": 0.9}, sources=("nyu",))
+    for width in (40, 50, 60, 80):
+        text = shown_in(width, summary, monkeypatch)
+        assert "0.1055" in text and "0.09495" in text, width
+        assert "better" in text, "what came of the comparison"
 
 
 def test_other_lists_of_models_are_as_they_are():
