@@ -39,7 +39,10 @@ def write_torchscript(graph: DepthGraph, folder: Path, *, metadata: Mapping[str,
 
 def load_torchscript(path: Path) -> Runner:
     """The written model, on the CPU: B x 3 x H x W to B x H' x W', float32."""
-    return run_module(_load(path))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        module = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
+    return run_module(module)
 
 
 def run_module(module: nn.Module) -> Runner:
@@ -51,20 +54,3 @@ def run_module(module: nn.Module) -> Runner:
         return map_BHW
 
     return run
-
-
-def read_metadata(path: Path) -> dict[str, str]:
-    """What was written beside the graph."""
-    extra = {METADATA: ""}
-    _load(path, extra)
-    found: dict[str, str] = json.loads(extra[METADATA])
-    return found
-
-
-def _load(path: Path, extra_files: dict[str, str] | None = None) -> nn.Module:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        module: nn.Module = torch.jit.load(  # type: ignore[no-untyped-call]
-            path, map_location="cpu", _extra_files=extra_files
-        )
-    return module

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from model.depth_model import load_depth_model, load_network
 from model.errors import CheckpointError, ExportError
 from model.export import FACTS, Provenance, export_network
 from model.export_parity import MAX_DIFFERENCE
-from model.export_torchscript import FILE, load_torchscript, read_metadata
+from model.export_torchscript import FILE, METADATA, load_torchscript
 from tests.tiny_families import FAMILIES, save_family
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -73,7 +74,10 @@ def test_a_recorded_graph_is_the_network_at_every_size_it_says_it_takes(folders,
 
 def test_the_file_says_what_it_is(folders, tmp_path):
     exported = export(folders["depth_anything metric"], tmp_path / "out", "torchscript")
-    metadata = read_metadata(tmp_path / "out" / FILE)
+    extra = {METADATA: ""}
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        torch.jit.load(tmp_path / "out" / FILE, _extra_files=extra)
+    metadata = json.loads(extra[METADATA])
     model = load_depth_model(str(folders["depth_anything metric"]), device="cpu")
     assert metadata["sha256"] == model.sha256
     assert metadata["geometry"] == "depth_metric"
