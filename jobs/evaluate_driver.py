@@ -158,7 +158,11 @@ class EvaluationDriver:
 
     def _read(self, task: EvaluationTask) -> PartDone | ShardCorruptError | None:
         try:
-            return PartDone(read_scores(self.store, task.part))
+            scores = read_scores(self.store, task.part)
+            if (known := len(scores.rows) + scores.left_out) != task.rows:
+                where = f"{task.part.key} in {self.store.uri}"
+                raise ShardCorruptError(f"{where} has {known} of {task.rows} images")
+            return PartDone(scores)
         except FileNotFoundError:  # removed meanwhile
             return None
         except ShardCorruptError as error:

@@ -150,10 +150,12 @@ def read_scores(store: Store, part: ScorePart) -> PartScores:
     with opened_shard(store, part.key) as parquet:
         metadata: Mapping[bytes, bytes] = parquet.metadata.metadata or {}
         rows = parquet.read().to_pylist()
-    says = {name.decode().removeprefix(_PREFIX): value.decode() for name, value in metadata.items()}
-    if not part.footer().items() <= says.items():
-        raise ShardCorruptError(f"{part.key} in {store.uri} has the scores of something else")
-    return PartScores(rows=tuple(map(_unpacked, rows)), left_out=int(says["left_out"]))
+        says = {
+            name.decode().removeprefix(_PREFIX): value.decode() for name, value in metadata.items()
+        }
+        if not part.footer().items() <= says.items():
+            raise ShardCorruptError(f"{part.key} in {store.uri} has the scores of something else")
+        return PartScores(rows=tuple(map(_unpacked, rows)), left_out=int(says["left_out"]))
 
 
 def _packed(row: ScoreRow) -> dict[str, Any]:

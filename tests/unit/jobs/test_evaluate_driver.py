@@ -128,11 +128,13 @@ def test_pictures_that_fail_are_told_and_end_nothing(driver, warnings):
 
 def test_only_what_is_there_and_may_be_used_is_recalled(driver, tmp_path, warnings):
     store = Store(str(tmp_path))
-    for group in (0, 1, 2):
-        write_scores(store, task(group).part, PartScores(rows=(), left_out=group))
+    for group, images in enumerate((64, 64, 64, 64, 63)):
+        write_scores(store, task(group).part, PartScores(rows=(), left_out=images))
     store.put(task(1).part.key, b"no parquet")
-    asked = [task(0), task(1), task(2, replace=True), task(3)]
-    assert [each.part.group for each in driver.recall(asked)] == [1, 2, 3]
-    assert driver.recalled == 1 and len(warnings) == 1
-    assert not store.exists(task(1).part.key)
+    store.delete(task(3).part.key)
+    asked = [task(0), task(1), task(2, replace=True), task(3), task(4)]
+    assert [each.part.group for each in driver.recall(asked)] == [1, 2, 3, 4]
+    assert driver.recalled == 1 and len(warnings) == 2
+    assert "63 of 64 images" in warnings[-1]
+    assert not any(store.exists(task(group).part.key) for group in (1, 4))
     assert driver.recall([task(0, keep=False)]) == []  # it is done already

@@ -2,6 +2,7 @@
 
 import math
 
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import ShardCorruptError
@@ -109,4 +110,16 @@ def test_a_flipped_bit_is_found(store):
     data[len(data) // 4] ^= 1
     store.put(part().key, bytes(data))
     with pytest.raises(ShardCorruptError):
+        read_scores(store, part())
+
+
+@pytest.mark.parametrize("count", [None, b"many"])
+def test_an_object_that_says_no_count_is_not_trusted(store, count):
+    write_scores(store, part(), PartScores(rows=ROWS, left_out=3))
+    file = f"{store.uri}/{part().key}"
+    table = pq.read_table(file)
+    says = {**table.schema.metadata, b"factory.left_out": count}
+    says = {name: value for name, value in says.items() if value is not None}
+    pq.write_table(table.replace_schema_metadata(says), file)
+    with pytest.raises(ShardCorruptError, match=r"left_out|many"):
         read_scores(store, part())
