@@ -85,6 +85,7 @@ def test_median_scale_is_the_ratio_of_medians():
     np.testing.assert_allclose(scaled(prediction * 8)[:3], found(prediction)[:3])
 
 
-def test_median_scale_needs_a_positive_prediction():
-    with pytest.raises(ValueError, match="above 0, not -2"):
-        align_scale_median([-3.0, -2.0, 5.0], [1.0, 1.0, 1.0], [True] * 3)
+@pytest.mark.parametrize("prediction", [[-3.0, -2.0, 5.0], [-3.0, 0.0, 5.0]])
+def test_median_scale_needs_a_positive_prediction(prediction):
+    with pytest.raises(ValueError, match="above 0, not"):
+        align_scale_median(prediction, [1.0, 1.0, 1.0], [True] * 3)

@@ -130,6 +130,19 @@ class TestMedianScale:
         assert score.affine == pytest.approx((scale, 0))
         assert score.metrics["depth"] == pytest.approx(by_hand(aligned, truth[mask]), rel=1e-9)
 
+    @pytest.mark.parametrize(
+        ("predicted_m", "maximum_depth", "counts_as_m"),
+        [(1.0, None, 1.0), (8.0, None, 4.0), (8.0, 10.0, 8.0), (80.0, 10.0, 10.0)],
+    )
+    def test_only_what_is_too_far_is_clipped(self, predicted_m, maximum_depth, counts_as_m):
+        """At the cap, without one at the farthest truth; what is near stays as near as it is."""
+        truth = np.full((4, 4), 4.0, np.float32)
+        prediction = truth.copy()
+        prediction[1, 2] = predicted_m
+        rules = dataclasses.replace(MEDIAN, maximum_depth=maximum_depth)
+        score = evaluate(prediction, truth, rules)
+        assert score.metrics["depth"]["rmse"] == pytest.approx(abs(counts_as_m - 4) / 4)
+
     def test_a_factor_does_not_matter_and_a_shift_does(self):
         truth = scene()
         prediction = predicted_depth(truth)

@@ -230,6 +230,15 @@ def test_caps_bound_the_truth_and_the_prediction():
         evaluate(prediction, depth, capped, truth_geometry="depth_scale_invariant")
 
 
+@pytest.mark.parametrize(("predicted_m", "counts_as_m"), [(0.1, 2.0), (50.0, 10.0), (5.0, 5.0)])
+def test_what_is_predicted_beyond_a_limit_counts_as_the_limit(predicted_m, counts_as_m):
+    limits = {"minimum_depth": 2.0, "maximum_depth": 10.0}
+    capped = dataclasses.replace(protocol("metric@1"), **limits)
+    truth = np.full((4, 4), 4.0, np.float32)
+    score = evaluate(np.full_like(truth, predicted_m), truth, capped, geometry="depth_metric")
+    assert score.metrics["depth"]["rmse"] == pytest.approx(abs(counts_as_m - 4))
+
+
 def test_a_crop_leaves_the_rest_out():
     cropped = dataclasses.replace(RELATIVE, crop=Crop(0.25, 0.75, 0.5, 1.0))
     depth = scene()
