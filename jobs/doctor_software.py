@@ -27,6 +27,7 @@ EXTRAS = {
     "demo": "photographs for the demo",
     "sources": "data sets in video, HDF5, EXR, 7z",
     "export": "ONNX models",
+    "iceberg": "label sets as Iceberg tables",
     "wandb": "logging to Weights & Biases",
     "mlflow": "logging to MLflow",
 }

@@ -175,7 +175,7 @@ def test_bash_completes_after_install_completion(folder, tmp_path_factory):
     command = script(home)
     environment = {"HOME": str(home), "PATH": f"{command.parent}:/usr/bin:/bin", "TERM": "dumb"}
     session = (
-        "factory --install-completion bash >/dev/null && . ~/.bash_completions/factory.sh\n"
+        "factory --install-completion >/dev/null && . ~/.bash_completions/factory.sh\n"
         "COMP_WORDS=(factory label --teacher p); COMP_CWORD=3; _factory_completion factory\n"
         'echo "${COMPREPLY[@]}"\n'
     )
