@@ -143,9 +143,11 @@ def difference_cell(comparison: Comparison) -> str:
 
 
 def number(value: float | None) -> str:
-    """Four decimals, fewer of large numbers."""
+    """Four decimals, fewer of large numbers; powers of ten where those would say 0 or fill lines."""
     if value is None:
         return "–"
+    if 0 < abs(value) < 5e-5 or abs(value) >= 1e6:
+        return f"{value:.1e}"
     return f"{value:.4f}" if abs(value) < 10 else f"{value:,.2f}"
 
 

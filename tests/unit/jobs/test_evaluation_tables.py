@@ -208,7 +208,16 @@ def test_benchmarks_are_told_apart_by_protocol_version_and_source():
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(None, "–"), (0.04567, "0.0457"), (12.3456, "12.35"), (1234.5, "1,234.50")]
+    ("value", "text"),
+    [
+        (None, "–"),
+        (0.0, "0.0000"),
+        (0.00003, "3.0e-05"),
+        (0.04567, "0.0457"),
+        (12.3456, "12.35"),
+        (1234.5, "1,234.50"),
+        (2.3715e28, "2.4e+28"),
+    ],
 )
 def test_numbers(value, text):
     assert number(value) == text
