@@ -11,9 +11,9 @@ from jobs.evaluate_engine import EvaluationEngine
 from jobs.evaluate_models import ModelSpec
 from jobs.evaluate_scoring import Scoring
 from jobs.evaluation_ranking import best_and_worst
-from jobs.evaluation_result import BenchmarkResult, ScoredImage, ScoredPicture
+from jobs.evaluation_result import BenchmarkResult, MarkedPair, ScoredImage, ScoredPicture
 from model.comparison import valid_disparity
-from model.evaluation import aligned_disparity
+from model.evaluation import aligned_disparity, answered_pairs
 from model.geometry import to_disparity
 from pipeline.errors import PipelineError
 from pipeline.images import decode_rgb
@@ -106,7 +106,42 @@ def _picture(
         image_HWC=cv2.resize(image_HWC, size[::-1], interpolation=cv2.INTER_AREA),
         truth_HW=None if truth_HW is None else shrunk_truth(truth_HW, size),
         aligned_HW=cv2.resize(aligned_HW, size[::-1], interpolation=cv2.INTER_AREA),
+        pairs=_marked_pairs(prediction_HW, geometry, task.scoring, record, size),
     )
+
+
+def _marked_pairs(
+    prediction_HW: NDArray[np.float32],
+    geometry: str,
+    scoring: Scoring,
+    record: ImageRecord,
+    size: tuple[int, int],
+) -> tuple[MarkedPair, ...]:
+    """The pairs of an image as they were scored, at their places in its picture."""
+    if scoring.protocol.truth != "pairs":
+        return ()
+    height, width = record.header.height, record.header.width
+    found = answered_pairs(
+        prediction_HW,
+        record.points,
+        geometry=geometry,
+        sample_id=record.sample_id,
+        protocol=scoring.protocol,
+        upsampling=scoring.upsampling,
+        size=(height, width),
+    )
+    if isinstance(found, str):
+        return ()
+
+    def place(row: int, column: int) -> tuple[int, int]:
+        return row * size[0] // height, column * size[1] // width
+
+    marked = []
+    for pair, given in zip(*found, strict=True):
+        points = place(pair.row1, pair.column1), place(pair.row2, pair.column2)
+        near, far = points if pair.closer != 2 else points[::-1]
+        marked.append(MarkedPair(near, far, is_right=bool(given == pair.closer)))
+    return tuple(marked)
 
 
 def _maps(

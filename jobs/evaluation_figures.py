@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.colour import limits_of
+from jobs.colour import colourise, limits_of
+from jobs.evaluation_marks import mark_pairs
 from jobs.evaluation_ranking import value_of
 from jobs.evaluation_result import BenchmarkResult, ScoredPicture
 from jobs.evaluation_words import number
@@ -18,6 +19,8 @@ SHOWN = 4  # metrics named below an image
 def figure(picture: ScoredPicture, result: BenchmarkResult) -> Figure:
     """The image with its maps, in the colours of the truth; without truth image and prediction."""
     path = picture.scored.path
+    if picture.pairs:
+        return Figure(_with_pairs(picture), path, _facts(picture, result))
     seen = photograph(picture.image_HWC, alt=f"photograph {path}", label="image")
     return Figure((seen, *_maps(picture)), path, _facts(picture, result))
 
@@ -63,6 +66,24 @@ def _maps(picture: ScoredPicture) -> tuple[Picture, ...]:
             aligned_HW, alt=f"prediction for {path}", label="prediction, aligned", limits=limits
         ),
         error_map(error_HW, limit=limit, alt=f"{label}, of {path}", label=label),
+    )
+
+
+def _with_pairs(picture: ScoredPicture) -> tuple[Picture, Picture]:
+    """The image and the prediction, both with the points that were asked about."""
+    path, pairs = picture.scored.path, picture.pairs
+    right = sum(pair.is_right for pair in pairs)
+    said = f"{right} of {len(pairs)} pair{'s' if len(pairs) != 1 else ''} right"
+    predicted = colourise(picture.aligned_HW)
+    return (
+        photograph(
+            mark_pairs(picture.image_HWC, pairs), alt=f"photograph {path}, {said}", label="image"
+        ),
+        photograph(
+            mark_pairs(predicted, pairs),
+            alt=f"prediction for {path}, {said}",
+            label=f"prediction, {said}",
+        ),
     )
 
 

@@ -28,6 +28,11 @@ LOOKING = (
     "predicted too near, blue too far, in shares of the true disparity; full colour at the number "
     "below it, which is each image's own. Grey is not scored."
 )
+LOOKING_AT_PAIRS = (
+    "The two points of a pair are joined, and the larger mark is the nearer one, as people noted "
+    "it. Blue discs ●: the prediction says so too. Orange crosses ✕: it does not. In the "
+    "prediction bright is near."
+)
 
 
 def evaluation_page(
@@ -107,16 +112,21 @@ def _images(
     )
     best = [each for each in ranked if 2 * places[each.scored.sample_id] < len(places)]
     halves = {"Best": best, "Worst": ranked[len(best) :][::-1]}
+    first = best or halves["Worst"]
     for name, some in halves.items():
         if some:
             yield Section(
                 f"{anchor}-{name.lower()}",
                 f"{name} images of {result.model.name}",
-                text=LOOKING if name == "Best" else "",
+                text=_looking(result) if some is first else "",
                 figures=tuple(figure(each, result) for each in some),
                 below=True,
                 folded=not is_open,
             )
+
+
+def _looking(result: BenchmarkResult) -> str:
+    return LOOKING_AT_PAIRS if result.protocol.truth == "pairs" else LOOKING
 
 
 def _histograms(group: Sequence[BenchmarkResult]) -> Iterator[Chart]:

@@ -93,6 +93,19 @@ class BenchmarkResult:
     leaks: Leaks | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class MarkedPair:
+    """Two points of a picture, each as row and column, and whether the prediction is right.
+
+    Attributes:
+        near: The one that is nearer, as people noted it.
+    """
+
+    near: tuple[int, int]
+    far: tuple[int, int]
+    is_right: bool
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoredPicture:
     """What a page shows of one image: three maps of one size, at most 512 pixels long.
@@ -101,9 +114,11 @@ class ScoredPicture:
         image_HWC: uint8, RGB.
         truth_HW: Float32, true disparity, NaN where the protocol does not look; None for pairs.
         aligned_HW: Float32, predicted disparity after the protocol's alignment.
+        pairs: Of a protocol of pairs; none of maps.
     """
 
     scored: ScoredImage
     image_HWC: NDArray[np.uint8]
     truth_HW: NDArray[np.float32] | None
     aligned_HW: NDArray[np.float32]
+    pairs: tuple[MarkedPair, ...] = ()

@@ -36,7 +36,7 @@ from model.comparison import (
 )
 from model.geometry import to_disparity
 from model.metrics import METRICS, METRICS_WITH_UNIT, SYMMETRIC
-from model.pairs import PAIR_METRICS, answers, at_points, shuffled
+from model.pairs import PAIR_METRICS, Pair, answers, at_points, shuffled
 from model.protocols import Protocol
 from model.upsampling import upsample
 
@@ -44,6 +44,7 @@ __all__ = [
     "METRIC_GEOMETRIES",
     "ImageScore",
     "aligned_disparity",
+    "answered_pairs",
     "check_prediction",
     "evaluate_image",
     "evaluate_pairs",
@@ -170,24 +171,53 @@ def evaluate_pairs(
     Raises:
         ValueError: For an unknown geometry, or a protocol of maps.
     """
+    found = answered_pairs(
+        prediction_HW,
+        pairs,
+        geometry=geometry,
+        sample_id=sample_id,
+        protocol=protocol,
+        upsampling=upsampling,
+        size=size,
+    )
+    if isinstance(found, str):
+        return ImageScore(skipped=found)
+    ordered, given = found
+    noted = [pair.closer for pair in ordered]
+    metrics = {name: PAIR_METRICS[name](given, noted) for name in protocol.metrics}
+    return ImageScore(valid_pixels=len(ordered), metrics={"order": metrics})
+
+
+def answered_pairs(
+    prediction_HW: NDArray[np.floating],
+    pairs: Iterable[Sequence[int]],
+    *,
+    geometry: str,
+    sample_id: str,
+    protocol: Protocol,
+    upsampling: str | None = None,
+    size: tuple[int, int] | None = None,
+) -> tuple[list[Pair], NDArray[np.int64]] | str:
+    """The pairs as `evaluate_pairs` puts them, with what the prediction answers, or why it cannot.
+
+    Raises:
+        ValueError: As `evaluate_pairs`.
+    """
     if protocol.truth != "pairs":
         raise ValueError(f"{protocol.ref} scores maps, not pairs of points")
     ordered = shuffled(pairs, sample_id=sample_id)
     if not ordered:
-        return ImageScore(skipped="no_pairs")
+        return "no_pairs"
     disparity_HW = to_disparity(np.asarray(prediction_HW, np.float64), geometry)
     how = protocol.interpolation if upsampling is None else upsampling
     resized_HW = upsample(disparity_HW, size or disparity_HW.shape, how)
     try:
         first, second = at_points(resized_HW, ordered)
     except ValueError:
-        return ImageScore(skipped="point_outside")
+        return "point_outside"
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
-        return ImageScore(skipped="prediction_not_finite")
-    given = answers(first, second, equality=protocol.equality)
-    noted = [pair.closer for pair in ordered]
-    metrics = {name: PAIR_METRICS[name](given, noted) for name in protocol.metrics}
-    return ImageScore(valid_pixels=len(ordered), metrics={"order": metrics})
+        return "prediction_not_finite"
+    return ordered, answers(first, second, equality=protocol.equality)
 
 
 def summarise(scores: Iterable[ImageScore]) -> dict[str, Any]:

@@ -10,9 +10,11 @@ import pytest
 from jobs.evaluation_files import write_results
 from jobs.evaluation_page import evaluation_page
 from jobs.evaluation_ranking import best_and_worst
+from jobs.evaluation_result import MarkedPair
 from jobs.evaluation_summary import compare_results, summarise_results
 from jobs.report_page import render
 from model.evaluation import ImageScore
+from model.protocols import protocol
 from tests.evaluation_factories import benchmark_result, image, picture
 
 HOSTILE = "<script>alert('x')</script>"
@@ -137,6 +139,27 @@ def test_a_page_without_pictures_has_none():
     result = benchmark_result()
     page = evaluation_page(summarise_results([result], []), [result], [], colophon="c")
     assert "<img" not in render(page)
+
+
+def test_pairs_are_marked_and_their_marks_explained():
+    pair = MarkedPair((5, 5), (40, 60), is_right=True)
+    images = tuple(
+        image(n, ImageScore(valid_pixels=2, metrics={"order": {"pair_accuracy": n / 2}}))
+        for n in range(3)
+    )
+    result = benchmark_result(rules=protocol("da-2k@1"), images=images)
+    shown = [
+        replace(picture(each), truth_HW=None, pairs=(pair, replace(pair, is_right=False)))
+        for each in images
+    ]
+    page = evaluation_page(summarise_results([result], []), [result], [], [shown], colophon="c")
+    html = render(page)
+    assert html.count("Orange crosses") == 1 and "predicted too near" not in html
+    assert html.count("prediction, 1 of 2 pairs right") == len(shown)
+    lost = evaluation_page(
+        summarise_results([result], []), [result], [], [shown[:1]], colophon="c"
+    )  # only one of the worst could be shown
+    assert render(lost).count("Orange crosses") == 1
 
 
 def test_hostile_names_are_text():
