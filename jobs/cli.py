@@ -75,7 +75,7 @@ VERBS = {
     ),
     "evaluate": Verb(EvaluateConfig, "jobs.evaluate:evaluate"),
     "predict": Verb(configs.PredictConfig, "jobs.predict:predict"),
-    "export": Verb(ExportConfig, "jobs.export_model:export_model"),
+    "export": Verb(ExportConfig, "jobs.export:export"),
     "report": Verb(configs.ReportConfig, "jobs.report:report"),
     "demo": Verb(configs.DemoConfig, "jobs.demo:demo"),
     "doctor": Verb(DoctorConfig, "jobs.doctor:doctor"),

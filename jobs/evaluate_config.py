@@ -6,6 +6,9 @@ from jobs.config import UPSAMPLINGS, Common, option, required
 
 LEAKAGE_CHECKS = ("auto", "none", "exact", "near")
 MODEL_FORMATS = ("hf", "onnx", "torchscript")
+# Of label sets and sources; a test compares with `pipeline.export_formats`.
+DATA_FORMATS = ("hf", "png16", "webdataset", "iceberg")
+EXPORT_FORMATS = tuple(dict.fromkeys((*MODEL_FORMATS, *DATA_FORMATS)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,13 +52,27 @@ class EvaluateConfig(Common):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportConfig(Common):
-    """Write a model in a format that others load, checked against the original, with its card."""
+    """Hand on a model, or a label set with its images, in a format that others read.
 
-    target: str = required("Model reference.", argument=True)
-    format: str = required("What to write.", choices=MODEL_FORMATS)
-    out: str = required("Folder to write into.", is_local=True)
+    A model is checked against the original. Of a source, what is exported is its ground truth.
+    """
+
+    target: str = required(
+        "Model reference, or name of a label set or source; label-set:NAME, source:NAME or "
+        "model:NAME where several have it.",
+        argument=True,
+    )
+    format: str = required("What to write.", choices=EXPORT_FORMATS)
+    out: str = required(
+        "Folder to write into; for a label set or source any fsspec URL, except as iceberg."
+    )
     images: tuple[str, ...] = option(
-        "Photographs, or folders of them, on which the exported model is held against the original "
+        "Photographs, or folders of them, on which an exported model is held against the original "
         "(default: some of a source in the catalog).",
         (),
+    )
+    labels_only: bool = option(
+        "Of a label set, leave out the images, which their owners may not let others publish; path "
+        "and sha256 say which they are.",
+        False,
     )

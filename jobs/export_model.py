@@ -1,4 +1,4 @@
-"""`factory export`: a model in a format that others load, checked, with its card."""
+"""`factory export MODEL`: a model in a format that others load, checked, with its card."""
 
 import os
 import shutil
@@ -75,6 +75,8 @@ def export_model(config: ExportConfig, *, reporter: Reporter | None = None) -> d
 def _check_usage(config: ExportConfig, out: Path) -> None:
     """Whatever can be known before anything is opened."""
     problems = []
+    if "://" in config.out:
+        problems.append(f"--out {config.out}: a model is written into a folder of this machine")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         problems.append(f"--out {config.out}: name a folder that is empty or not there yet")
     missing = missing_packages() if config.format == "onnx" else []
@@ -96,28 +98,11 @@ def _workspace(config: ExportConfig) -> Iterator[Workspace | None]:
 
 
 def _locate(config: ExportConfig, workspace: Workspace | None) -> ModelLocation:
-    """Where the model is.
-
-    Raises:
-        ConfigError: It is the name of something else in the catalog.
-    """
+    """Where the model is."""
     target = config.target
     if workspace is None:
         return ModelLocation("url" if "://" in target else "plain", target)
-    location = locate_model(target, workspace.catalog)
-    if location.name is None and not Path(target.partition("#")[0]).expanduser().exists():
-        _refuse_others(target, workspace)
-    return location
-
-
-def _refuse_others(target: str, workspace: Workspace) -> None:
-    kinds = {"source": workspace.catalog.source, "label set": workspace.catalog.label_set}
-    for kind, look_up in kinds.items():
-        try:
-            look_up(target)
-        except (CatalogMissingError, ValueError):
-            continue
-        raise ConfigError([f"{target} is a {kind}: only models can be exported, so far"])
+    return locate_model(target, workspace.catalog)
 
 
 def _name(

@@ -31,6 +31,7 @@ ONLY_IN = {
     "s3fs": {"pipeline"},
     "sqlalchemy": {"pipeline"},
     "alembic": {"pipeline"},
+    "pyiceberg": {"pipeline"},
     "imagecodecs": {"pipeline"},
     "PIL": {"pipeline", "jobs"},
 }

@@ -12,6 +12,7 @@ from jobs.config import IngestConfig
 from jobs.console import SilentReporter
 from jobs.errors import ConfigError
 from jobs.evaluate_config import ExportConfig
+from jobs.export import export as verb
 from jobs.export_model import export_model as export
 from jobs.ingest import ingest
 from jobs.workspace import open_workspace
@@ -182,12 +183,25 @@ def test_nothing_is_left_of_an_export_that_fails(model, photos, tmp_path, monkey
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
 
-def test_sources_and_label_sets_are_no_models(model, tmp_path):
+def test_a_name_that_nothing_has(model, tmp_path):
     registered(tmp_path, model)
-    with pytest.raises(ConfigError, match="pictures is a source: only models can be exported"):
-        export(config("pictures", tmp_path))
     with pytest.raises(CheckpointError, match="no such file or directory"):
         export(config("nothing-of-that-name", tmp_path))
+
+
+def test_a_model_is_written_on_this_machine(model, photos, tmp_path):
+    elsewhere = dataclasses.replace(config(model, tmp_path, images=[photos]), out="memory://out")
+    with pytest.raises(ConfigError, match="a folder of this machine"):
+        export(elsewhere)
+
+
+def test_the_verb_finds_models_as_before(model, photos, tmp_path):
+    assert verb(config(model, tmp_path, images=[photos]))["model"] == str(model)
+    registered(tmp_path, model)
+    named = dataclasses.replace(config("model:teacher", tmp_path), out=str(tmp_path / "named"))
+    assert verb(named)["model"] == "teacher"
+    with pytest.raises(ConfigError, match="--labels-only is for label sets"):
+        verb(dataclasses.replace(named, labels_only=True))
 
 
 def test_weights_that_have_changed_are_refused(model, photos, tmp_path):
