@@ -143,7 +143,7 @@ def difference_cell(comparison: Comparison) -> str:
 
 
 def number(value: float | None) -> str:
-    """Four decimals, fewer of large numbers; a power of ten where that would say 0 or fill a line."""
+    """Four decimals, fewer of large numbers; powers of ten where that says 0 or fills a line."""
     if value is None:
         return "–"
     if 0 < abs(value) < 5e-5 or abs(value) >= 1e6:
