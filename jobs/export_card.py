@@ -16,7 +16,7 @@ from jobs.export_plan import ExportPlan
 from jobs.licence_policy import licences_behind
 from jobs.markdown import code, inline, link, table
 from pipeline.croissant import data_set, parquet_file
-from pipeline.export_iceberg import CATALOG, table_name
+from pipeline.export_iceberg import CATALOG, CATALOG_NAME, table_name
 from pipeline.export_parts import Part
 from pipeline.export_table import DEPTH, FACTS, IMAGE
 from pipeline.licences import permissions
@@ -25,27 +25,41 @@ from pipeline.licences import permissions
 _SPLITS = {"hf": "data/*.parquet", "webdataset": "data/*.tar"}
 _SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M",
           10_000_000: "1M<n<10M", 100_000_000: "10M<n<100M"}  # fmt: skip
-_USAGE = {
-    "hf": """from datasets import load_dataset
+_READING = {
+    "hf": """import numpy as np
+from datasets import load_dataset
 
 data = load_dataset("FOLDER", split="train")
 row = data[0]
 codes = np.asarray(row["depth"])""",
-    "webdataset": """import webdataset
+    "webdataset": """import json
+from glob import glob
+from io import BytesIO
 
-data = webdataset.WebDataset(sorted(glob("FOLDER/data/*.tar")), shardshuffle=False)
-row = next(iter(data))
-codes = np.asarray(Image.open(BytesIO(row["depth.png"])))
-row = json.loads(row["json"])""",
-    "png16": """import pandas
+import numpy as np
+from PIL import Image
+from webdataset import WebDataset
+
+data = WebDataset(sorted(glob("FOLDER/data/*.tar")), shardshuffle=False)
+sample = next(iter(data))
+row = json.loads(sample["json"])
+codes = np.asarray(Image.open(BytesIO(sample["depth.png"])))""",
+    "png16": """import numpy as np
+import pandas
+from PIL import Image
 
 data = pandas.read_csv("FOLDER/index.csv")
 row = data.iloc[0]
-codes = np.asarray(Image.open(f"FOLDER/{row['depth_file']}"))""",
-    "iceberg": """from pyiceberg.catalog.sql import SqlCatalog
+codes = np.asarray(Image.open("FOLDER/" + row["depth_file"]))""",
+    "iceberg": """from io import BytesIO
 
-catalog = SqlCatalog("factory", uri="sqlite:////PATH/CATALOG")
-row = catalog.load_table(TABLE).scan(limit=1).to_arrow().to_pylist()[0]
+import numpy as np
+from PIL import Image
+from pyiceberg.catalog.sql import SqlCatalog
+
+catalog = SqlCatalog("NAME", uri="sqlite:///FOLDER/FILE")
+data = catalog.load_table("TABLE").scan().to_arrow()
+row = data.slice(0, 1).to_pylist()[0]
 codes = np.asarray(Image.open(BytesIO(row["depth"]["bytes"])))""",
 }
 _VALUES = """values = row["depth_offset"] + row["depth_scale"] * codes.astype(np.float64)
@@ -131,10 +145,15 @@ def _what(plan: ExportPlan, parts: Sequence[Part]) -> list[str]:
 
 
 def _usage(plan: ExportPlan) -> list[str]:
-    reading = _USAGE[plan.format].replace("CATALOG", CATALOG)
-    reading = reading.replace("TABLE", repr(".".join(table_name(plan.kind, plan.name))))
-    said = ["A map is 16-bit PNG; code 0 is no value.", "", "```python", "import numpy as np"]
-    return ["## Reading it", "", *said, *reading.split("\n"), *_VALUES.split("\n"), "```"]
+    """Python that reads a map; whoever reads it puts the folder's path for FOLDER."""
+    table = ".".join(table_name(plan.kind, plan.name))
+    reading = _READING[plan.format]
+    for word, value in {"NAME": CATALOG_NAME, "FILE": CATALOG, "TABLE": table}.items():
+        reading = reading.replace(f'"{word}"', f'"{value}"').replace(f"/{word}", f"/{value}")
+    said = "A map is 16-bit PNG; code 0 is no value."
+    if plan.format == "iceberg":
+        said += " The catalog names the folder by its whole path: it is read where it was written."
+    return ["## Reading it", "", said, "", "```python", *f"{reading}\n{_VALUES}".split("\n"), "```"]
 
 
 def _columns(plan: ExportPlan) -> list[str]:

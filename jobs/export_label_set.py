@@ -186,7 +186,6 @@ def _summary(
     out: str,
     reused: int,
 ) -> dict[str, Any]:
-    written = [*files, *(file for part in parts for file in part.files)]
     table = ".".join(export_iceberg.table_name(plan.kind, plan.name))
     return {
         plan.kind.replace("-", "_"): plan.name,
@@ -197,7 +196,7 @@ def _summary(
         **_counts(parts),
         "shards": len(parts),
         "shards_reused": reused,
-        "bytes": sum(file.bytes for file in written),
+        "bytes": sum(file.bytes for file in files) + sum(part.bytes for part in parts),
         "licence": ", ".join(licences_behind(plan.behind)),
         "files": sorted(file.path for file in files),
         "problems": [*_unreadable(parts), *_nameless(plan, named)],

@@ -12,7 +12,7 @@ Images keep their original bytes, and so their own endings.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Protocol
 
@@ -37,6 +37,7 @@ _WRITERS: dict[str, _Writer] = {
     "png16": write_files,
 }
 FORMATS = tuple(_WRITERS)
+LOOSE = "png16"  # whose files are not listed one by one
 
 
 def write_part(
@@ -50,7 +51,7 @@ def write_part(
     left_out: Counter[str] = Counter()
     tally: Counter[str] = Counter()
     samples = _counted(samples_of(store, piece, pixels=pixels, left_out=left_out), tally)
-    files: list[ExportedFile] = []
+    files: Sequence[ExportedFile] = ()
     if (first := next(samples, None)) is not None:
         files = _WRITERS[format](out, name, chain([first], samples), pixels=pixels)
     return Part(
@@ -62,6 +63,7 @@ def write_part(
         rows=piece.shard.rows,
         kept=tally["kept"],
         left_out=dict(sorted(left_out.items())),
+        bytes=sum(file.bytes for file in files) + (tally["bytes"] if format == LOOSE else 0),
         files=tuple(files),
     )
 
@@ -69,4 +71,5 @@ def write_part(
 def _counted(samples: Iterable[Sample], tally: Counter[str]) -> Iterator[Sample]:
     for sample in samples:
         tally["kept"] += 1
+        tally["bytes"] += len(sample.depth) + len(sample.image or b"")
         yield sample

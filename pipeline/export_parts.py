@@ -42,6 +42,7 @@ class Part:
     """What was made of a piece; ``rows == kept + sum(left_out)``.
 
     Attributes:
+        bytes: Of all its files.
         files: Without those that an index among them lists.
     """
 
@@ -53,6 +54,7 @@ class Part:
     rows: int
     kept: int
     left_out: Mapping[str, int] = field(default_factory=dict)
+    bytes: int = 0
     files: tuple[ExportedFile, ...] = ()
 
     @property
@@ -192,5 +194,8 @@ class ExportFolder:
 
 
 def _part(said: Mapping[str, Any]) -> Part:
-    files = tuple(ExportedFile(**file) for file in said["files"])
-    return Part(**{**said, "files": files})
+    try:
+        files = tuple(ExportedFile(**file) for file in said["files"])
+        return Part(**{**said, "files": files})
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"a part there is not what an export writes: {error}") from error

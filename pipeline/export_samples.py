@@ -15,6 +15,7 @@ wrong_bytes      stored by reference, and other bytes lie there now
 The last two can be repaired: `UNREADABLE`.
 """
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -36,8 +37,8 @@ from pipeline.shards import load_bytes, read_image_rows, row_group_rows
 from pipeline.storage import Store
 
 UNREADABLE = ("missing_file", "wrong_bytes")
-THREADS = 4
-AHEAD = 16  # samples that are packed before their turn
+THREADS = min(16, os.cpu_count() or 4)
+AHEAD = 2 * THREADS  # samples that are packed before their turn
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from jobs import cli, export_label_set
-from jobs.config import Common
+from jobs.catalog_withdraw import withdraw
+from jobs.config import Common, IngestConfig
 from jobs.errors import ConfigError
 from jobs.evaluate_config import DATA_FORMATS, MODEL_FORMATS, ExportConfig
 from jobs.export import export
+from jobs.ingest import ingest
+from jobs.sample_config import CatalogWithdrawConfig
 from jobs.workspace import open_workspace
 from pipeline import export_formats
 from pipeline.depth_codec import decode_disparity
@@ -23,7 +27,9 @@ from pipeline.errors import CatalogMissingError, ShardCorruptError
 from pipeline.labels import read_label_rows
 from pipeline.licences import terms_from
 from pipeline.shards import read_image_rows
+from tests.factories import png
 from tests.report_stores import fill_store
+from tests.whole_store import ingest_photos, label_pending, open_labels
 
 ROWS, KEPT = 12, 10
 LEFT_OUT = {"decode_failed": 2}
@@ -242,6 +248,92 @@ def test_a_second_snapshot_takes_the_place_of_the_first(store, tmp_path):
     catalog = SqlCatalog("factory", uri=f"sqlite:///{tmp_path}/out/catalog.db")
     assert catalog.load_table(summary["table"]).scan().to_arrow().num_rows == KEPT
     catalog.close()
+
+
+@pytest.mark.parametrize("format", DATA_FORMATS)
+def test_the_card_says_how_a_map_is_read(store, truth, tmp_path, format, monkeypatch):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    out = tmp_path / "out"
+    export(config(store, out, format=format))
+    card = (out / "README.md").read_text()
+    program = card.split("```python\n")[1].split("```")[0].replace("FOLDER", str(out))
+    found = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exec(program, found)
+    if "catalog" in found:
+        found["catalog"].close()
+    values_HW = truth[found["row"]["sample_id"]][1]
+    assert np.abs(found["values"] - values_HW).max() <= found["row"]["depth_scale"] * 0.501
+    front = yaml.safe_load(card.split("---\n")[1])
+    assert (front["license"], front["task_categories"]) == ("cc-by-4.0", ["depth-estimation"])
+    assert ("configs" in front) == (format in ("hf", "webdataset"))
+    assert "<script>" not in card
+
+
+def test_an_export_is_brought_up_to_date(tmp_path):
+    """What was labelled since comes in, what was withdrawn goes; the rest is not written again."""
+    folder, out = tmp_path / "store", tmp_path / "out"
+    with open_workspace(Common(store=str(folder))) as workspace:
+        ingest_photos(folder, tmp_path / "raw", range(8))
+        open_labels(workspace)
+        workspace.catalog.plan_work("labels", ["photos"])
+        label_pending(workspace)
+        first = export(config(folder, out, format="webdataset"))
+        assert (first["shards"], first["kept"]) == (2, 6)
+        ingest_photos(folder, tmp_path / "raw", range(8, 12))
+        workspace.catalog.plan_work("labels", ["photos"])
+        label_pending(workspace)
+        second = export(config(folder, out, format="webdataset"))
+        assert (second["shards"], second["shards_reused"], second["kept"]) == (3, 2, 9)
+        gone = workspace.catalog.label_shards("labels")[0].shard
+        (_, victim, *_) = read_image_rows(workspace.store, gone.key)
+    where = {"source": "photos", "sample": (victim.sample_id,), "reason": "asked to"}
+    withdraw(CatalogWithdrawConfig(store=str(folder), **where))
+    third = export(config(folder, out, format="webdataset"))
+    assert (third["shards"], third["shards_reused"], third["kept"]) == (2, 2, 6)
+    assert victim.sample_id.encode() not in b"".join(files_in(out).values())
+    export(config(folder, tmp_path / "anew", format="webdataset"))
+    assert files_in(out) == files_in(tmp_path / "anew")
+
+
+def test_images_elsewhere_that_are_gone_are_left_out_and_named(tmp_path):
+    folder, raw = tmp_path / "store", tmp_path / "raw"
+    raw.mkdir()
+    for number in range(5):
+        (raw / f"{number}.png").write_bytes(png(number))
+    where = {"store": str(folder), "licence": "CC0-1.0"}
+    ingest(IngestConfig(uri=str(raw), source="photos", by_reference=True, **where))
+    with open_workspace(Common(store=str(folder))) as workspace:
+        open_labels(workspace)
+        workspace.catalog.plan_work("labels", ["photos"])
+        label_pending(workspace, quarantined=0)
+    kept = (raw / "1.png").read_bytes()
+    (raw / "1.png").unlink()
+    (raw / "2.png").write_bytes(png(77))
+    out = tmp_path / "out"
+    summary = export(config(folder, out, format="png16"))
+    assert (summary["rows"], summary["kept"]) == (5, 3)
+    assert summary["left_out"] == {"missing_file": 1, "wrong_bytes": 1}
+    assert [each["what"] for each in summary["problems"]] == ["source photos"] * 2
+    (raw / "1.png").write_bytes(kept)
+    (raw / "2.png").write_bytes(png(2))
+    summary = export(config(folder, out, format="png16"))  # tried again
+    assert (summary["kept"], summary["left_out"], summary["problems"]) == (5, {}, [])
+    assert summary["bytes"] == sum(
+        path.stat().st_size
+        for path in out.rglob("*")
+        if path.is_file() and path.name != "provenance.json"
+    )
+
+
+def test_what_is_handed_on_names_no_place_of_this_machine(store, tmp_path):
+    for format in DATA_FORMATS:
+        export(config(store, tmp_path / format, format=format))
+        for name, data in files_in(tmp_path / format).items():
+            if format != "iceberg" or not name.startswith(("metadata", "catalog")):
+                assert str(tmp_path).encode() not in data
+                assert b"/data/photos" not in data, name
 
 
 def test_ground_truth_of_a_source(store, tmp_path):
