@@ -12,6 +12,7 @@ from jobs.licence_policy import check_rehost, in_words, origins_of
 from jobs.workspace import Workspace
 from pipeline.catalog import Catalog, LabelSetRow, SourceRow
 from pipeline.export_samples import Piece
+from pipeline.licences import permissions
 from pipeline.origins import Origin
 from pipeline.records import Role
 
@@ -103,6 +104,10 @@ def check_terms(plan: ExportPlan, workspace: Workspace, *, reporter: Reporter) -
     """
     if plan.pixels:
         _check_rehost(plan, workspace.catalog)
+        for source in plan.sources:
+            if permissions(source.terms, source.licence).rehost == "conditions":
+                note = (source.terms or {}).get("note") or f"see {source.licence}"
+                reporter.note(f"images of {source.name} may be published on conditions: {note}")
     if doubtful := [each for each in plan.behind if each.commercial != "yes"]:
         said = "; ".join(f"{in_words(each)}: {each.commercial}" for each in doubtful)
         reporter.warn(f"commercial use of the export is not plainly permitted by {said}")

@@ -2,15 +2,20 @@
 
 from pathlib import Path
 
+from jobs.evaluate_config import DATA_FORMATS
 from model.export import FORMATS
 from model.export_parity import MAX_DIFFERENCE, MIN_CORRELATION
 from model.families import _FAMILIES
+from pipeline.export_samples import UNREADABLE
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
 
 
 def test_the_page_says_what_the_code_does():
-    assert all(f"| `{name}` |" in PAGE for name in FORMATS)
+    models, _, label_sets = PAGE.partition("## Label sets")
+    assert all(f"| `{name}` |" in models for name in FORMATS)
+    assert all(f"| `{name}` |" in label_sets for name in DATA_FORMATS)
+    assert all(f"`{reason}`" in label_sets for reason in UNREADABLE)
     assert f"{MAX_DIFFERENCE:g} of the range" in PAGE
     assert f"| {MIN_CORRELATION:g} |" in PAGE
     words = {
