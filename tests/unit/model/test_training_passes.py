@@ -291,7 +291,7 @@ class TestMonitor:
             kept.update({n: p.detach().clone() for n, p in network.named_parameters()})
 
         optimiser, schedule = build_optimiser(network, V1, steps=30)
-        with pytest.raises(ScaleDriftError, match=r"step 10: .* huge since step 8 ") as caught:
+        with pytest.raises(ScaleDriftError, match=r"step 11: .* huge since step 9 ") as caught:
             fit(
                 TrainingStep(network, recipe=override(V1, size=28)),
                 inputs,
