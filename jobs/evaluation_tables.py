@@ -109,10 +109,10 @@ def runs_table(group: Sequence[Row]) -> Table:
     """How each model came to its scores: counts, settings, speed."""
     compared = "Valid pixels" if group[0]["rules"]["truth"] == "map" else "Pairs"
     columns = (
-        "Model", "Scored", "Skipped", "Left out", "Flipped", compared, "Shorter side",
-        "Precision", "Upsampling", "Images/s", "Device",
+        "Model", "Scored", "Skipped", "Left out", "Flipped", "Flat", compared,
+        "Shorter side", "Precision", "Upsampling", "Images/s", "Device",
     )  # fmt: skip
-    numeric = (False, True, False, True, True, True, True, False, False, True, False)
+    numeric = (False, True, False, True, True, True, True, True, False, False, True, False)
     return Table(columns, tuple(map(_run_row, group)), numeric, "How each model was run")
 
 
@@ -219,7 +219,8 @@ def _run_row(row: Row) -> tuple[str, ...]:
         f"{row['images']:,}",
         ", ".join(f"{reason} {count:,}" for reason, count in row["skipped"].items()) or "–",
         f"{row['left_out']:,}",
-        f"{row.get('flipped', 0):,}",
+        f"{row['flipped']:,}",
+        f"{row['flat']:,}",
         f"{row['valid_pixels']:,}",
         f"{row['size']} px",
         row["precision"],

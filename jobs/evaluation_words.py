@@ -179,6 +179,8 @@ def _remarks(row: Row) -> Iterator[str]:
         yield f"intervals from {row['images']} images are too narrow."
     if flipped := row["flipped"]:
         yield f"images in which alignment turned the prediction round, far for near: {flipped:,}."
+    if flat := row["flat"]:
+        yield f"images of which it made one value, scored as the mean of the truth: {flat:,}."
 
 
 def _limits(nearest: float | None, farthest: float | None) -> str | None:

@@ -81,6 +81,11 @@ class ImageScore:
         """Whether the best alignment turned the prediction's sign: far for near."""
         return self.affine is not None and self.affine.scale < 0
 
+    @property
+    def is_flat(self) -> bool:
+        """Whether alignment found no use for the prediction: one value, scored as a constant."""
+        return self.affine is not None and self.affine.scale == 0
+
 
 def evaluate_image(
     prediction_HW: NDArray[np.floating],
@@ -224,7 +229,8 @@ def summarise(scores: Iterable[ImageScore]) -> dict[str, Any]:
     """Mean over images of each metric, with counts; an image counts once, however large it is.
 
     Returns ``images`` and ``valid_pixels`` that were scored, ``skipped`` (count per reason),
-    ``flipped`` (images whose alignment turned the prediction's sign) and ``metrics`` (space, then
+    ``flipped`` (images whose alignment turned the prediction's sign), ``flat`` (images whose
+    prediction is one value, which counts as the mean of the truth) and ``metrics`` (space, then
     metric: the mean over the images that have it, None where none has).
     """
     scored: list[ImageScore] = []
@@ -245,6 +251,7 @@ def summarise(scores: Iterable[ImageScore]) -> dict[str, Any]:
         "valid_pixels": sum(score.valid_pixels for score in scored),
         "skipped": dict(sorted(skipped.items())),
         "flipped": sum(score.is_flipped for score in scored),
+        "flat": sum(score.is_flat for score in scored),
         "metrics": {
             space: {name: _mean(values) for name, values in names.items()}
             for space, names in columns.items()

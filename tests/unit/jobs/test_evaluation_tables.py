@@ -18,9 +18,10 @@ from jobs.evaluation_tables import (
 )
 from jobs.evaluation_words import leak_sentence, number, protocol_facts, remarks, signed
 from jobs.report_page import Table
+from model.alignment import Affine
 from model.protocols import PROTOCOLS, protocol
 from model.published import published_for
-from tests.evaluation_factories import benchmark_result
+from tests.evaluation_factories import benchmark_result, image, scored
 
 ERRORS = tuple(0.1 + 0.001 * number for number in range(30))
 HALF = tuple(error / 2 for error in ERRORS)
@@ -78,6 +79,21 @@ def test_how_a_result_was_made():
     row = dict(zip(found.columns, found.rows[0], strict=True))
     assert (row["Scored"], row["Skipped"], row["Left out"]) == ("2", "too_few_valid_pixels 1", "7")
     assert (row["Images/s"], row["Device"], row["Shorter side"]) == ("–", "–", "518 px")
+
+
+def test_images_that_alignment_had_to_turn_or_give_up_are_counted_and_said():
+    scales = (2.0, -1.0, 0.0, 0.0)
+    images = tuple(
+        image(number, replace(scored(0.1), affine=Affine(scale, 0.5)))
+        for number, scale in enumerate(scales)
+    )
+    group = rows_of(benchmark_result("a", images=images))
+    found = runs_table(group)
+    row = dict(zip(found.columns, found.rows[0], strict=True))
+    assert (row["Flipped"], row["Flat"], len(found.columns)) == ("1", "2", len(found.numeric))
+    assert "a: images of which it made one value, scored as the mean of the truth: 2." in remarks(
+        group
+    )
 
 
 def test_differences_are_spelt_out():

@@ -299,7 +299,9 @@ class TestFlipped:
         assert wrong.affine.scale < 0 < right.affine.scale
         assert [score.is_flipped for score in (right, wrong, flat_one)] == [False, True, False]
         skipped = evaluate(depth, np.full_like(truth, np.nan), RELATIVE)
-        assert summarise([right, wrong, flat_one, wrong, skipped])["flipped"] == 2
+        assert [score.is_flat for score in (right, wrong, flat_one)] == [False, False, True]
+        counts = summarise([right, wrong, flat_one, wrong, skipped])
+        assert (counts["flipped"], counts["flat"]) == (2, 1)
 
 
 class TestPairs:

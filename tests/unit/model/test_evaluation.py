@@ -316,6 +316,7 @@ def test_the_summary_counts_what_was_skipped_and_does_not_average_it():
         "valid_pixels": 0,
         "skipped": {"too_few_valid_pixels": 1},
         "flipped": 0,
+        "flat": 0,
         "metrics": {},
     }
 
