@@ -177,10 +177,14 @@ class _Run:
             record_result(self.workspace, result, row)
         if self.config.out is not None and results:  # or an empty page would replace an earlier one
             pictures = [self._pictures(tasks, driver, *each, workers) for each in scored.items()]
-            colophon = _colophon([each for each in tasks if each not in scored])
-            folder = Path(self.config.out).expanduser()
+            missing = [each for each in tasks if each not in scored]
             summary["written"] = write_results(
-                folder, results, comparisons, pictures, colophon=colophon
+                Path(self.config.out).expanduser(),
+                results,
+                comparisons,
+                pictures,
+                colophon=_colophon(missing),
+                missing={"not_scored": [*map(_named, missing)], **_failures(driver)},
             )
         return summary | _failures(driver)
 
@@ -216,6 +220,17 @@ def _colophon(missing: Sequence[Evaluation]) -> str:
     made = f"Pseudo-label factory {code_version()}, {readable_time(time.time())}"
     names = [f"{each.model.name} on {each.benchmark.name}" for each in missing]
     return f"{made}. Not scored, and so not here: {'; '.join(names)}" if names else made
+
+
+def _named(evaluation: Evaluation) -> dict[str, Any]:
+    """A model on a benchmark, as rows of results name the two."""
+    rules = evaluation.benchmark.protocol
+    return {
+        "model": evaluation.model.name,
+        "protocol": rules.name,
+        "version": rules.version,
+        "source": evaluation.benchmark.source,
+    }
 
 
 def _is_scored(result: BenchmarkResult) -> bool:

@@ -1,7 +1,7 @@
 """What `factory evaluate --out` leaves behind: JSON with every image, Markdown, and a page."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,24 @@ def write_results(
     pictures: Sequence[Sequence[ScoredPicture]] = (),
     *,
     colophon: str,
+    missing: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Write evaluation.json, evaluation.md and evaluation.html, each whole or not at all.
 
-    ``pictures`` are those of each result, in the order of the results, or empty. Returns the paths.
+    Args:
+        folder: Where to.
+        results: Of all models and benchmarks.
+        comparisons: Of the models among them.
+        pictures: Those of each result, in the order of the results, or empty.
+        colophon: What made it, and what is missing, for people.
+        missing: Further keys of evaluation.json: what is missing, for programs.
+
+    Returns:
+        The paths.
     """
     summary = summarise_results(results, comparisons)
     files = {
-        "evaluation.json": _as_json(summary, results),
+        "evaluation.json": _as_json(summary | dict(missing or {}), results),
         "evaluation.md": markdown(summary, comparisons, colophon=colophon),
         "evaluation.html": render(
             evaluation_page(summary, results, comparisons, pictures, colophon=colophon)

@@ -201,7 +201,12 @@ def test_a_page_says_what_it_does_not_have_and_none_takes_the_place_of_an_earlie
     put(world.workspace, "other", [image_record(90, source="other", truth=True)])
     world.workspace.store.delete(world.shards[1].key)
     out = tmp_path / "out"
-    world.run(out=str(out), pictures=0, benchmark=("relative@1=bench", "relative@1=other"))
+    both = ("relative@1=bench", "relative@1=other")
+    summary = world.run(out=str(out), pictures=0, benchmark=both)
+    document = json.loads((out / "evaluation.json").read_text())
+    gone = {"model": summary["model"], "protocol": "relative", "version": 1, "source": "bench"}
+    assert document["not_scored"] == [gone]
+    assert document["failed"] == summary["failed"] and document["shards_failed"] == 1
     for name in ("evaluation.md", "evaluation.html"):
         text = (out / name).read_text()
         assert "Not scored, and so not here: " in text and "first on relative@1=bench" in text
@@ -250,6 +255,7 @@ def test_out_has_the_same_numbers_for_programs_and_people(world, tmp_path):
         row["metrics"] for row in summary["results"]
     ]
     assert len(document["results"][0]["per_image"]) == SHARDS * IMAGES
+    assert document["not_scored"] == [] and "failed" not in document
 
 
 def test_an_incomplete_split_is_said(world):
