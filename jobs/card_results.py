@@ -5,6 +5,7 @@ from typing import Any
 
 from jobs.card_facts import CardFacts
 from jobs.card_front_matter import scores_by_space
+from jobs.evaluation_words import validation_sentence
 from jobs.markdown import code, inline, table
 from jobs.readable import readable_time
 from model.metrics import HIGHER_IS_BETTER
@@ -135,8 +136,11 @@ def _leaks(row: EvaluationRow) -> str | None:
     if checked is None:
         return None
     where = f"- {inline(row.source)} ({code(f'{row.protocol}@{row.version}')}):"
+    models = leaks.get("validated") or ()  # results of earlier versions have none
+    validated = f" {inline(validation_sentence(models))}." if models else ""
     if checked == "none":
-        return f"{where} not checked. {inline(leaks.get('why') or '')}".rstrip()
+        return f"{where} not checked. {inline(leaks.get('why') or '')}".rstrip() + validated
     same = f"{leaks.get('exact', 0):,} of the same bytes"
     alike = f", {leaks.get('near', 0):,} that look alike" if checked == "near" else ""
-    return f"{where} {same}{alike}, against {leaks.get('trained_on', 0):,} training images."
+    against = f"against {leaks.get('trained_on', 0):,} training images."
+    return f"{where} {same}{alike}, {against}{validated}"

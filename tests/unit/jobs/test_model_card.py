@@ -33,7 +33,8 @@ def store(tmp_path_factory):
         terms = {"licence": "CC-BY-NC-4.0", "citation": NASTY, "homepage": "javascript:alert(1)"}
         catalog.set_terms("rooms", terms_from(terms, title=NASTY))
         for number, abs_rel in enumerate((0.9, 0.05)):
-            leaks = {"checked": "near", "exact": 1, "near": number, "trained_on": 15}
+            leaks = {"checked": "near", "exact": 1, "near": number, "trained_on": 15,
+                     "validated": ["tea_cher | a"]}  # fmt: skip
             evaluate(
                 catalog,
                 config={
@@ -144,7 +145,10 @@ def test_results_have_intervals_settings_and_what_was_seen_in_training(store):
     assert "12 images (the split has 652; 2 skipped: no_map), 3,456 valid pixels" in text
     assert "upsampled bicubic" in text
     assert "- rooms is among what the model was made from." in text
-    assert "1 of the same bytes, 1 that look alike, against 15 training images." in text
+    assert (
+        "1 of the same bytes, 1 that look alike, against 15 training images. Scored on while in "
+        "training (--validation), and perhaps chosen by it: tea_cher \\| a."
+    ) in text
     assert "a protocol that this version does not know" in text
 
 
