@@ -281,4 +281,4 @@ def _attempt_name(lease: WorkLease) -> str:
     Owner and epoch would not do: a database that loses what it had acknowledged (a crash with
     ``synchronous_commit = off``, a replica that took over late) leases out the same epoch again.
     """
-    return f"{lease.epoch:04d}-{uuid4().hex[:8]}"
+    return f"{lease.epoch:04d}-{uuid4().hex[:6]}-{lease.owner.rpartition(':')[2]}"

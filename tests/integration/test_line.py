@@ -125,7 +125,7 @@ def test_predict_says_what_transformers_says(factory: Shell, teacher: Path, tmp_
     summary = factory("predict", str(teacher), str(tmp_path / "square.png"), "--out", str(out))
     assert len(summary["written"]) == 3
     ours = np.load(out / "square.npy")
-    theirs = hf_pipeline("depth-estimation", models=(str(teacher),))(str(tmp_path / "square.png"))
+    theirs = hf_pipeline("depth-estimation", model=str(teacher))(str(tmp_path / "square.png"))
     np.testing.assert_allclose(ours, theirs["predicted_depth"].numpy().squeeze(), rtol=1e-3)
 
 
