@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
@@ -20,6 +21,8 @@ from jobs.doctor_checks import PROBLEM, Check, check_of
 from jobs.doctor_config import DoctorConfig
 from jobs.doctor_probes import PROBES
 from pipeline.catalog_values import without_credentials
+
+Process = subprocess.Popen[bytes]
 
 START_RAY_S = 60.0  # a head and its processes take long on a machine that is busy
 PATIENCE_S = 3.0  # for a process to take back what it has begun
@@ -48,11 +51,16 @@ def doctor(config: DoctorConfig, *, reporter: Reporter | None = None) -> dict[st
         reporter.progress("doctor", len(PROBES), unit="parts") as bar,
         ThreadPoolExecutor(len(PROBES)) as waiting,
     ):
-        asked = {waiting.submit(look_at, name, config): name for name in PROBES}
+        running: list[Process] = []
+        asked = {waiting.submit(look_at, name, config, running=running): name for name in PROBES}
         answers = {}
-        for each in as_completed(asked):
-            answers[asked[each]] = each.result()
-            bar.advance()
+        try:
+            for each in as_completed(asked):
+                answers[asked[each]] = each.result()
+                bar.advance()
+        except BaseException:  # whoever presses Ctrl-C does not want to wait for a deadline
+            _stop(running)
+            raise
     checks = [check for name in PROBES for check in answers[name]]
     return {
         "checks": [check.as_dict() for check in checks],
@@ -61,7 +69,11 @@ def doctor(config: DoctorConfig, *, reporter: Reporter | None = None) -> dict[st
 
 
 def look_at(
-    name: str, config: DoctorConfig, *, command: Sequence[str] | None = None
+    name: str,
+    config: DoctorConfig,
+    *,
+    command: Sequence[str] | None = None,
+    running: list[Process] | None = None,
 ) -> list[Check]:
     """The checks of one part; that it hangs or dies is one too.
 
@@ -69,6 +81,7 @@ def look_at(
         name: Of a part in `PROBES`.
         config: What to look at, and for how long.
         command: What looks (default: this Python, in a process of its own).
+        running: Takes the process, for whoever may have to stop it.
     """
     deadline_s = config.deadline_s + (START_RAY_S if name == "Ray" and config.start_ray else 0)
     # Not in `with`, whose end waits for a process that nothing can end.
@@ -79,6 +92,8 @@ def look_at(
         stderr=subprocess.PIPE,
         start_new_session=True,  # to be ended with all that it started
     )
+    if running is not None:
+        running.append(process)
     try:
         asked = json.dumps({"probe": name, "config": asdict(config)}).encode()
         answer, complaint = process.communicate(asked, timeout=deadline_s)
@@ -100,7 +115,19 @@ def _checks_in(name: str, status: int, answer: bytes, complaint: bytes) -> list[
     return [Check(name, PROBLEM, f"looking at it ended with {ended}: {reason}", ADVICE[name])]
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _stop(processes: Sequence[Process]) -> None:
+    """Ask all of them to end, and kill those that do not; threads wait for what they say."""
+    deadline = time.monotonic() + PATIENCE_S
+    for order in (signal.SIGTERM, signal.SIGKILL):
+        for process in processes:
+            if process.poll() is None:  # its number may have passed to another one
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, order)
+        while time.monotonic() < deadline and any(each.poll() is None for each in processes):
+            time.sleep(0.05)
+
+
+def _end(process: Process) -> None:
     """First ask; a process that waits for a dead disk is left to itself, even killed."""
     for order in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):

@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -77,6 +78,37 @@ def test_a_process_is_asked_to_take_back_what_it_has_begun(tmp_path):
     assert mark.exists()
 
 
+def test_whoever_interrupts_does_not_wait_for_a_deadline(monkeypatch, tmp_path):
+    """Asked to end, what stops takes back what it has begun; what does not stop is killed."""
+    monkeypatch.setattr(doctor, "PATIENCE_S", 1.0)
+    code = (
+        "import json, pathlib, signal, sys, time\n"
+        "name = json.load(sys.stdin)['probe']\n"
+        f"begun = pathlib.Path({str(tmp_path)!r}, name)\n"
+        "end = (lambda *_: sys.exit(1)) if name != 'store' else signal.SIG_IGN\n"
+        "signal.signal(signal.SIGTERM, end)\n"
+        "begun.touch()\n"
+        "try: time.sleep(600)\n"
+        "finally: begun.unlink()\n"
+    )
+    monkeypatch.setattr(doctor, "_START", code)
+    interrupted_s = []
+
+    def interrupt():
+        while len(list(tmp_path.iterdir())) < len(PROBES):
+            time.sleep(0.05)
+        interrupted_s.append(time.monotonic())
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        doctor.doctor(DoctorConfig(deadline_s=60.0))
+    thread.join()
+    assert time.monotonic() - interrupted_s[0] < 20
+    assert [each.name for each in tmp_path.iterdir()] == ["store"]
+
+
 def test_no_argument_of_a_process_holds_a_password(monkeypatch):
     seen = []
 
@@ -91,7 +123,7 @@ def test_no_argument_of_a_process_holds_a_password(monkeypatch):
 
 
 def test_one_object_in_the_order_of_the_parts(monkeypatch):
-    def look(name, config):
+    def look(name, config, **_):
         time.sleep(0.05 if name == "software" else 0)
         verdict = {"store": PROBLEM, "catalog": PROBLEM, "machine": WARNING}.get(name, OK)
         return [Check(name, verdict, "found", "do it" if verdict != OK else "")]
@@ -107,7 +139,7 @@ def test_one_object_in_the_order_of_the_parts(monkeypatch):
 @pytest.mark.parametrize(("verdict", "status"), [(OK, 0), (WARNING, 0), (PROBLEM, 1)])
 def test_the_exit_status(monkeypatch, capfd, verdict, status):
     found = f"at {ADDRESS}"
-    monkeypatch.setattr(doctor, "look_at", lambda name, _: [Check(name, verdict, found)])
+    monkeypatch.setattr(doctor, "look_at", lambda name, _, **__: [Check(name, verdict, found)])
     assert cli.run(["doctor", "--json"]) == status
     written = capfd.readouterr()
     answer = json.loads(written.out)
