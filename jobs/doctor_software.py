@@ -28,6 +28,7 @@ EXTRAS = {
     "sources": "data sets in video, HDF5, EXR, 7z",
     "export": "ONNX models",
     "iceberg": "label sets as Iceberg tables",
+    "docs": "the documentation as a site",
     "wandb": "logging to Weights & Biases",
     "mlflow": "logging to MLflow",
 }
