@@ -74,7 +74,7 @@ def data_card(plan: ExportPlan, parts: Sequence[Part]) -> str:
         *_columns(plan), "",
         *_made(plan), "",
         *_sources(plan, parts), "",
-        *_left_out(parts), "",
+        *_left_out(plan, parts), "",
         *_licences(plan),
     ]  # fmt: skip
     return _front_matter(plan, parts) + "\n".join(lines) + "\n"
@@ -200,15 +200,19 @@ def _sources(plan: ExportPlan, parts: Sequence[Part]) -> list[str]:
     return [*lines, *(["", *cited] if cited else [])]
 
 
-def _left_out(parts: Sequence[Part]) -> list[str]:
+def _left_out(plan: ExportPlan, parts: Sequence[Part]) -> list[str]:
     counts: dict[str, int] = {}
     for part in parts:
         for reason, count in part.left_out.items():
             counts[reason] = counts.get(reason, 0) + count
-    if not counts:
-        return ["## Left out", "", "Nothing."]
-    rows = [(code(reason), f"{count:,}") for reason, count in sorted(counts.items())]
-    return ["## Left out", "", *table(("Reason", "Images"), rows, right=1)]
+    lines = ["## Left out"]
+    if plan.shards_left:
+        said = f"The label set was not finished: {plan.images_left:,} images had no labels yet."
+        lines += ["", said]
+    if counts:
+        rows = [(code(reason), f"{count:,}") for reason, count in sorted(counts.items())]
+        lines += ["", *table(("Reason", "Images"), rows, right=1)]
+    return lines if len(lines) > 1 else [*lines, "", "Nothing."]
 
 
 def _licences(plan: ExportPlan) -> list[str]:

@@ -23,7 +23,7 @@ from jobs.version import code_version
 from jobs.workspace import open_workspace
 from pipeline import export_iceberg
 from pipeline.attribution_export import Named, write_attribution
-from pipeline.export_formats import write_part
+from pipeline.export_formats import LOOSE, write_part
 from pipeline.export_parts import (
     ExportedFile,
     ExportFolder,
@@ -32,7 +32,7 @@ from pipeline.export_parts import (
     put_file,
     put_scratch_file,
 )
-from pipeline.export_png16 import write_index
+from pipeline.export_png16 import has_samples, write_index
 from pipeline.export_samples import UNREADABLE
 from pipeline.storage import Store
 
@@ -62,7 +62,7 @@ def export_label_set(
         check_terms(plan, workspace, reporter=reporter)
         folder = ExportFolder(out, plan.identity)
         try:
-            known = folder.begin()
+            known = _kept(out, plan, folder.begin())
         except ValueError as error:
             raise ConfigError([f"--out {config.out}: {error}"]) from error
         parts = _write_parts(workspace.store, out, plan, folder, known, reporter)
@@ -96,6 +96,13 @@ def _out(config: ExportConfig) -> Store:
     if problems:
         raise ConfigError(problems)
     return out
+
+
+def _kept(out: Store, plan: ExportPlan, known: Mapping[str, Part]) -> Mapping[str, Part]:
+    """Parts of an earlier run, without those of which loose files are gone."""
+    if plan.format != LOOSE:
+        return known
+    return {n: part for n, part in known.items() if has_samples(out, part, pixels=plan.pixels)}
 
 
 def _write_parts(
@@ -159,6 +166,8 @@ def _manifest(
             {"name": each.name, "licence": each.licence, "terms": each.terms}
             for each in plan.sources
         ],
+        "shards_left": plan.shards_left,
+        "images_left": plan.images_left,
         "behind": [asdict(origin) | {"name": shown(origin.name)} for origin in plan.behind],
         **_counts(parts),
         "files": [asdict(file) for file in files],

@@ -29,6 +29,8 @@ class ExportPlan:
         label_set: None where ground truth is exported.
         pieces: In the order in which their shards were committed.
         behind: Sources and models from elsewhere that stand behind it.
+        shards_left: Image shards that were to be labelled and are not; 0 for ground truth.
+        images_left: Images in them.
     """
 
     kind: DataKind
@@ -38,6 +40,8 @@ class ExportPlan:
     label_set: LabelSetRow | None
     pieces: Sequence[Piece]
     behind: Sequence[Origin]
+    shards_left: int = 0
+    images_left: int = 0
 
     @property
     def words(self) -> str:
@@ -69,7 +73,7 @@ def plan_export(config: ExportConfig, *, kind: DataKind, catalog: Catalog) -> Ex
     Raises:
         ConfigError: There is nothing to export.
     """
-    name, label_set = config.target, None
+    name, label_set, progress = config.target, None, None
     if kind == "source":
         row = catalog.source(name)
         if row.role == Role.UNLABELLED:
@@ -81,6 +85,7 @@ def plan_export(config: ExportConfig, *, kind: DataKind, catalog: Catalog) -> Ex
         label_set = replace(label_set, teacher=shown(label_set.teacher))
         shards = catalog.label_shards(name)
         rows = {each: catalog.source(each) for each in {shard.shard.source for shard in shards}}
+        progress = catalog.progress(name)
         pieces = [Piece(each.shard, rows[each.shard.source], each, label_set) for each in shards]
     plan = ExportPlan(
         kind=kind,
@@ -90,6 +95,8 @@ def plan_export(config: ExportConfig, *, kind: DataKind, catalog: Catalog) -> Ex
         label_set=label_set,
         pieces=pieces,
         behind=origins_of(catalog).behind((kind, name)),
+        shards_left=progress.pending + progress.leased + progress.failed if progress else 0,
+        images_left=progress.images_left if progress else 0,
     )
     if not pieces or (label_set is not None and not label_set.labelled):
         raise ConfigError([f"{plan.words} is empty: there is nothing to export"])
@@ -111,13 +118,11 @@ def check_terms(plan: ExportPlan, workspace: Workspace, *, reporter: Reporter) -
     if doubtful := [each for each in plan.behind if each.commercial != "yes"]:
         said = "; ".join(f"{in_words(each)}: {each.commercial}" for each in doubtful)
         reporter.warn(f"commercial use of the export is not plainly permitted by {said}")
-    if plan.label_set is not None:
-        done = workspace.catalog.progress(plan.name)
-        if left := done.pending + done.leased + done.failed:
-            reporter.warn(
-                f"{plan.words} is not finished: {left:,} of {left + done.done:,} shards have no "
-                "labels; when they have, export it again into the same folder"
-            )
+    if left := plan.shards_left:
+        reporter.warn(
+            f"{plan.words} is not finished: {left:,} of {left + len(plan.pieces):,} shards have no "
+            "labels; when they have, export it again into the same folder"
+        )
 
 
 def _check_rehost(plan: ExportPlan, catalog: Catalog) -> None:

@@ -2,7 +2,8 @@
 
 Code 0 is *no value* and any other stands for ``offset + scale * code``. Metric depth has scale
 1/256 metre and offset 0, as KITTI's own files. Anything else, and depth beyond 255 metres, is
-spread over codes 1 to 65535. The rounding is half of ``scale`` at most. What the codes mean stands
+spread over codes 1 to 65535. The rounding is half of ``scale`` at most, save that depth nearer than
+half a code, 2 millimetres, takes code 1. What the codes mean stands
 in the PNG text of each file.
 """
 

@@ -34,6 +34,12 @@ def write_files(
     return [put_file(out, facts_parquet(rows), f"index/{name}.parquet")]
 
 
+def has_samples(out: Store, part: Part, *, pixels: bool) -> bool:
+    """Whether all loose files of a part are there; each was put whole, so they are but counted."""
+    trees = ("rgb", "depth") if pixels else ("depth",)
+    return all(sum(1 for _ in out.list(f"{tree}/{part.part}")) == part.kept for tree in trees)
+
+
 def write_index(out: Store, parts: Sequence[Part]) -> list[ExportedFile]:
     """Write ``index.csv`` from the indices of the parts, one after the other."""
     with (

@@ -404,12 +404,15 @@ def test_a_killed_export_goes_on_and_ends_as_the_undisturbed_one(
     assert whole == after
 
 
-def test_a_file_that_is_gone_is_written_again(store, tmp_path):
+@pytest.mark.parametrize(
+    ("format", "gone"), [("hf", "data/*"), ("png16", "depth/*/*.png"), ("png16", "rgb/*/*.jpg")]
+)
+def test_a_file_that_is_gone_is_written_again(store, tmp_path, format, gone):
     out = tmp_path / "out"
-    export(config(store, out))
+    export(config(store, out, format=format))
     before = files_in(out)
-    next((out / "data").iterdir()).unlink()
-    summary = export(config(store, out))
+    next(out.glob(gone)).unlink()
+    summary = export(config(store, out, format=format))
     assert summary["shards_reused"] == 1
     assert files_in(out) == before
 
@@ -457,6 +460,13 @@ def test_a_set_that_is_not_finished_is_exported_as_far_as_it_is(tmp_path):
     listener = Listener()
     assert export(config(folder, tmp_path / "out"), reporter=listener)["kept"] == 3
     assert any("not finished: 1 of 2 shards have no labels" in text for text in listener.said)
+    assert "not finished: 4 images had no labels" in (tmp_path / "out" / "README.md").read_text()
+    with open_workspace(Common(store=str(folder))) as workspace:
+        label_pending(workspace)
+    assert export(config(folder, tmp_path / "out"))["kept"] == 6
+    assert "not finished" not in (tmp_path / "out" / "README.md").read_text()
+    said = json.loads((tmp_path / "out" / "provenance.json").read_text())
+    assert (said["shards_left"], said["images_left"]) == (0, 0)
 
 
 def test_labels_alone_need_no_permission(tmp_path):
