@@ -16,6 +16,7 @@ import yaml
 from jobs.cli import build_app
 from jobs.errors import ConfigError
 from jobs.settings import load_settings
+from tests.doc_blocks import commands_in, fenced
 
 mkdocs = pytest.importorskip("mkdocs", reason="no mkdocs here: pip install '.[docs]'")
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,45 +27,6 @@ ELLIPSIS = "…"
 PLACEHOLDERS = {"REF": "r", "FOLDER": "folder", "NAME": "name", "SOME_FILES": "files"}
 # Words that stand for any verb or flag, in sentences.
 FORMS = {"VERB", "SET", "MODEL", "PRESET", "URI", "SOURCE", "DIR"}
-
-
-def fenced(text):
-    """Language and content of every code block, those that are indented by four spaces too."""
-    pattern = r"^( *)```(\w*)\n(.*?)^\1```$|((?:^ {4}\S.*\n(?:^ {4}.*\n|^\n(?= {4}))*))"
-    for block in re.finditer(pattern, text, re.MULTILINE | re.DOTALL):
-        if block[4] is None:
-            yield block[2], block[3]
-        else:
-            yield "", re.sub(r"^ {4}", "", block[4], flags=re.MULTILINE)
-
-
-def commands_in(text):
-    """Every ``factory …`` of the shell blocks, as words; continuation lines are joined."""
-    for language, block in fenced(text):
-        if language in ("", "sh", "bash"):
-            for line in block.replace("\\\n", " ").splitlines():
-                if "factory" in line:
-                    yield from of_line(line)
-
-
-def of_line(line):
-    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
-    lexer.whitespace_split = True
-    lexer.commenters = ""  # else it takes the rest of FILE.pth#v2-s for one
-    found = None
-    for word in lexer:
-        if word.startswith("#"):
-            break
-        if set(word) <= set("|&;<>()") and word:
-            if found:
-                yield found
-            found = None
-        elif found is not None:
-            found.append(word)
-        elif Path(word).name == "factory" and "=" not in word:
-            found = []
-    if found is not None:
-        yield found
 
 
 EVERY = [(page.name, words) for page in PAGES for words in commands_in(page.read_text("utf-8"))]
