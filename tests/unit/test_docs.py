@@ -18,7 +18,6 @@ from jobs.errors import ConfigError
 from jobs.settings import load_settings
 from tests.doc_blocks import commands_in, fenced
 
-mkdocs = pytest.importorskip("mkdocs", reason="no mkdocs here: pip install '.[docs]'")
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
 NAMES = [page.name for page in PAGES]
@@ -135,6 +134,7 @@ def test_python_compiles_and_its_imports_exist(block):
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """All of it, built as `make site` does: strictly, so that a dead link or anchor ends it."""
+    pytest.importorskip("material", reason="no mkdocs here: pip install '.[docs]'")
     from mkdocs.commands.build import build
     from mkdocs.config import load_config
 

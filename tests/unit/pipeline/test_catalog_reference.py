@@ -1,6 +1,8 @@
 import re
 from pathlib import Path
 
+from sqlalchemy import create_engine, insert, text
+
 from pipeline.catalog_reference import markdown_page
 from pipeline.catalog_tables import metadata
 from pipeline.catalog_words import COLUMNS, TABLES
@@ -31,3 +33,15 @@ def test_what_the_database_checks_is_on_the_page():
         assert states in page
     assert "→ `image_shards.shard_id`" in page
     assert "| `number` | integer, key |" in page
+
+
+def test_the_query_on_the_page_runs():
+    (query,) = re.findall(r"```sql\n(.*?)```", markdown_page(), re.DOTALL)
+    engine = create_engine("sqlite://")
+    metadata.create_all(engine)
+    row = {"label_set": "by-dav2", "source": "places", "attempts": 0, "epoch": 0, "state": "done"}
+    rows = [row | {"shard_id": f"s{n}", "number": n, "images": 10 * n} for n in (1, 2)]
+    with engine.begin() as connection:
+        connection.execute(insert(metadata.tables["work"]), rows)
+        assert connection.execute(text(query)).all() == [("places", "done", 2, 30)]
+    engine.dispose()
