@@ -13,6 +13,7 @@ from pipeline.errors import StorageError
 from pipeline.filesystems import is_local, local_file
 
 CLOCK_S = 60.0  # S3 refuses requests whose clock is a quarter of an hour off
+DAMAGED = ("file is not a database", "disk image is malformed")  # as SQLite says it
 SLOW_ANSWER_S = 0.1  # a commit asks several times
 
 
@@ -54,6 +55,9 @@ def judge_error(error: Exception) -> Check:
     text = without_credentials(str(error))
     if "pip install" in text:
         return Check("catalog", PROBLEM, text, text.partition(": ")[2])
+    if any(words in text for words in DAMAGED):
+        advice = "move its files (catalog.sqlite*) away, and run `factory catalog rebuild`"
+        return Check("catalog", PROBLEM, text, advice)
     return Check("catalog", PROBLEM, text, "check --catalog, the server, its user and password")
 
 

@@ -5,6 +5,7 @@ also where several write at once: commits of workers rest on that.
 """
 
 import os
+import re
 import shutil
 import time
 import uuid
@@ -28,6 +29,8 @@ LEFT_BEHIND_S = 3600.0  # after that nobody is at work on one any more
 WRITERS = 4
 FULL_BYTES = 1 << 30  # less than a shard of 1,000 photographs or a checkpoint
 NEARLY_FULL_BYTES = 20 << 30
+# Of S3: that part of an address has no meaning there, and errors would show it as a bucket.
+_BUCKET_WITH_KEYS = re.compile(r"s3a?://[^/]*@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,10 @@ def store_checks(config: Common) -> list[Check]:
         store = Store(config.store)
     except ValueError as error:
         return [Check("store", PROBLEM, str(error), "check --store: a folder, or any fsspec URL")]
+    if _BUCKET_WITH_KEYS.match(config.store):
+        found = "credentials stand before the name of the bucket, where nothing reads or hides them"
+        advice = "take them out of --store; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        return [Check("store", PROBLEM, found, advice)]
     if store.is_local:
         return _local(Path(store.uri))
     return [Check("store", OK, f"{store.uri}{_credentials(config.store)}"), _remote_trial(store)]

@@ -46,6 +46,12 @@ def test_a_store_that_is_a_file_or_of_an_unknown_kind(tmp_path):
     assert check.verdict == PROBLEM and "never-shown" not in check.as_dict()["found"]
 
 
+def test_keys_in_the_address_of_a_bucket_are_named_and_not_shown():
+    (check,) = store_checks(DoctorConfig(store="s3://somebody:never-shown@bucket/x"))
+    assert check.verdict == PROBLEM and "AWS_SECRET_ACCESS_KEY" in check.advice
+    assert "never-shown" not in str(check.as_dict())
+
+
 @pytest.mark.parametrize(
     ("error", "advice"),
     [
@@ -127,6 +133,7 @@ def test_catalogs_in_files(tmp_path):
     (tmp_path / "catalog.sqlite").write_bytes(b"nothing of the kind" * 100)
     (check,) = catalog_checks(config)
     assert check.verdict == PROBLEM and "not a database" in check.found
+    assert "catalog rebuild" in check.advice
 
 
 def test_a_database_that_is_no_catalog_yet_stays_one(tmp_path):
