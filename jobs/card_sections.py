@@ -63,7 +63,9 @@ def data_section(facts: CardFacts) -> list[str]:
     )
     lines += ["", f"Pinned as snapshot {code(facts.run.snapshot_id)}." if facts.run else ""]
     if facts.pseudo:
-        lines += ["", *_label_sets(facts)]
+        # A snapshot has the rows of shards; which of them were quarantined, the shards know.
+        said = "Numbers of images are those of all pinned shards; quarantined labels among them "
+        lines += ["", f"{said}were not learnt from.", "", *_label_sets(facts)]
     cited = sorted({str((part.source.terms or {}).get("citation") or "") for part in facts.parts})
     lines += ["", *(f"- To be cited: {inline(text)}" for text in cited if text)]
     if facts.withdrawn:

@@ -155,6 +155,7 @@ def test_results_have_intervals_settings_and_what_was_seen_in_training(store):
 def test_data_with_licences_and_what_follows(store):
     text = card(store, "student")
     data, licences = section(text, "Training data"), section(text, "Licences")
+    assert "of all pinned shards; quarantined labels among them were not learnt from." in data
     assert re.search(r"\| rooms: .* \| ground truth \| CC-BY-NC-4.0 \| no \| 3 \|", data)
     assert re.search(r"\| photos \| pseudo-labels labels \| .* \| unknown \| 12 \|", data)
     assert "| labels | `teacher` |" in data
