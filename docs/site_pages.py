@@ -13,6 +13,7 @@ PAGES = {
     "index.md": "README.md",
     "contributing.md": "CONTRIBUTING.md",
     "changelog.md": "CHANGELOG.md",
+    "infra.md": "infra/README.md",
 }
 
 
