@@ -22,6 +22,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # from whoever else tests at the time: six times the work of a training of a dozen steps.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Ray's workers stand back for whatever else runs (nice 15): beside a busy test of the other worker
+# of pytest they got a thirtieth of a core, and tests of kills ran into their deadlines.
+os.environ.setdefault("RAY_worker_niceness", "0")
 for name in ("FACTORY_STORE", "FACTORY_CATALOG", "RAY_ADDRESS"):
     os.environ.pop(name, None)
 

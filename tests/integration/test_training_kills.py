@@ -107,7 +107,11 @@ def test_a_driver_that_is_killed_and_one_that_is_taken_over(
     config = undisturbed.options | {"name": "driven"}
     killed = start_driver(
         config,
-        [{"victim": "driver", "step": "mid_write", "shard": "checkpoint 4"}],
+        [
+            {"victim": "driver", "step": "mid_write", "shard": "checkpoint 4"},
+            # the worker that is left must not get as far as the driver that comes after it
+            {"victim": "", "step": "before_write", "shard": "step 6", "wait_s": 60.0},
+        ],
         folder=tmp_path,
     )
     killed.join(timeout=240)
