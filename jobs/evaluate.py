@@ -39,7 +39,6 @@ from jobs.version import code_version
 from jobs.workspace import Workspace, check_store_exists, open_workspace
 
 Tasks = dict[Evaluation, list[EvaluationTask]]
-Pictures = list[list[ScoredPicture]]
 
 
 def evaluate(config: EvaluateConfig, *, reporter: Reporter | None = None) -> dict[str, Any]:
@@ -183,6 +182,7 @@ class _Run:
                 results,
                 comparisons,
                 pictures,
+                summary=summary,
                 colophon=_colophon(missing),
                 missing={"not_scored": [*map(_named, missing)], **_failures(driver)},
             )

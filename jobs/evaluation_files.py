@@ -20,6 +20,7 @@ def write_results(
     pictures: Sequence[Sequence[ScoredPicture]] = (),
     *,
     colophon: str,
+    summary: Mapping[str, Any] | None = None,
     missing: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Write evaluation.json, evaluation.md and evaluation.html, each whole or not at all.
@@ -30,14 +31,16 @@ def write_results(
         comparisons: Of the models among them.
         pictures: Those of each result, in the order of the results, or empty.
         colophon: What made it, and what is missing, for people.
+        summary: Of the same results, where it is known: its intervals take time.
         missing: Further keys of evaluation.json: what is missing, for programs.
 
     Returns:
         The paths.
     """
-    summary = summarise_results(results, comparisons)
+    if summary is None:
+        summary = summarise_results(results, comparisons)
     files = {
-        "evaluation.json": _as_json(summary | dict(missing or {}), results),
+        "evaluation.json": _as_json({**summary, **(missing or {})}, results),
         "evaluation.md": markdown(summary, comparisons, colophon=colophon),
         "evaluation.html": render(
             evaluation_page(summary, results, comparisons, pictures, colophon=colophon)
