@@ -38,10 +38,17 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One named line; its style is that of its place in the chart."""
+    """One named line; its style is that of its place in the chart.
+
+    Attributes:
+        more: Parts of it beyond an interruption.
+        bands: Outlines of what it is the mean of.
+    """
 
     name: str
     points: str
+    more: tuple[str, ...] = ()
+    bands: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +81,8 @@ class Chart:
         caption: What is counted, in words; also what a screen reader says.
         note: The middle of the distribution, or how the curves were drawn.
         front: A line through the points that no other outdoes.
+        gaps: Where a piece of the axis was cut out, and how long it was.
+        flaws: Where a value is none that can be drawn, and what it is.
     """
 
     title: str
@@ -85,6 +94,8 @@ class Chart:
     curves: tuple[Curve, ...] = ()
     points: tuple[Point, ...] = ()
     front: str = ""
+    gaps: tuple[Tick, ...] = ()
+    flaws: tuple[Tick, ...] = ()
 
 
 def histogram(

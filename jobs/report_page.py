@@ -11,6 +11,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from jobs.report_charts import HEIGHT, WIDTH, Chart
+from jobs.report_graph import Graph
+from jobs.report_svg import Drawing
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class Section:
 
     Attributes:
         notes: Sentences below the text, a line each.
+        drawings: Marks that code has placed, for example a graph; the text says the same.
         below: Whether it belongs to the section before, under a smaller heading.
         folded: Whether it is only shown when its heading is opened.
     """
@@ -79,10 +82,12 @@ class Section:
     notes: tuple[str, ...] = ()
     facts: tuple[Fact, ...] = ()
     charts: tuple[Chart, ...] = ()
+    drawings: tuple[Drawing, ...] = ()
     figures: tuple[Figure, ...] = ()
     reasons: tuple[Reason, ...] = ()
     table: Table | None = None
     tables: tuple[Table, ...] = ()
+    graph: Graph | None = None
     tree: Mapping[str, Any] | None = None
     below: bool = False
     folded: bool = False
