@@ -11,7 +11,6 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from jobs.report_charts import HEIGHT, WIDTH, Chart
-from jobs.report_graph import Graph
 from jobs.report_svg import Drawing
 
 
@@ -87,7 +86,6 @@ class Section:
     reasons: tuple[Reason, ...] = ()
     table: Table | None = None
     tables: tuple[Table, ...] = ()
-    graph: Graph | None = None
     tree: Mapping[str, Any] | None = None
     below: bool = False
     folded: bool = False
