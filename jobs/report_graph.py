@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from statistics import fmean
 from unicodedata import east_asian_width
 
@@ -224,7 +224,7 @@ def _order(placed: _Layers) -> None:
         rightwards = sweep % 2 == 0
         rows = placed.rows if rightwards else placed.rows[::-1]
         beside = placed.before if rightwards else placed.after
-        for before, row in zip(rows, rows[1:], strict=False):
+        for before, row in pairwise(rows):
             place = {key: index for index, key in enumerate(before)}
             share = len(before) / max(len(row), 1)  # of one without neighbours: stay about there
             wanted = {
