@@ -9,12 +9,14 @@ workers get keys and return manifests.
 """
 
 from pipeline import (
+    catalog_drivers,
     catalog_ingest,
     catalog_labels,
     catalog_models,
     catalog_objects,
     catalog_snapshots,
     catalog_sources,
+    catalog_standing,
     catalog_withdrawals,
     catalog_withdrawn,
     catalog_work,
@@ -23,36 +25,42 @@ from pipeline import (
 from pipeline.catalog_database import Database
 from pipeline.catalog_rows import (
     Amount,
+    DriverRow,
     EvaluationRow,
     IngestLease,
     IngestRow,
     LabelProgress,
     LabelSetRow,
     LabelShardRow,
+    Lately,
     ModelRow,
     RunRow,
     SnapshotMember,
     SnapshotRow,
     SourceRow,
     SourceWork,
+    WorkError,
     WorkLease,
 )
 
 __all__ = [
     "Amount",
     "Catalog",
+    "DriverRow",
     "EvaluationRow",
     "IngestLease",
     "IngestRow",
     "LabelProgress",
     "LabelSetRow",
     "LabelShardRow",
+    "Lately",
     "ModelRow",
     "RunRow",
     "SnapshotMember",
     "SnapshotRow",
     "SourceRow",
     "SourceWork",
+    "WorkError",
     "WorkLease",
 ]
 
@@ -127,3 +135,18 @@ class Catalog(Database):
     newest_run = catalog_models.newest_run
     record_evaluation = catalog_models.record_evaluation
     evaluations = catalog_models.list_evaluations
+
+    begin_driver = catalog_drivers.begin_driver
+    beat_driver = catalog_drivers.beat_driver
+    end_driver = catalog_drivers.end_driver
+    bury_driver = catalog_drivers.bury_driver
+    drivers_of = catalog_drivers.drivers_of
+    recent_drivers = catalog_drivers.recent_drivers
+
+    now = catalog_standing.now
+    unfinished_label_sets = catalog_standing.unfinished_label_sets
+    labelled_lately = catalog_standing.labelled_lately
+    ingested_by = catalog_standing.ingested_by
+    ingested_lately = catalog_standing.ingested_lately
+    newest_ingests = catalog_standing.newest_ingests
+    newest_errors = catalog_standing.newest_errors

@@ -274,3 +274,58 @@ class EvaluationRow:
     config: Mapping[str, Any]
     code_version: str
     created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class DriverRow:
+    """A process at work, or that was; what it says is in ``facts``.
+
+    Attributes:
+        state: ``running``, ``done``, ``failed`` or ``stopped``; one that was killed is ``running``.
+        heartbeat_s: How often it says that it lives, seconds.
+        seen_at: When it said so last.
+    """
+
+    number: int
+    owner: str
+    verb: str
+    target: str
+    state: str
+    heartbeat_s: float
+    started_at: float
+    seen_at: float
+    ended_at: float | None
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkError:
+    """Why a shard was charged last; it may have been given up, or be tried again.
+
+    Attributes:
+        errored_at: None where it was before the catalog kept that.
+    """
+
+    label_set: str
+    source: str
+    shard_id: str
+    state: str
+    attempts: int
+    error: str
+    errored_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lately:
+    """What was committed of one source within some time.
+
+    Attributes:
+        commits: Shards.
+        first_at: When the first of them was committed.
+    """
+
+    source: str
+    commits: int
+    images: int
+    first_at: float
+    last_at: float

@@ -186,12 +186,15 @@ work = Table(
     Column("owner", Text),
     Column("lease_until", Double),
     Column("error", Text),
+    Column("errored_at", Double),
     _one_of("state", "pending", "leased", "done", "failed"),
     # Finds the next shard without reading the others: leasing stays linear over 62,000.
     Index(None, "label_set", "state", "attempts", "number"),
     # Has all that is counted: progress is asked for again and again.
     Index(None, "label_set", "source", "state", "images"),
 )
+_HAS_ERROR = work.c.errored_at.is_not(None)
+Index(None, work.c.errored_at, sqlite_where=_HAS_ERROR, postgresql_where=_HAS_ERROR)
 
 label_shards = Table(
     "label_shards",
@@ -211,6 +214,8 @@ label_shards = Table(
     Column("committed_at", Double, nullable=False),
     # Has all that is added up: without it each sum of a set would read 62,000 rows one by one.
     Index(None, "label_set", "source", "labelled", "rows", "bytes"),
+    # Has all that a rate needs: how many images of which source lately.
+    Index(None, "label_set", "committed_at", "source", "rows"),
 )
 
 quarantine = Table(
@@ -303,4 +308,23 @@ evaluations = Table(
     Column("code_version", Text, nullable=False),
     Column("created_at", Double, nullable=False),
     Index(None, "model_sha256"),
+)
+
+# Processes at work, and what they say of themselves. No lease hangs on a row: a driver that cannot
+# write here works on, and one that is taken for dead loses nothing by it.
+drivers = Table(
+    "drivers",
+    metadata,
+    Column("number", _SERIAL, primary_key=True, autoincrement=True),
+    Column("owner", Text, nullable=False),
+    Column("verb", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("heartbeat_s", Double, nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("seen_at", Double, nullable=False),
+    Column("ended_at", Double),
+    Column("facts", JSON, nullable=False),
+    _one_of("state", "running", "done", "failed", "stopped"),
+    Index(None, "verb", "target", "number"),
 )

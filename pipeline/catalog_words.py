@@ -21,6 +21,7 @@ TABLES = {
     "runs": "Training runs.",
     "models": "Models with a name. The weights behind a name never change.",
     "evaluations": "Results, one row for each time that a model was scored on a benchmark.",
+    "drivers": "Commands at work, and those that were: what `factory status` reads.",
 }
 
 _CODE = "Version of the code: that of the package, with the commit where there is one."
@@ -117,6 +118,7 @@ COLUMNS = {
         "owner": f"Who has the lease: {_OWNER[0].lower()}{_OWNER[1:]}",
         "lease_until": "When the lease ends, unless its owner renews it.",
         "error": "The last one.",
+        "errored_at": "When that was.",
     },
     "label_shards": {
         "label_set": _SET,
@@ -196,5 +198,17 @@ COLUMNS = {
         "config": "The protocol, settings, device, intervals, what was skipped, leaks.",
         "code_version": _CODE,
         "created_at": "",
+    },
+    "drivers": {
+        "number": _ORDER,
+        "owner": _OWNER,
+        "verb": "The command.",
+        "target": "The label set, source, model or file that it makes, or what it looks at.",
+        "state": "How it ended; `running` too where it was killed.",
+        "heartbeat_s": "How often it says that it lives, in seconds.",
+        "started_at": "",
+        "seen_at": "When it said so last.",
+        "ended_at": "",
+        "facts": "What it says of itself: actors, their seconds, progress, warnings, how to go on.",
     },
 }

@@ -179,7 +179,8 @@ def charge(database: Database, lease: WorkLease, error: str, *, max_attempts: in
             raise LeaseLostError(_lost(connection, lease))
         state = "failed" if attempts >= max_attempts else "pending"
         text = storable_text(error, limit=_ERROR_CHARACTERS)
-        connection.execute(_held(lease).values(_FREE | {"state": state, "error": text}))
+        charged = {"state": state, "error": text, "errored_at": database_now()}
+        connection.execute(_held(lease).values(_FREE | charged))
         return state
 
 
@@ -196,8 +197,8 @@ def commit_label_shard(database: Database, lease: WorkLease, manifest: LabelMani
     """
     _check_counts(lease, manifest)
     with database.write() as connection:
-        done = _held(lease).values(state="done", owner=None, lease_until=None, error=None)
-        if connection.execute(done).rowcount == 1:
+        done = _FREE | {"state": "done", "error": None, "errored_at": None}
+        if connection.execute(_held(lease).values(done)).rowcount == 1:
             _remove_former(connection, lease)
             _insert(connection, lease, manifest)
         elif not _is_committed(connection, lease, manifest):

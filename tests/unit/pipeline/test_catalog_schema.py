@@ -116,6 +116,25 @@ def test_a_catalog_of_the_first_schema_goes_on_with_all_that_is_in_it(database_u
         assert catalog.image_shards("street") == []
 
 
+def test_a_catalog_of_the_second_schema_goes_on_with_work_that_failed(database_url):
+    engine = create_engine(database_url)
+    with engine.begin() as connection:
+        catalog_schema.command.upgrade(catalog_schema._config(connection), "0002")
+        for statement in SECOND_SCHEMA:
+            connection.execute(text(statement))
+    engine.dispose()
+    with Catalog.open(database_url) as catalog:
+        assert catalog.failed_work("by-t") == [("s1", "torn")]
+        assert catalog.newest_errors(limit=5) == []  # when it was, nobody knows
+        assert catalog.recent_drivers(within_s=60) == []
+        assert catalog.retry_failed("by-t") == 1
+        (lease,) = catalog.lease("by-t", owner="me", limit=9, ttl_s=60)
+        catalog.charge(lease, "torn again", max_attempts=1)
+        (error,) = catalog.newest_errors(limit=5)
+        assert (error.error, error.state, error.attempts) == ("torn again", "failed", 1)
+        assert abs(error.errored_at - catalog.now()) < 60
+
+
 FIRST_SCHEMA = (
     "INSERT INTO sources (name, role, uri, layout, licence, created_at)"
     " VALUES ('street', 'unlabelled', '/data', 'images', 'MIT', 1.0)",
@@ -124,6 +143,13 @@ FIRST_SCHEMA = (
     " VALUES ('i1', 'street', 1, 'me', 2.0, 'done', '/data', '{}', '1', '{}', 1.0, 2.0)",
     "INSERT INTO image_shards (shard_id, source, run_id, key, rows, bytes, sha256, committed_at)"
     " VALUES ('s1', 'street', 'i1', 'sources/street/s1.parquet', 7, 70, 'a', 1.5)",
+)
+SECOND_SCHEMA = (
+    *FIRST_SCHEMA,
+    "INSERT INTO label_sets (name, teacher, teacher_sha256, recipe, recipe_hash, code_version,"
+    " created_at) VALUES ('by-t', 't', 'a', '{}', 'b', '1', 1.0)",
+    "INSERT INTO work (label_set, shard_id, source, number, images, state, attempts, epoch, error)"
+    " VALUES ('by-t', 's1', 'street', 1, 7, 'failed', 3, 3, 'torn')",
 )
 
 
