@@ -191,7 +191,8 @@ def execute(call: Call) -> int:
 
 def _resume(config: object) -> str:
     """Training begins anew unless told otherwise; everything else goes on by itself."""
-    return " with --resume to go on" if hasattr(config, "resume") else " to go on"
+    begins_anew = hasattr(config, "resume") and not getattr(config, "resume_if_any", False)
+    return " with --resume to go on" if begins_anew else " to go on"
 
 
 def as_json(value: object) -> str:

@@ -6,32 +6,27 @@ therefore go on with it.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, fields
 from typing import Any
 
 from jobs.console import Reporter
-from jobs.errors import ConfigError, JobError
+from jobs.errors import ConfigError
 from jobs.licence_policy import check_training
 from jobs.metric_start import check_metric_sources, locate_metric_start
-from jobs.model_card import CARD, model_card
 from jobs.models import ModelLocation, fetch_model, locate_encoder
 from jobs.pseudo_labels import check_filter
-from jobs.ray_runtime import (
-    Resources,
-    check_answers,
-    cluster_resources,
-    local_resources,
-    ray_cluster,
-)
+from jobs.ray_runtime import check_answers, cluster_resources, local_resources, ray_cluster
 from jobs.run_files import RunFiles
 from jobs.settings import resolved, value_problems
 from jobs.sky import find_sky, locate_segmenter
 from jobs.sky_actors import SkySegmenter
 from jobs.training_config import FinetuneMetricConfig, LoopOptions, TrainingOptions
+from jobs.training_end import already_made, register
 from jobs.training_job import TrainingJob
 from jobs.training_owner import heartbeat
+from jobs.training_place import choose_place
 from jobs.training_ray import fit_on_ray, waiting_for_room
 from jobs.training_runs import Kind, TrainingRun, open_run, recorded
 from jobs.training_trackers import absolute_mlflow, check_trackers
@@ -39,15 +34,12 @@ from jobs.training_validation_input import check_validation, validation_shards
 from jobs.training_watch import watched
 from jobs.version import code_version
 from jobs.workspace import Workspace, check_store_exists, open_workspace
-from model.depth_model import load_depth_model
 from model.encoders import check_encoder
 from model.metric_recipe import V2_METRIC
 from model.recipes import Recipe, override, parse_overrides, preset
 from pipeline.catalog import SnapshotRow
 from pipeline.catalog_values import without_credentials
 from pipeline.label_filter import EVERY_LABEL, LabelFilter
-from pipeline.ledger import record_model, record_run
-from pipeline.storage import model_prefix
 
 
 def train(
@@ -62,12 +54,17 @@ def train(
     reporter = reporter or Reporter.silent()
     recipe = _recipe(config, kind, pseudo)
     if config.ray is None:
-        _check_fits(config, local_resources())
+        choose_place(config, local_resources())
     else:
         check_answers(config.ray)
     check_store_exists(config)
     check_trackers(wandb=config.wandb, mlflow=config.mlflow, is_local=config.ray is None)
-    with open_workspace(config) as workspace:
+    with open_workspace(config) as workspace, ExitStack() as stack:
+        if config.resume_if_any and (made := already_made(config, kind, workspace)):
+            reporter.note(f"run {made['run']} has made model {made['model']}: nothing is left")
+            return {**made, "sky": None}
+        if config.ray is not None:  # a cluster that will not do is found before the run is begun
+            choose_place(config, stack.enter_context(ray_cluster(config.ray)))
         check_training(config, pseudo, workspace.catalog, warn=reporter.warn)
         start = _start(config, workspace)
         check_filter(label_filter, pseudo, workspace, reporter)
@@ -78,6 +75,7 @@ def train(
         run = open_run(config, kind, pseudo, workspace, note=reporter.note)
         with recorded(run, workspace), heartbeat(run.files):
             with ray_cluster(config.ray) as resources:
+                place = choose_place(config, resources)
                 sky = find_sky(
                     segmenter, run.snapshot, run.files, resources=resources, reporter=reporter
                 )
@@ -92,12 +90,12 @@ def train(
                     steps=_steps(config, recipe, kind, run.snapshot),
                     images_per_pass=recipe.batch_size // (config.workers * config.accumulate),
                     accumulate=config.accumulate,
-                    compile=_compiles(config, resources),
+                    compile=place.compile,
                     checkpoint_activations=config.checkpoint_activations,
                     seed=config.seed,
-                    precision=_precision(config, resources),
+                    precision=place.precision,
                     checkpoint_steps=config.checkpoint_steps,
-                    threads=_cpus_per_worker(config, resources),
+                    threads=place.cpus,
                     label_filter=label_filter,
                     max_damaged=config.max_damaged,
                     attempt=run.files.attempt,
@@ -110,8 +108,8 @@ def train(
                     mlflow=absolute_mlflow(config.mlflow),
                 )
                 _describe(job, config, run, reporter)
-                _fit(job, config, reporter, use_gpus=resources.gpus > 0)
-            return {**_register(job, kind, run, workspace), "sky": sky.summary()}
+                _fit(job, config, reporter, use_gpus=place.use_gpus)
+            return {**register(job.name, kind, run, workspace), "sky": sky.summary()}
 
 
 def _start(config: TrainingOptions | FinetuneMetricConfig, workspace: Workspace) -> ModelLocation:
@@ -205,13 +203,6 @@ def _preset(
     return preset(config.preset, kind), {}
 
 
-def _check_fits(config: LoopOptions, resources: Resources) -> None:
-    """Refuse workers that this machine could never start together; a cluster may still grow."""
-    there, what = (resources.gpus, "GPUs") if resources.gpus else (resources.cpus, "CPUs")
-    if config.workers > there:
-        raise ConfigError([f"--workers {config.workers}: this machine has {there} {what}"])
-
-
 def _steps(config: LoopOptions, recipe: Recipe, kind: Kind, snapshot: SnapshotRow) -> int:
     """As asked, as the recipe says, or its passes over what counts for this kind of model."""
     if config.steps or recipe.steps:
@@ -253,65 +244,3 @@ def _fit(job: TrainingJob, config: LoopOptions, reporter: Reporter, *, use_gpus:
 
     with watched(files, job, reporter, why_waiting=why_waiting):
         fit_on_ray(job, workers=config.workers, use_gpus=use_gpus, note=reporter.warn)
-
-
-def _register(
-    job: TrainingJob, kind: Kind, run: TrainingRun, workspace: Workspace
-) -> dict[str, Any]:
-    """Enter the saved model into the catalog; only now does it exist."""
-    result = run.files.read_json("result.json")
-    if result is None:
-        raise JobError(f"training {job.name}: the run ended without a result")
-    run.files.check_owner()
-    prefix = model_prefix(job.name)
-    folder = fetch_model(ModelLocation("store", prefix), workspace.store)
-    model = load_depth_model(folder, device="cpu", precision="fp32")
-    workspace.catalog.register_model(
-        job.name,
-        key=prefix,
-        sha256=model.sha256,
-        family=model.family,
-        geometry=model.geometry,
-        kind=kind,
-        run_id=run.run_id,
-    )
-    metrics = {**result, "steps": result["step"]}
-    workspace.catalog.finish_run(run.run_id, state="done", metrics=metrics)
-    record_run(workspace.store, workspace.catalog, run.run_id)
-    record_model(workspace.store, workspace.catalog, job.name)
-    workspace.store.put(f"{prefix}/{CARD}", model_card(workspace, job.name).encode())
-    return {
-        "model": job.name,
-        "run": run.run_id,
-        "snapshot": run.snapshot.snapshot_id,
-        "steps": result["step"],
-        "final_loss": result["loss"],
-        "losses": _losses(result),
-        "skipped": result["skipped"],
-        "damaged": result["damaged"],
-        "damaged_first": result["damaged_first"],
-        "best": result["best"],
-        "checkpoint": prefix,
-    }
-
-
-def _losses(result: Mapping[str, Any]) -> dict[str, Any]:
-    """The parts of the last loss; gradient matching only where the recipe has it."""
-    always = {name: result.get(name) for name in ("labelled", "pseudo", "feature")}
-    matching = ("labelled_gradient", "pseudo_gradient")
-    return always | {name: result[name] for name in matching if name in result}
-
-
-def _compiles(config: LoopOptions, resources: Resources) -> bool:
-    return config.compile == "on" or (config.compile == "auto" and resources.gpus > 0)
-
-
-def _precision(config: LoopOptions, resources: Resources) -> str:
-    if config.precision != "auto":
-        return config.precision
-    return "bf16" if resources.gpus else "fp32"
-
-
-def _cpus_per_worker(config: LoopOptions, resources: Resources) -> int:
-    # Ray Train's controller takes no CPU of its own, so the workers may have all.
-    return resources.cpus_each(config.workers, gpus=1.0 if resources.gpus else 0.0)

@@ -48,6 +48,12 @@ class LoopOptions(Common):
     workers: int = option(
         "Ray Train workers; each takes one GPU where there are any.", 1, minimum=1
     )
+    device: str = option(
+        "On what workers compute; auto takes GPUs where there are any, and refuses a --ray cluster "
+        "that has none.",
+        "auto",
+        choices=("auto", "cpu", "cuda"),
+    )
     seed: int = option("Seed of weights, order and perturbations.", 0, minimum=0)
     validation: tuple[str, ...] = option(
         "Labelled or benchmark sources to score at each checkpoint; the best one is kept too.", ()
@@ -77,6 +83,11 @@ class LoopOptions(Common):
         "Also log to the MLflow server or database at this URI (https://…, sqlite:///mlflow.db)."
     )
     resume: bool = option("Go on from the newest checkpoint of the run with this name.", False)
+    resume_if_any: bool = option(
+        "Begin if there is no run of this name, go on if there is one, do nothing if it has made "
+        "its model: for whoever gives the same command again.",
+        False,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

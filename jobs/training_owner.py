@@ -35,16 +35,17 @@ def take(files: RunFiles) -> RunFiles:
     return RunFiles(files.store, files.run_id, attempt=attempt)
 
 
-def is_held(files: RunFiles, *, note: Callable[[str], None]) -> bool:
+def is_held(files: RunFiles, *, note: Callable[[str], None], wait: bool = False) -> bool:
     """Whether another driver is at work on a run, as far as that can be known.
 
-    Waits up to `FRESH_S` where the heartbeat looks old, and tells ``note`` so.
+    Waits up to `FRESH_S` where the heartbeat looks old, and tells ``note`` so; with ``wait`` where
+    it is fresh too, for its driver may just have died.
     """
     owner = owner_of(files)
     if is_dead(owner):
         return False
     last = files.read_json("heartbeat.json")
-    if last is not None and abs(time.time() - last["time"]) < FRESH_S:
+    if not wait and last is not None and abs(time.time() - last["time"]) < FRESH_S:
         return True
     note(f"run {files.run_id} may be at work ({where(owner)}): looking {FRESH_S:.0f} s for a sign")
     until = time.monotonic() + FRESH_S

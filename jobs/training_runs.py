@@ -30,7 +30,7 @@ from pipeline.training_input import TrainingShard, blocks_of
 
 Kind = Literal["teacher", "student", "metric"]
 MAY_CHANGE = {
-    *("store", "catalog", "ray", "resume"),
+    *("store", "catalog", "ray", "device", "resume", "resume_if_any"),
     *("checkpoint_steps", "keep_checkpoints", "preview_steps", "max_damaged", "wandb", "mlflow"),
 }
 
@@ -71,7 +71,7 @@ def open_run(
     catalog = workspace.catalog
     _check_name_is_free(config.name, workspace)
     earlier = catalog.newest_run(config.name)
-    if config.resume:
+    if config.resume or (config.resume_if_any and earlier is not None):
         if earlier is None or earlier.kind != kind or earlier.snapshot_id is None:
             raise CatalogMissingError(f"no {kind} run named {config.name!r} to resume")
         _check_resumable(config, earlier, workspace, note)
@@ -149,11 +149,21 @@ def _check_resumable(
     config: LoopOptions, earlier: RunRow, workspace: Workspace, note: Callable[[str], None]
 ) -> None:
     files = RunFiles(workspace.store, earlier.run_id)
-    if earlier.state == "running" and is_held(files, note=note):
+    wait = config.resume_if_any  # who starts jobs again does so at once, and cannot be told later
+    if earlier.state == "running" and is_held(files, note=note, wait=wait):
         raise CatalogConflictError(
             f"run {earlier.run_id} is still going on ({where(owner_of(files))}): its heartbeat is "
             f"not older than {FRESH_S:.0f} s; if it has just died, try again after that"
         )
+    check_unchanged(config, earlier)
+
+
+def check_unchanged(config: LoopOptions, earlier: RunRow) -> None:
+    """Refuse options other than those that a run was begun with.
+
+    Raises:
+        ConfigError: Names each.
+    """
     now = resolved(config)
     changed = [
         f"--{name.replace('_', '-')} was {_shown(earlier.config.get(name))}, is {_shown(value)}"
@@ -161,7 +171,8 @@ def _check_resumable(
         if name not in MAY_CHANGE and _plain(earlier.config.get(name)) != _plain(value)
     ]
     if changed:
-        begun = f"--resume goes on with run {earlier.run_id} as it was begun"
+        flag = "--resume-if-any" if config.resume_if_any else "--resume"
+        begun = f"{flag} goes on with run {earlier.run_id} as it was begun"
         raise ConfigError([f"{begun}: {text}" for text in changed])
 
 

@@ -276,6 +276,10 @@ def test_interrupted_training_is_gone_on_with_by_a_flag(capfd):
     TO_RAISE.append(KeyboardInterrupt())
     assert run("train-teacher --labelled photos --encoder scratch:tiny --name t") == 130
     assert "again with --resume to go on" in capfd.readouterr().err
+    TO_RAISE.append(KeyboardInterrupt())
+    words = "train-teacher --labelled photos --encoder scratch:tiny --name t --resume-if-any"
+    assert run(words) == 130
+    assert "run the same command again to go on" in capfd.readouterr().err
 
 
 def test_a_failed_shard_is_status_1():

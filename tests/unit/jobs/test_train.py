@@ -8,15 +8,8 @@ import pytest
 from jobs import train
 from jobs.cli import run
 from jobs.errors import ConfigError
-from jobs.ray_runtime import Node, Resources
-from jobs.train import _cpus_per_worker, _losses, _recipe
+from jobs.train import _recipe
 from jobs.training_config import TrainStudentConfig, TrainTeacherConfig
-
-
-def test_a_worker_asks_for_no_more_than_a_machine_has() -> None:
-    config = TrainStudentConfig(encoder="scratch:tiny", name="student", pseudo=("set",))
-    head_and_one_gpu = Resources((Node(64), Node(16, gpus=1)))
-    assert _cpus_per_worker(config, head_and_one_gpu) == 16
 
 
 def student(**options: object) -> TrainStudentConfig:
@@ -133,10 +126,3 @@ def test_a_cluster_that_does_not_answer_leaves_no_run(
     verb = ["train-teacher", *given, "--store", str(tmp_path), "--ray", f"127.0.0.1:{port}"]
     assert run(verb) == 2
     assert "--ray: nothing answers" in " ".join(capsys.readouterr().err.split())
-
-
-def test_the_parts_of_a_loss_are_all_in_the_summary() -> None:
-    plain = {"loss": 2.0, "labelled": 1.0, "pseudo": 3.0}
-    assert _losses(plain) == {"labelled": 1.0, "pseudo": 3.0, "feature": None}
-    matched = plain | {"labelled_gradient": 4.0, "pseudo_gradient": 5.0}
-    assert _losses(matched) == _losses(plain) | {"labelled_gradient": 4.0, "pseudo_gradient": 5.0}

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from jobs import training_owner
 from jobs.errors import ConfigError
 from jobs.owner import current_owner
 from jobs.training_config import TrainStudentConfig
+from jobs.training_owner import heartbeat
 from jobs.training_runs import open_run, recorded
 from jobs.workspace import Workspace, open_workspace
 from pipeline.errors import CatalogConflictError, CatalogMissingError, LeaseLostError
@@ -145,3 +147,51 @@ def test_a_run_taken_by_another_driver_is_left_as_it_is(
     with pytest.raises(LeaseLostError), recorded(run, labelled):
         raise LeaseLostError("taken")
     assert labelled.catalog.run(run.run_id).state == "running"
+
+
+def test_the_same_command_again_begins_or_goes_on(
+    config: TrainStudentConfig, labelled: Workspace
+) -> None:
+    again = replace(config, resume_if_any=True)
+    run = open_run(again, "student", config.pseudo, labelled)
+    labelled.catalog.finish_run(run.run_id, state="failed", metrics={})
+    assert open_run(again, "student", config.pseudo, labelled).run_id == run.run_id
+    labelled.catalog.finish_run(run.run_id, state="stopped", metrics={})
+    with pytest.raises(
+        ConfigError, match=r"--resume-if-any goes on with run .* --seed was 0, is 1"
+    ):
+        open_run(replace(again, seed=1), "student", config.pseudo, labelled)
+    elsewhere = replace(again, device="cpu", resume_if_any=False, resume=True)
+    assert open_run(elsewhere, "student", config.pseudo, labelled).run_id == run.run_id
+
+
+def test_who_starts_jobs_again_waits_for_the_last_beat_of_a_dead_driver(
+    config: TrainStudentConfig, labelled: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_owner, "FRESH_S", 0.2)
+    monkeypatch.setattr(training_owner, "LOOK_AGAIN_S", 0.05)
+    again = replace(config, resume_if_any=True)
+    first = open_run(again, "student", config.pseudo, labelled)
+    first.files.write_json("owner.json", {"owner": "far-away:0000:17:4711:abcd"})
+    notes: list[str] = []
+    with pytest.raises(CatalogConflictError, match="still going on"):
+        open_run(replace(config, resume=True), "student", config.pseudo, labelled)
+    second = open_run(again, "student", config.pseudo, labelled, note=notes.append)
+    assert second.run_id == first.run_id
+    assert "process 17 on far-away" in notes[0]
+    assert not first.files.is_owned(), "should it live after all, it writes nothing more"
+
+
+def test_a_live_driver_is_not_taken_over(
+    config: TrainStudentConfig, labelled: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_owner, "FRESH_S", 0.5)
+    monkeypatch.setattr(training_owner, "LOOK_AGAIN_S", 0.05)
+    monkeypatch.setattr(training_owner, "HEARTBEAT_S", 0.1)
+    again = replace(config, resume_if_any=True)
+    run = open_run(again, "student", config.pseudo, labelled)
+    with (
+        heartbeat(run.files),
+        pytest.raises(CatalogConflictError, match="still going on"),
+    ):
+        open_run(again, "student", config.pseudo, labelled)
