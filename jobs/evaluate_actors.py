@@ -47,7 +47,11 @@ def evaluation_actors(config: EvaluateConfig, resources: Resources) -> ActorPlan
         ConfigError: This machine could never start them.
     """
     options = LabelConfig(
-        sources=(), teacher="", actors=config.actors, gpus_per_actor=config.gpus_per_actor
+        sources=(),
+        teacher="",
+        actors=config.actors,
+        gpus_per_actor=config.gpus_per_actor,
+        cpus_per_actor=config.cpus_per_actor,
     )
     if config.ray is None:
         check_fits(options, resources)

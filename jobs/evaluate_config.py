@@ -41,7 +41,12 @@ class EvaluateConfig(Common):
         "Ray actors (default: one per GPU, or one per machine); 0 works in this process.",
         minimum=0,
     )
-    gpus_per_actor: float | None = option("GPUs per actor (default: 1 where there are any).")
+    gpus_per_actor: float | None = option(
+        "GPUs per actor (default: 1 where there are any).", minimum=0
+    )
+    cpus_per_actor: float | None = option(
+        "CPUs per actor (default: the machine's, shared out).", minimum=0
+    )
     batch_size: int | None = option("Images per forward pass (default: found).", minimum=1)
     fresh: bool = option("Score again what an earlier run has scored.", False)
     pictures: int = option("Best and worst images shown per benchmark.", 4, minimum=0)

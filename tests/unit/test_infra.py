@@ -26,11 +26,13 @@ from jobs.ingest_actors import plan_actors as plan_ingest
 from jobs.label_actors import plan_actors as plan_label
 from jobs.ray_runtime import FORWARDED_PREFIXES, OBJECT_STORE_BYTES, Node, Resources
 from jobs.settings import load_settings
+from jobs.training_place import choose_place
 
 ROOT = Path(__file__).resolve().parents[2]
 INFRA = ROOT / "infra"
 KUBERNETES = INFRA / "kubernetes"
-VERBS = ("ingest", "label", "train-teacher", "train-student", "evaluate")
+TRAINING = ("train-teacher", "train-student", "finetune-metric")
+VERBS = ("ingest", "label", *TRAINING, "evaluate")
 JOBS = [KUBERNETES / f"ray-job.{verb}.yaml" for verb in VERBS]
 CLUSTERS = [KUBERNETES / "ray-cluster.yaml", *JOBS]
 LAUNCHER = INFRA / "ray-up.aws.yaml"
@@ -225,25 +227,31 @@ def test_ingest_actors_have_room(at_most):
     assert resources(path, at_most=True).room(cpus=plan.cpus, gpus=0) == plan.count
 
 
-def test_evaluation_actors_have_all_of_their_pods():
+@pytest.mark.parametrize("at_most", [False, True], ids=["as it begins", "at its largest"])
+def test_evaluation_actors_have_room(at_most):
     path = KUBERNETES / "ray-job.evaluate.yaml"
     config = config_of(load(path)["spec"]["entrypoint"])
     assert isinstance(config, EvaluateConfig)
-    plan = evaluation_actors(config, resources(path, at_most=False))
+    plan = evaluation_actors(config, resources(path, at_most=at_most))
     (workers,) = (each for each in groups(path) if each.name == "gpu")
-    assert (plan.count, plan.gpus, plan.cpus) == (workers.low, 1.0, workers.node.cpus)
+    assert (plan.count, plan.gpus, plan.cpus) == (workers.high, 1.0, workers.node.cpus)
+    assert resources(path, at_most=True).room(cpus=plan.cpus, gpus=plan.gpus) == plan.count
 
 
-@pytest.mark.parametrize("verb", ["train-teacher", "train-student"])
+@pytest.mark.parametrize("verb", TRAINING)
 def test_training_finds_its_gpus_when_it_begins(verb):
-    """Which device it uses is decided then; and begun anew is not what a retry should do."""
+    """All workers start together, on GPUs or not at all; what is tried again is not begun anew."""
     path = KUBERNETES / f"ray-job.{verb}.yaml"
     config = config_of(load(path)["spec"]["entrypoint"])
     there = resources(path, at_most=False)
     assert there == resources(path, at_most=True)
-    assert there.gpus == config.workers == there.room(cpus=there.cpus_each(4, gpus=1), gpus=1)
+    place = choose_place(config, there)
+    (workers,) = (each for each in groups(path) if each.name == "gpu")
+    assert (place.use_gpus, place.cpus) == (True, workers.node.cpus)
+    assert there.gpus == config.workers == there.room(cpus=place.cpus, gpus=1)
+    assert choose_place(config, Resources((Node(0),))).use_gpus, "it waits for them"
     assert not cluster_spec(path).get("enableInTreeAutoscaling")
-    assert load(path)["spec"]["backoffLimit"] == 0
+    assert config.resume_if_any == (load(path)["spec"]["backoffLimit"] > 0)
 
 
 # --- what every cluster has -----------------------------------------------------------------------
