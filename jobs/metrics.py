@@ -169,6 +169,13 @@ DRIVERS = (
         "When the driver last turned its loop, by its own clock; for training, when its first "
         "worker last ended a step.",
     ),
+    _gauge(
+        "factory_driver_end_timestamp_seconds",
+        "seconds since 1970",
+        "verb target",
+        "When a driver ended in order or because it was asked to, for as long as its process is "
+        "there; one that failed or was killed leaves none, and that tells them apart.",
+    ),
 )
 
 INGEST = (
