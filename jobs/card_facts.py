@@ -12,7 +12,7 @@ from typing import Any
 
 from jobs.licence_policy import origins_of
 from jobs.model_licences import licence_of_model
-from jobs.report_model import read_architecture
+from jobs.network_numbers import read_architecture
 from jobs.run_files import RunFiles
 from jobs.workspace import Workspace
 from pipeline.catalog import Catalog, EvaluationRow, ModelRow, RunRow, SourceRow

@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jobs.card_facts import CardFacts, Part, hub_dataset, shown
+from jobs.licence_words import NO_ADVICE, NOT_SETTLED, consequences
 from jobs.markdown import code, inline, link, table
 from jobs.readable import readable_time
-from pipeline.licences import permissions, permits
+from pipeline.licences import permissions
 from pipeline.origins import MADE_OF_NOTHING, Origin
 
 UNKNOWN = "unknown"
@@ -111,11 +112,7 @@ def licence_section(facts: CardFacts) -> list[str]:
     lines = ["## Licences", "", f"Of the weights themselves: {stated}."]
     if facts.trained_here:
         lines += ["", *_licences_behind(facts)]
-    return [
-        *lines,
-        "",
-        "A summary of what is on record, not legal advice: the owners' words count.",
-    ]
+    return [*lines, "", NO_ADVICE]
 
 
 def lineage_section(facts: CardFacts) -> list[str]:
@@ -235,8 +232,7 @@ def _licences_behind(facts: CardFacts) -> list[str]:
     header = ("Behind it", "Name", "Licence", "Commercial use", "Images published again",
               "Authors named")  # fmt: skip
     return [
-        "It was made from these. Whether the licence of images binds what was learnt from them is "
-        "not settled everywhere; whoever wants to be safe keeps to all of them.",
+        NOT_SETTLED,
         "",
         *table(header, rows),
         "",
@@ -245,19 +241,11 @@ def _licences_behind(facts: CardFacts) -> list[str]:
 
 
 def _follows(facts: CardFacts) -> Iterator[str]:
-    said = {
-        "no": "Commercial use is forbidden by the licence of {}.",
-        "conditions": "Commercial use is tied to conditions by {}.",
-        "unknown": "Nobody has said whether commercial use is permitted by {}.",
-    }
-    for permission, sentence in said.items():
-        names = [inline(shown(o.name)) for o in facts.behind if o.commercial == permission]
-        if names:
-            yield sentence.format(", ".join(names))
-    if all(origin.commercial == "yes" for origin in facts.behind):
-        yield "All of them permit commercial use."
-    elif permits(facts.licence).commercial == "yes":
-        yield f"{inline(facts.licence)}, as stated for the weights, permits more than these do."
-    if any(origin.attribution for origin in facts.behind):
-        name = code(f"factory catalog attribution {facts.name}")
-        yield f"Authors of single images have to be named; {name} lists them."
+    yield from consequences(
+        facts.behind,
+        of=facts.name,
+        stated=facts.licence,
+        text=inline,
+        name=lambda origin: inline(shown(origin.name)),
+        code=code,
+    )

@@ -1,27 +1,32 @@
 """A label set as a page: images beside their depth, distributions, quarantine, provenance."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jobs.readable import readable_bytes, readable_time
 from jobs.report_charts import Chart, histogram
-from jobs.report_images import disparity_map, photograph
-from jobs.report_lineage import lineage_sections, short, sources_section
-from jobs.report_page import Fact, Figure, Page, Reason, Section
+from jobs.report_figures import labelled_figures, quarantined
+from jobs.report_images import LONGEST_SIDE, side_for
+from jobs.report_licences import licences_section
+from jobs.report_lineage import lineage_sections, short
+from jobs.report_page import Fact, Page, Section
 from jobs.report_samples import (
-    LabelledImage,
+    Placed,
     example_quarantined,
+    grouped,
     image_facts,
-    label_facts,
-    pixels_of,
-    sample_labels,
+    placed_labels,
+    sampled_labels,
 )
 from jobs.report_source import size_charts
+from jobs.report_throughput import throughput_section
+from jobs.report_worst import label_criteria, worst
 from jobs.workspace import Workspace
 from pipeline.catalog import LabelProgress, LabelSetRow, LabelShardRow
-from pipeline.depth_codec import decode_disparity
+from pipeline.catalog_commits import label_commits
 from pipeline.records import LabelRecord
 
 QUALITY = (
@@ -33,7 +38,6 @@ SIGNALS = {  # of a LabelRecord: title and caption of its chart
     "flat": ("Flat", "Share of pixels equal to their right and lower neighbour"),
     "flip_correlation": ("Agreement", "Correlation with the label of the mirrored image"),
 }
-VALUES_PER_MAP = 4096  # of each map shown, for the distribution of values
 
 
 def label_set_page(workspace: Workspace, name: str, *, samples: int, colophon: str) -> Page:
@@ -42,8 +46,10 @@ def label_set_page(workspace: Workspace, name: str, *, samples: int, colophon: s
     row, progress = catalog.label_set(name), catalog.progress(name)
     shards = catalog.label_shards(name)
     ref = f"label-set:{name}"
-    figures, values = _look(workspace, shards, samples)
-    facts = list(label_facts(workspace.store, shards))
+    groups = sampled_labels(shards, samples)
+    seen = labelled_figures(workspace.store, groups, side=side_for(samples))
+    placed = list(placed_labels(workspace.store, shards))
+    facts = [label for _, label in placed]
     return Page(
         kind="label set",
         name=name,
@@ -53,15 +59,23 @@ def label_set_page(workspace: Workspace, name: str, *, samples: int, colophon: s
             section
             for section in (
                 Section(
-                    "maps", "Images and their depth", _sampled(len(figures), row), figures=figures
+                    "maps",
+                    "Images and their depth",
+                    _sampled(len(seen), row),
+                    figures=tuple(each.figure for each in seen),
+                    scale=("far", "near") if seen else (),
                 ),
+                _worst(workspace, placed),
                 Section(
-                    "values", "Distributions", charts=_charts(workspace, shards, facts, values)
+                    "values",
+                    "Distributions",
+                    charts=_charts(workspace, shards, facts, [each.values for each in seen]),
                 ),
                 _quality(facts),
                 _quarantine(workspace, row, shards),
                 Section("provenance", "Provenance", facts=_provenance(row)),
-                sources_section(catalog, ref),
+                throughput_section(label_commits(catalog, name), what="labelled"),
+                licences_section(catalog, ref),
                 *lineage_sections(catalog, ref),
             )
             if section is not None
@@ -70,35 +84,20 @@ def label_set_page(workspace: Workspace, name: str, *, samples: int, colophon: s
     )
 
 
-def _look(
-    workspace: Workspace, shards: Sequence[LabelShardRow], samples: int
-) -> tuple[tuple[Figure, ...], NDArray[np.float32]]:
-    """Figures of some rows and some of their values; images that cannot be read are left out."""
-    figures, values = [], [np.empty(0, np.float32)]
-    for pair in sample_labels(workspace.store, shards, samples):
-        image_HWC = pixels_of(pair.image)
-        if image_HWC is None:
-            continue
-        disparity_HW = decode_disparity(pair.label)
-        figures.append(_figure(pair, image_HWC, disparity_HW))
-        flat = disparity_HW.ravel()
-        values.append(flat[:: max(1, flat.size // VALUES_PER_MAP)])
-    return tuple(figures), np.concatenate(values)
-
-
-def _figure(
-    pair: LabelledImage, image_HWC: NDArray[np.uint8], disparity_HW: NDArray[np.float32]
-) -> Figure:
-    path, label = pair.image.path, pair.label
-    size = f"{label.width} × {label.height}"
-    return Figure(
-        pictures=(
-            photograph(image_HWC, alt=f"Image {path}"),
-            disparity_map(disparity_HW, alt=f"Depth of {path}: bright is near"),
-        ),
-        title=path,
-        facts=f"map {size}, {label.minimum:.4g} to {label.maximum:.4g}",
+def _worst(workspace: Workspace, placed: Sequence[tuple[Placed, LabelRecord]]) -> Section | None:
+    """The labels that are worst by what is known of all; None where they are alike."""
+    chosen = worst(label_criteria([label for _, label in placed]))
+    seen = labelled_figures(
+        workspace.store,
+        grouped(replace(placed[each.index][0], whys=each.whys) for each in chosen),
+        side=LONGEST_SIDE,
     )
+    if not seen:
+        return None
+    order = {placed[each.index][1].sample_id: rank for rank, each in enumerate(chosen)}
+    seen.sort(key=lambda each: order[each.sample_id])
+    text = f"{len(seen)} of {len(placed):,} labels that were compared, and why each stands out."
+    return Section("worst", "Worst labels", text, figures=tuple(each.figure for each in seen))
 
 
 def _sampled(shown: int, row: LabelSetRow) -> str:
@@ -145,22 +144,32 @@ def _charts(
     workspace: Workspace,
     shards: Sequence[LabelShardRow],
     facts: Sequence[LabelRecord],
-    values: NDArray[np.float32],
+    maps: Sequence[NDArray[np.float32]],
 ) -> tuple[Chart, ...]:
     ranges = [
         each.maximum - each.minimum
         for each in facts
         if each.maximum is not None and each.minimum is not None
     ]
-    shown = "Values of the maps above."
+    values = np.concatenate([np.empty(0, np.float32), *maps])
+    shares = np.concatenate([np.empty(0, np.float32), *map(_shares, maps)])
+    shown = f"Values of {len(maps):,} maps, those above."
+    relative = "The same, each from the smallest (0) to the largest (1) of its own map."
     measured = f"Largest minus smallest disparity of {len(ranges):,} maps."
     images = list(image_facts(workspace.store, [shard.shard for shard in shards]))
     charts = (
         histogram("Disparity", values, caption=shown),
+        histogram("Disparity within a map", shares, caption=relative, span=(0, 1)),
         histogram("Dynamic range of a map", ranges, caption=measured),
         *size_charts(images),
     )
     return tuple(chart for chart in charts if chart is not None)
+
+
+def _shares(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """As shares of their own range; nothing of a map of one value."""
+    low, high = values.min(), values.max()
+    return (values - low) / (high - low) if high > low else values[:0]
 
 
 def _quality(facts: Sequence[LabelRecord]) -> Section | None:
@@ -190,12 +199,7 @@ def _quarantine(
         "Quarantined",
         text=f"{total:,} of {row.images:,} images have no label, each for a reason.",
         reasons=tuple(
-            Reason(
-                reason,
-                count,
-                count / row.images,
-                tuple((each.image.path, "") for each in examples.get(reason, [])),
-            )
+            quarantined(reason, count, count / row.images, examples.get(reason, []))
             for reason, count in most_first
         ),
     )

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jobs.readable import readable_bytes, readable_time
-from jobs.report_page import Fact, Section, Table
+from jobs.readable import readable_bytes
+from jobs.report_licences import NOT_GIVEN
+from jobs.report_lineage_graph import lineage_graph
+from jobs.report_page import Fact, Section
 from pipeline.catalog import Catalog
-from pipeline.licences import permissions
 from pipeline.lineage import lineage, made_from, nodes
 
-NOT_GIVEN = "not given"
+LONG_TREE = 30  # things, beyond which it is opened by hand
 LONGEST_ID = 24
 SHORT = 12  # characters of a digest that tell things apart
 _SHOWN = {
@@ -24,44 +25,26 @@ _CODES = ("sha256", "recipe_hash", "digest")
 
 
 def lineage_sections(catalog: Catalog, ref: str) -> tuple[Section, ...]:
-    """The tree behind a thing, and the tree ahead of it where there is one."""
+    """Where a thing stands as a drawing, the tree behind it, and the tree ahead of it."""
     behind, ahead = lineage(catalog, ref), made_from(catalog, ref)
-    sections = []
+    drawing = lineage_graph(behind, ahead)
+    if drawing is None:
+        return ()
+    sections = [Section("lineage", "Lineage", drawings=(drawing,))]
     if behind.get("from"):
-        sections.append(Section("lineage", "Made from", tree=_node(behind, "from")))
+        sections.append(_tree("made-from", "Made from", behind, "from"))
     if ahead.get("into"):
-        sections.append(
-            Section(
-                "made-of-it",
-                "Made of it",
-                text="What would have to go if this were withdrawn.",
-                tree=_node(ahead, "into"),
-            )
-        )
+        text = "What would have to go if this were withdrawn."
+        sections.append(_tree("made-of-it", "Made of it", ahead, "into", text=text))
     return tuple(sections)
 
 
-def sources_section(catalog: Catalog, ref: str) -> Section | None:
-    """Every source behind a thing with its licence and how it came in."""
-    found = [node for node in nodes(lineage(catalog, ref)) if node["kind"] == "source"]
-    names = sorted({node["name"] for node in found})
-    if not names:
-        return None
-    rows = tuple(_source_row(catalog, name) for name in names)
-    without = sum(row[2] == NOT_GIVEN for row in rows)
-    return Section(
-        "sources",
-        "Sources and licences",
-        text=f"No licence was given for {without} of {len(rows)} sources." if without else "",
-        table=Table(
-            (
-                *("Source", "Role", "Licence", "Commercial use", "Published again", "Attribution"),
-                *("Images", "Ingested from", "Ingest runs"),
-            ),
-            rows,
-            (*(False,) * 6, True, False, False),
-        ),
-    )
+def _tree(
+    anchor: str, title: str, root: Mapping[str, Any], link: str, *, text: str = ""
+) -> Section:
+    folded = len(list(nodes(dict(root)))) > LONG_TREE
+    tree = _node(root, link)
+    return Section(anchor, title, text, tree=tree, below=True, folded=folded)
 
 
 def short(digest: str) -> str:
@@ -73,26 +56,6 @@ def in_short(licence: str | None) -> str:
     """An SPDX id whole, the beginning of a sentence."""
     text = licence or NOT_GIVEN
     return text if len(text) <= LONGEST_ID else f"{text[: LONGEST_ID - 1]}…"
-
-
-def _source_row(catalog: Catalog, name: str) -> tuple[str, ...]:
-    row = catalog.source(name)
-    runs = [
-        f"{readable_time(run.started_at)} UTC, {run.state}, code {run.code_version}"
-        for run in catalog.ingests(name)
-    ]
-    allowed = permissions(row.terms, row.licence)
-    return (
-        name,
-        row.role,
-        row.licence or NOT_GIVEN,
-        allowed.commercial,
-        allowed.rehost,
-        row.attribution or "",
-        f"{row.images:,}",
-        row.uri,
-        "; ".join(runs),
-    )
 
 
 def _node(node: Mapping[str, Any], link: str) -> dict[str, Any]:

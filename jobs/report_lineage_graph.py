@@ -107,26 +107,33 @@ def _without(links: Iterable[tuple[str, str]], gone: set[str]) -> list[tuple[str
 
 
 def _is_shown(node: Node) -> bool:
-    return node["kind"] != "snapshot"
+    return str(node["kind"]) != "snapshot"
 
 
 def _thing(key: str, node: Node, subject: str) -> Thing:
-    kind = str(node["kind"])
-    note = {
-        "source": lambda: str(node.get("licence") or "no licence given"),
-        "label-set": lambda: f"by {node.get('teacher') or 'an unknown teacher'}",
-        "model": lambda: "from elsewhere" if node.get("external") else str(node.get("made") or ""),
-        "run": lambda: str(node.get("state") or ""),
-        "evaluation": lambda: f"{node.get('model')} on {node.get('source')}",
-    }.get(kind, str)()
+    named = node.get("of") if node["kind"] == "run" else None
     return Thing(
         key=key,
         kind=_kind(node),
-        name=str(node.get("of") or node["name"]) if kind == "run" else str(node["name"]),
-        note=note,
+        name=str(named or node["name"]),
+        note=_note(node),
         marks=tuple(_marks(node)),
         is_subject=key == subject,
     )
+
+
+def _note(node: Node) -> str:
+    """The line below the name."""
+    kind = node["kind"]
+    if kind == "source":
+        return str(node.get("licence") or "no licence given")
+    if kind == "label-set":
+        return f"by {node.get('teacher') or 'an unknown teacher'}"
+    if kind == "model":
+        return "from elsewhere" if node.get("external") else str(node.get("made") or "")
+    if kind == "evaluation":
+        return f"{node.get('model')} on {node.get('source')}"
+    return str(node["name"])
 
 
 def _kind(node: Node) -> str:

@@ -2,17 +2,22 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from jobs.readable import readable_bytes, readable_time
 from jobs.report_charts import Chart, histogram
-from jobs.report_images import photograph, truth_map
+from jobs.report_figures import image_figures, refused
+from jobs.report_images import LONGEST_SIDE, side_for
 from jobs.report_lineage import in_short, lineage_sections
-from jobs.report_page import Fact, Figure, Page, Reason, Section, Table
-from jobs.report_samples import example_drops, image_facts, pixels_of, sample_images
+from jobs.report_page import Fact, Figure, Page, Section, Table
+from jobs.report_samples import Placed, example_drops, grouped, placed_images, sampled
 from jobs.report_terms import aside_section, terms_section, withdrawn_section
+from jobs.report_throughput import throughput_section
+from jobs.report_worst import image_criteria, worst
 from jobs.workspace import Workspace
 from pipeline.catalog import IngestRow, SourceRow
-from pipeline.records import ImageRecord, ShardRef
+from pipeline.catalog_commits import image_commits
+from pipeline.records import ImageRecord
 
 ASPECTS = (1 / 8, 1 / 4, 1 / 2, 9 / 16, 2 / 3, 3 / 4, 1, 4 / 3, 3 / 2, 16 / 9, 2, 3, 4, 8)
 
@@ -20,18 +25,32 @@ ASPECTS = (1 / 8, 1 / 4, 1 / 2, 9 / 16, 2 / 3, 3 / 4, 1, 4 / 3, 3 / 2, 16 / 9, 2
 def source_page(workspace: Workspace, name: str, *, samples: int, colophon: str) -> Page:
     """Build the page of a source."""
     row, shards = workspace.catalog.source(name), workspace.catalog.image_shards(name)
-    figures = _figures(workspace, shards, samples)
-    images = list(image_facts(workspace.store, shards))
+    seen = image_figures(workspace.store, sampled(shards, samples), side=side_for(samples))
+    figures = [each.figure for each in seen]
+    has_truth = any(len(figure.pictures) > 1 for figure in figures)
+    placed = list(placed_images(workspace.store, shards))
+    images = [image for _, image in placed]
     # A withdrawal holds the source as an ingest does, and ingests nothing.
     runs = [run for run in workspace.catalog.ingests(name) if "withdraw" not in run.config]
-    if_any = (aside_section(runs), withdrawn_section(workspace, row))
+    if_any = (
+        aside_section(runs),
+        withdrawn_section(workspace, row),
+        throughput_section(image_commits(workspace.catalog, name), what="ingested"),
+    )
     return Page(
         kind=f"{row.role} source",
         name=name,
         summary=_summary(row),
         tiles=_tiles(row),
         sections=(
-            Section("images", "Images", _sampled(figures, row, samples), figures=figures),
+            Section(
+                "images",
+                "Images",
+                _sampled(figures, row, samples),
+                figures=tuple(figures),
+                scale=("far", "near") if has_truth else (),
+            ),
+            *([odd] if odd else []),
             Section(
                 "sizes",
                 "Sizes and formats",
@@ -81,20 +100,20 @@ def readable_aspect(ratio: float) -> str:
     return f"{ratio:.3g} : 1" if ratio > 1 else f"1 : {1 / ratio:.3g}"
 
 
-def _figures(workspace: Workspace, shards: Sequence[ShardRef], samples: int) -> tuple[Figure, ...]:
-    figures = []
-    for record in sample_images(workspace.store, shards, samples):
-        image_HWC = pixels_of(record)
-        if image_HWC is None:
-            continue
-        pictures = [photograph(image_HWC, alt=f"Image {record.path}")]
-        if record.truth is not None:
-            alt = f"Ground truth of {record.path}: bright is near"
-            pictures.append(truth_map(record.truth, alt=alt))
-        header = record.header
-        facts = f"{header.width} × {header.height} {header.format}"
-        figures.append(Figure(tuple(pictures), record.path, facts))
-    return tuple(figures)
+def _odd(workspace: Workspace, placed: Sequence[tuple[Placed, ImageRecord]]) -> Section | None:
+    """Images at the ends of what headers say; None where all are alike."""
+    chosen = worst(image_criteria([image for _, image in placed]))
+    seen = image_figures(
+        workspace.store,
+        grouped(replace(placed[each.index][0], whys=each.whys) for each in chosen),
+        side=LONGEST_SIDE,
+    )
+    if not seen:
+        return None
+    order = {placed[each.index][1].sample_id: rank for rank, each in enumerate(chosen)}
+    seen.sort(key=lambda each: order[each.sample_id])
+    text = f"{len(seen)} of {len(placed):,} images that were compared, and why each stands out."
+    return Section("odd", "Oddest images", text, figures=tuple(each.figure for each in seen))
 
 
 def _sampled(figures: Sequence[Figure], row: SourceRow, samples: int) -> str:
@@ -152,12 +171,7 @@ def _dropped(workspace: Workspace, row: SourceRow) -> Section:
         "Refused",
         text=f"{total:,} of {seen:,} files were not taken, each for a reason.",
         reasons=tuple(
-            Reason(
-                reason,
-                count,
-                count / seen,
-                tuple((drop.path, drop.detail) for drop in examples.get(reason, [])),
-            )
+            refused(reason, count, count / seen, examples.get(reason, []))
             for reason, count in sorted(row.dropped.items(), key=lambda item: (-item[1], item[0]))
         ),
     )

@@ -4,18 +4,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 from jobs.catalog_terms import terms_record
+from jobs.licence_words import PERMISSIONS
 from jobs.readable import readable_time
-from jobs.report_lineage import NOT_GIVEN
+from jobs.report_licences import NOT_GIVEN
 from jobs.report_page import Fact, Reason, Section
 from jobs.workspace import Workspace
 from pipeline.catalog import IngestRow, SourceRow
-
-_PERMISSIONS = {
-    "yes": "yes",
-    "conditions": "on conditions",
-    "no": "no",
-    "unknown": "nobody has said",
-}
 
 
 def terms_section(row: SourceRow) -> Section:
@@ -25,8 +19,8 @@ def terms_section(row: SourceRow) -> Section:
     facts = [
         Fact("Data set", terms["title"] or row.name, f"preset {row.preset}" if row.preset else ""),
         Fact("Licence", row.licence or NOT_GIVEN),
-        Fact("Commercial use", _PERMISSIONS[terms["commercial"]]),
-        Fact("Publishing images again", _PERMISSIONS[terms["rehost"]]),
+        Fact("Commercial use", PERMISSIONS[terms["commercial"]]),
+        Fact("Publishing images again", PERMISSIONS[terms["rehost"]]),
         Fact("To be named", row.attribution or who or NOT_GIVEN),
         Fact("To be cited", terms["citation"] or NOT_GIVEN),
         Fact("Homepage", terms["homepage"] or NOT_GIVEN),

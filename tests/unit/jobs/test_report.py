@@ -7,15 +7,14 @@ import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from jobs.config import Common, ReportConfig
 from jobs.console import LineReporter
 from jobs.errors import ConfigError
+from jobs.network_numbers import count_parameters
 from jobs.report import report
-from jobs.report_model import count_parameters, training_charts
 from jobs.workspace import open_workspace
 from pipeline.errors import CatalogConflictError, CatalogMissingError, ShardCorruptError
 from pipeline.labels import read_label_rows, write_label_shard
@@ -275,14 +274,3 @@ def test_parameters_are_counted_from_the_header_alone(store):
         workspace.store.put("models/bad/model.safetensors", b"\xff" * 64)
         with pytest.raises(ValueError, match="no safetensors header"):
             count_parameters(workspace.store, "models/bad/model.safetensors")
-
-
-def test_training_charts_take_what_there_is():
-    lines = [{"step": step, "loss": np.exp(-step), "labelled": None} for step in range(5)]
-    (chart,) = training_charts(lines)
-    assert [curve.name for curve in chart.curves] == ["loss"]
-    assert training_charts([]) == ()
-    scored = [{"step": n, "loss": 1.0, "validation/loss": 2.0 / n} for n in (1, 2)]
-    loss, validation = training_charts(scored)
-    assert (loss.title, validation.title) == ("Loss", "Validation")
-    assert [curve.name for curve in validation.curves] == ["loss"]
