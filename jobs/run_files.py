@@ -14,6 +14,7 @@ import json
 import os
 import secrets
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,8 @@ from pipeline.errors import LeaseLostError
 from pipeline.storage import Store, run_prefix
 
 WARNINGS = "warnings.json"
+HISTORY = "history.json"
+REMEMBERED = 200  # of what happened to a run, the newest
 
 
 @dataclass(slots=True)
@@ -66,12 +69,26 @@ class RunFiles:
     def warn(self, text: str) -> None:
         """Leave a warning for whoever watches this attempt: a worker's log is seen by nobody."""
         self.write_json(WARNINGS, {"attempt": self.attempt, "texts": [*self.warnings(), text]})
+        self.remember("warned", text=text)
 
     def warnings(self) -> list[str]:
         """What workers of this attempt warned of, in order."""
         content = self.read_json(WARNINGS) or {}
         texts: list[str] = content["texts"] if content.get("attempt") == self.attempt else []
         return texts
+
+    def remember(self, what: str, **facts: Any) -> None:
+        """Add what happened, for a report: workers that began, warnings, how it ended.
+
+        Driver and worker both write it, seldom; where they do at once, one of the two is lost.
+        """
+        event = {"what": what, "time": time.time(), **facts}
+        self.write_json(HISTORY, {"events": [*self.history(), event][-REMEMBERED:]})
+
+    def history(self) -> list[dict[str, Any]]:
+        """What happened, oldest first; runs of earlier versions have none."""
+        events: list[dict[str, Any]] = (self.read_json(HISTORY) or {}).get("events", [])
+        return events
 
     def write_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Put some lines of metrics as a part of its own, named after the step of the last."""
@@ -111,6 +128,7 @@ class RunFiles:
         from_step = {"step": self.newest_step()}
         mine = {"attempt": self.attempt, "writer": self._writer}
         self.write_json("writer.json", mine | from_step | where)
+        self.remember("began", **from_step, **where)
 
     def check_owner(self) -> None:
         """Look whether the run still belongs to the driver of this attempt.

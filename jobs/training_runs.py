@@ -17,6 +17,7 @@ from jobs.training_owner import FRESH_S, is_held, owner_of, take, where
 from jobs.version import code_version
 from jobs.workspace import Workspace
 from pipeline.catalog import RunRow, SnapshotRow
+from pipeline.catalog_values import storable_text
 from pipeline.errors import (
     CatalogConflictError,
     CatalogMissingError,
@@ -101,6 +102,7 @@ def recorded(run: TrainingRun, workspace: Workspace) -> Iterator[None]:
         state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
         workspace.catalog.finish_run(run.run_id, state=state, metrics={})
         with suppress(OSError, PipelineError):  # what went wrong before is what counts
+            run.files.remember(state, error=type(error).__name__, text=storable_text(str(error)))
             record_run(workspace.store, workspace.catalog, run.run_id)
         raise
 

@@ -83,3 +83,16 @@ def test_json_comes_back_and_can_be_forgotten(tmp_path: Path) -> None:
     files.forget("result.json")
     files.forget("result.json")
     assert files.read_json("result.json") is None
+
+
+def test_what_happened_outlasts_attempts_and_stays_short(tmp_path: Path) -> None:
+    first, second = attempt(tmp_path, "first"), attempt(tmp_path, "second")
+    first.claim()
+    first.warn("slow")
+    second.claim()
+    assert [event["what"] for event in second.history()] == ["began", "warned", "began"]
+    assert second.warnings() == []
+    for number in range(300):
+        second.remember("warned", text=f"{number}")
+    events = second.history()
+    assert (len(events), events[-1]["text"]) == (200, "299")

@@ -115,6 +115,18 @@ def test_a_resumed_run_is_the_run_it_was(config: TrainStudentConfig, labelled: W
     assert again.run_id == run.run_id
 
 
+def test_why_a_run_failed_is_kept_without_passwords(
+    config: TrainStudentConfig, labelled: Workspace
+) -> None:
+    run = open_run(config, "student", config.pseudo, labelled)
+    with pytest.raises(ValueError, match="no answer"), recorded(run, labelled):
+        raise ValueError("no answer from https://me:secret@there/x")
+    (event,) = run.files.history()
+    assert (event["what"], event["error"]) == ("failed", "ValueError")
+    assert event["text"].startswith("no answer from https://")
+    assert "secret" not in event["text"]
+
+
 def test_what_only_concerns_watching_may_change(
     config: TrainStudentConfig, labelled: Workspace
 ) -> None:
