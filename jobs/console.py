@@ -7,9 +7,9 @@ none hears nothing.
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol, TextIO
+from typing import Any, Protocol, TextIO
 
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -82,6 +82,13 @@ class Reporter(ABC):
     @abstractmethod
     def screen(self) -> AbstractContextManager[Screen]:
         """Show work under way as views; the last one stays."""
+
+    def tell(self, facts: Callable[[], Mapping[str, Any]]) -> None:
+        """Name what can say numbers for those who follow from elsewhere, from another thread too.
+
+        Whoever is here sees them in progress and screen, so that nothing is done with it.
+        """
+        del facts
 
     @staticmethod
     def silent() -> "Reporter":

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.console import Reporter
+from jobs.driver_record import at_work
 from jobs.errors import Interrupted, JobError
 from jobs.evaluate_benchmarks import find_benchmarks, parse_benchmarks
 from jobs.evaluate_config import EvaluateConfig
@@ -100,15 +101,27 @@ class _Run:
         results = self._results(tasks, driver)
         summary = self._summary(tasks, driver, results, workers)
         self._check_scored(results)
+        names = " ".join(dict.fromkeys(each.model.name for each in evaluations))
+        reporter = self.stack.enter_context(
+            at_work(
+                self.workspace.catalog, "evaluate", names, config=config, reporter=self.reporter
+            )
+        )
+        reporter.tell(workers.facts)
+        return replace(self, reporter=reporter)._work(tasks, workers)
+
+    def _work(self, tasks: Tasks, workers: Workers) -> dict[str, Any]:
         return summary
 
     def _score(self, tasks: Tasks, workers: Workers) -> EvaluationDriver:
         every = [task for some in tasks.values() for task in some]
         total = sum(task.rows for task in every)
-        names = dict.fromkeys(evaluation.model.name for evaluation in tasks)
-        title = "evaluate " + (", ".join(names) if len(names) <= 3 else f"{len(names)} models")
-        with self.reporter.progress(title, total=total) as bar:
-            driver = EvaluationDriver(self.workspace.store, bar, self.reporter.warn)
+        names = list(dict.fromkeys(evaluation.model.name for evaluation in tasks))
+        said = "evaluate " + (", ".join(names) if len(names) <= 3 else f"{len(names)} models")
+        with self.reporter.progress(said, total=total) as bar:
+            driver = EvaluationDriver(
+                self.workspace.store, bar, self.reporter.warn, target=title("", names)
+            )
             try:
                 workers.score(driver, driver.recall(every))
             except KeyboardInterrupt:

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from jobs.actor_pool import ActorPool
+from jobs.driver_facts import pool_facts
 from jobs.evaluate_actors import (
     Work,
     evaluation_actors,
@@ -38,6 +39,10 @@ class Workers(Protocol):
         """Have pictures made."""
         ...
 
+
+    def facts(self) -> dict[str, Any]:
+        """Who they are, for those who follow from elsewhere."""
+        ...
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -102,6 +107,9 @@ class _Here:
         return [each for some in done for each in driver.pictures_of(some)]
 
     def _engine(self) -> EvaluationEngine:
+    def facts(self) -> dict[str, Any]:
+        return {}
+
         self._made = self._made or EvaluationEngine(self._job, device=self._device)
         return self._made
 
@@ -132,6 +140,9 @@ class _OnRay:
         return driver.pictures_on(self._pool(at_most=len(tasks)), tasks) if tasks else []
 
     def _pool(self, *, at_most: int) -> ActorPool[Work]:
+    def facts(self) -> dict[str, Any]:
+        return {} if self._made is None else pool_facts(self._made)
+
         """The pool, started for the first of these; a model is loaded in each of its actors."""
         if self._made is None:
             if self._config.ray is None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from jobs.config import IngestConfig
 from jobs.console import Reporter
+from jobs.driver_record import at_work
 from jobs.duplicates_ingest import withdraw_copies
 from jobs.errors import ConfigError
 from jobs.ingest_driver import LEASE_S, IngestDriver
@@ -61,7 +62,7 @@ def ingest(config: IngestConfig, *, reporter: Reporter | None = None) -> dict[st
     """
     reporter = reporter or Reporter.silent()
     started_s = time.monotonic()
-    config = _with_preset(config)
+    asked, config = config, _with_preset(config)
     listed = _checked_listing(config)
     with (
         calm_interrupts(reporter.note),
@@ -74,6 +75,9 @@ def ingest(config: IngestConfig, *, reporter: Reporter | None = None) -> dict[st
         lease = _begin(config, workspace)
         try:
             # Also what a run that was killed has committed and could not write down.
+        reporter = stack.enter_context(
+            at_work(workspace.catalog, "ingest", config.source, config=asked, reporter=reporter)
+        )
             record_source(workspace.store, workspace.catalog, config.source)
             workspace.store.remove_leftovers()
             driver = work(config, workspace, lease, listed, reporter)

@@ -15,6 +15,7 @@ from typing import Any, cast
 from jobs.actor_pool import ActorPool
 from jobs.config import IngestConfig
 from jobs.console import Reporter
+from jobs.driver_facts import pool_facts
 from jobs.errors import ConfigError, JobError
 from jobs.ingest_actors import Collected, open_desk, plan_actors
 from jobs.ingest_driver import IngestDriver
@@ -164,6 +165,7 @@ def _work_on_ray(run: _Run, pieces: Iterator[Piece]) -> None:
         stack.callback(pool.close)
         driver.run_on(pool, lambda: _collect(desk), chain(some, pieces))
 
+        run.reporter.tell(lambda: pool_facts(pool))
 
 def _collect(desk: Any) -> Collected:
     """What was handed in at the desk.

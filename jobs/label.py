@@ -12,6 +12,8 @@ from typing import Any
 from jobs.actor_pool import ActorPool
 from jobs.config import LabelConfig
 from jobs.console import Reporter
+from jobs.driver_facts import device_in_words, label_facts
+from jobs.driver_record import at_work
 from jobs.errors import ConfigError, Interrupted, JobError
 from jobs.interrupts import calm_interrupts
 from jobs.label_actors import (
@@ -40,6 +42,7 @@ from jobs.ray_runtime import (
     cluster_resources,
     free_resources,
     local_resources,
+    gpu_kinds,
     ray_cluster,
 )
 from jobs.settings import value_problems
@@ -80,6 +83,9 @@ def label(config: LabelConfig, *, reporter: Reporter | None = None) -> dict[str,
         stack.callback(_write_down, workspace, job.label_set, reporter)
         before = workspace.catalog.progress(job.label_set, sources=config.sources)
         left = before.pending + before.leased
+        reporter = stack.enter_context(
+            at_work(workspace.catalog, "label", job.label_set, config=config, reporter=reporter)
+        )
         reporter.note(f"label set {job.label_set}: shards done {before.done}, to do {left}")
         tally = LabelTally()
         if left:
@@ -176,6 +182,8 @@ def _run(
     )
     try:
         return driver.run()
+    device = device_in_words(gpus=plan.gpus, kinds=gpu_kinds())
+    reporter.tell(lambda: label_facts(driver.tally, pool, plan, device=device))
     except KeyboardInterrupt:
         said, facts = stopped(config, workspace.catalog, job.label_set, driver.tally)
         raise Interrupted(f"Interrupted. {said}", facts) from None
@@ -192,4 +200,6 @@ def _plan_now(config: LabelConfig, plan: ActorPlan) -> ActorPlan:
 
 
 def _start_actor(job: LabelJob, plan: ActorPlan) -> Any:
-    return start_actor(LabelEngine, replace(job, threads=plan.threads), plan)
+    return start_actor(
+        LabelEngine, replace(job, threads=plan.threads), plan, doing=f"label {job.label_set}"
+    )

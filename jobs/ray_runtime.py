@@ -90,9 +90,11 @@ def local_resources() -> Resources:
 def ray_cluster(address: str | None, *, num_cpus: int | None = None) -> Iterator[Resources]:
     """Join the cluster at ``address``, or start a private one on this machine and stop it after.
 
-    A Ray that this process already uses is used again and left running. Without an address the
-    private Ray is asked for by name: a bare ``ray.init()`` would join any Ray that happens to run.
-    Token authentication stays as Ray has it: its ports listen on all interfaces even on a laptop.
+    ``name`` is what the job is called in Ray's dashboard (`jobs.names.title`). A Ray that this
+    process already uses is used again and left running, under the name it has. Without an address
+    the private Ray is asked for by name: a bare ``ray.init()`` would join any Ray that happens to
+    run. Token authentication stays as Ray has it: its ports listen on all interfaces even on a
+    laptop.
     """
     import ray
 
@@ -151,6 +153,15 @@ def free_resources() -> dict[str, float]:
     import ray
 
     return dict(ray.available_resources())
+def gpu_kinds() -> list[str]:
+    """Kinds of GPU of the machines that are there now, as Ray names them: ``H200``."""
+    import ray
+
+    marks = (name for node in ray.nodes() if node["Alive"] for name in node["Resources"])
+    prefix = "accelerator_type:"
+    return sorted({name.removeprefix(prefix) for name in marks if name.startswith(prefix)})
+
+
 
 
 def forwarded_environment() -> dict[str, str]:

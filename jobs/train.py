@@ -12,12 +12,20 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from jobs.console import Reporter
+from jobs.driver_facts import training_facts
+from jobs.driver_record import at_work
 from jobs.errors import ConfigError
 from jobs.licence_policy import check_training
 from jobs.metric_start import check_metric_sources, locate_metric_start
 from jobs.models import ModelLocation, fetch_model, locate_encoder
 from jobs.pseudo_labels import check_filter
-from jobs.ray_runtime import check_answers, cluster_resources, local_resources, ray_cluster
+from jobs.ray_runtime import (
+    check_answers,
+    cluster_resources,
+    gpu_kinds,
+    local_resources,
+    ray_cluster,
+)
 from jobs.run_files import RunFiles
 from jobs.settings import resolved, value_problems
 from jobs.sky import find_sky, locate_segmenter
@@ -40,6 +48,8 @@ from model.recipes import Recipe, override, parse_overrides, preset
 from pipeline.catalog import SnapshotRow
 from pipeline.catalog_values import without_credentials
 from pipeline.label_filter import EVERY_LABEL, LabelFilter
+
+VERBS = {"teacher": "train-teacher", "student": "train-student", "metric": "finetune-metric"}
 
 
 def train(
@@ -73,7 +83,13 @@ def train(
         if kind == "metric":
             check_metric_sources(config.validation, workspace)
         run = open_run(config, kind, pseudo, workspace, note=reporter.note)
-        with recorded(run, workspace), heartbeat(run.files):
+        verb = VERBS[kind]
+        with (
+            at_work(workspace.catalog, verb, config.name, config=config, reporter=reporter) as said,
+            recorded(run, workspace),
+            heartbeat(run.files),
+        ):
+            reporter = said
             with ray_cluster(config.ray) as resources:
                 place = choose_place(config, resources)
                 sky = find_sky(
@@ -237,6 +253,8 @@ def _describe(job: TrainingJob, config: LoopOptions, run: TrainingRun, reporter:
 
 def _fit(job: TrainingJob, config: LoopOptions, reporter: Reporter, *, use_gpus: bool) -> None:
     files = RunFiles(job.store, job.run_id, attempt=job.attempt)
+    facts = training_facts(job.run_id, workers=config.workers, use_gpus=use_gpus, kinds=gpu_kinds())
+    reporter.tell(lambda: facts)
 
     def why_waiting() -> str:
         has = cluster_resources()

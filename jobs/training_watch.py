@@ -27,6 +27,7 @@ def watched(
     def watch() -> None:
         with reporter.progress(f"train {job.name}", total=job.steps, unit="steps") as bar:
             watch = _Watch(files, job, reporter, bar, why_waiting)
+            reporter.tell(watch.facts)
             ended = False
             while not ended:
                 ended = done.wait(WATCH_INTERVAL_S)
@@ -56,6 +57,14 @@ class _Watch:
     _writer: dict[str, Any] = field(default_factory=dict)
     _said: str = ""
     _began_s: float = field(default_factory=time.monotonic)
+    _progress: dict[str, Any] = field(default_factory=dict)
+    _working_since_s: float | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """How far the workers are, and since when there are any."""
+        since = self._working_since_s
+        working_s = 0.0 if since is None else round(time.monotonic() - since, 1)
+        return {"training": self._progress, "working_s": working_s}
 
     def look(self) -> None:
         """Read what the workers wrote, and show what is new."""
@@ -64,6 +73,7 @@ class _Watch:
         if not self._writer:
             return
         progress = self.files.read_json("progress.json") or {"step": 0}
+        self._progress = progress
         self.bar.describe(in_words(progress))
         self.bar.advance(max(0, progress["step"] - self._shown))
         self._shown = max(self._shown, progress["step"])
@@ -84,6 +94,7 @@ class _Watch:
             else:
                 self._shown = writer["step"]
                 self.bar.start_at(self._shown)
+                self._working_since_s = time.monotonic()
             self._writer = writer
 
     def _say_what_is_in_the_way(self) -> None:
