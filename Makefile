@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo test lint types unit integration docs site build clean
+.PHONY: help setup demo test lint types unit integration docs dashboards site build clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,6 +41,9 @@ docs: $(STAMP) ## remake the pages that come from the code
 	$(BIN)/python -m model.protocol_table > docs/protocols.md
 	$(BIN)/python -m jobs.cli_reference > docs/cli.md
 	$(BIN)/python -m pipeline.catalog_reference > docs/catalog.md
+
+dashboards: $(STAMP) ## remake Grafana's dashboard and the alert rules
+	$(BIN)/python -m infra.monitoring.build
 
 site: $(STAMP) ## docs/ as a site that needs no network: build/site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
