@@ -97,10 +97,6 @@ class _Run:
         workers = find_workers(config, job, place, self.stack)
         if config.out is not None:
             make_folder(config.out)
-        driver = self._score(tasks, workers)
-        results = self._results(tasks, driver)
-        summary = self._summary(tasks, driver, results, workers)
-        self._check_scored(results)
         names = " ".join(dict.fromkeys(each.model.name for each in evaluations))
         reporter = self.stack.enter_context(
             at_work(
@@ -111,17 +107,19 @@ class _Run:
         return replace(self, reporter=reporter)._work(tasks, workers)
 
     def _work(self, tasks: Tasks, workers: Workers) -> dict[str, Any]:
+        driver = self._score(tasks, workers)
+        results = self._results(tasks, driver)
+        summary = self._summary(tasks, driver, results, workers)
+        self._check_scored(results)
         return summary
 
     def _score(self, tasks: Tasks, workers: Workers) -> EvaluationDriver:
         every = [task for some in tasks.values() for task in some]
         total = sum(task.rows for task in every)
-        names = list(dict.fromkeys(evaluation.model.name for evaluation in tasks))
-        said = "evaluate " + (", ".join(names) if len(names) <= 3 else f"{len(names)} models")
-        with self.reporter.progress(said, total=total) as bar:
-            driver = EvaluationDriver(
-                self.workspace.store, bar, self.reporter.warn, target=title("", names)
-            )
+        names = dict.fromkeys(evaluation.model.name for evaluation in tasks)
+        title = "evaluate " + (", ".join(names) if len(names) <= 3 else f"{len(names)} models")
+        with self.reporter.progress(title, total=total) as bar:
+            driver = EvaluationDriver(self.workspace.store, bar, self.reporter.warn)
             try:
                 workers.score(driver, driver.recall(every))
             except KeyboardInterrupt:

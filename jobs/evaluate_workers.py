@@ -39,10 +39,10 @@ class Workers(Protocol):
         """Have pictures made."""
         ...
 
-
     def facts(self) -> dict[str, Any]:
         """Who they are, for those who follow from elsewhere."""
         ...
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -106,10 +106,10 @@ class _Here:
         done = (make_pictures(self._engine(), self._job.store, task) for task in tasks)
         return [each for some in done for each in driver.pictures_of(some)]
 
-    def _engine(self) -> EvaluationEngine:
     def facts(self) -> dict[str, Any]:
         return {}
 
+    def _engine(self) -> EvaluationEngine:
         self._made = self._made or EvaluationEngine(self._job, device=self._device)
         return self._made
 
@@ -139,10 +139,10 @@ class _OnRay:
     ) -> list[ScoredPicture]:
         return driver.pictures_on(self._pool(at_most=len(tasks)), tasks) if tasks else []
 
-    def _pool(self, *, at_most: int) -> ActorPool[Work]:
     def facts(self) -> dict[str, Any]:
         return {} if self._made is None else pool_facts(self._made)
 
+    def _pool(self, *, at_most: int) -> ActorPool[Work]:
         """The pool, started for the first of these; a model is loaded in each of its actors."""
         if self._made is None:
             if self._config.ray is None:

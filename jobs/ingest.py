@@ -73,11 +73,11 @@ def ingest(config: IngestConfig, *, reporter: Reporter | None = None) -> dict[st
             stack.enter_context(ray_cluster(config.ray))
         config = _registered(config, workspace, reporter)
         lease = _begin(config, workspace)
-        try:
-            # Also what a run that was killed has committed and could not write down.
         reporter = stack.enter_context(
             at_work(workspace.catalog, "ingest", config.source, config=asked, reporter=reporter)
         )
+        try:
+            # Also what a run that was killed has committed and could not write down.
             record_source(workspace.store, workspace.catalog, config.source)
             workspace.store.remove_leftovers()
             driver = work(config, workspace, lease, listed, reporter)

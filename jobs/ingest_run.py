@@ -163,9 +163,9 @@ def _work_on_ray(run: _Run, pieces: Iterator[Piece]) -> None:
             wanted=_growing(config),
         )
         stack.callback(pool.close)
+        run.reporter.tell(lambda: pool_facts(pool))
         driver.run_on(pool, lambda: _collect(desk), chain(some, pieces))
 
-        run.reporter.tell(lambda: pool_facts(pool))
 
 def _collect(desk: Any) -> Collected:
     """What was handed in at the desk.

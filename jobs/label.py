@@ -41,8 +41,8 @@ from jobs.patience import Patience
 from jobs.ray_runtime import (
     cluster_resources,
     free_resources,
-    local_resources,
     gpu_kinds,
+    local_resources,
     ray_cluster,
 )
 from jobs.settings import value_problems
@@ -81,11 +81,11 @@ def label(config: LabelConfig, *, reporter: Reporter | None = None) -> dict[str,
             return foresee(config, workspace.catalog, aim, plan)
         job = _open_label_set(config, workspace, aim, plan)
         stack.callback(_write_down, workspace, job.label_set, reporter)
-        before = workspace.catalog.progress(job.label_set, sources=config.sources)
-        left = before.pending + before.leased
         reporter = stack.enter_context(
             at_work(workspace.catalog, "label", job.label_set, config=config, reporter=reporter)
         )
+        before = workspace.catalog.progress(job.label_set, sources=config.sources)
+        left = before.pending + before.leased
         reporter.note(f"label set {job.label_set}: shards done {before.done}, to do {left}")
         tally = LabelTally()
         if left:
@@ -180,10 +180,10 @@ def _run(
         has_images=lambda source: workspace.store.exists(source_prefix(source)),
         why_no_actor=lambda: waiting_for_room(plan, has=cluster_resources(), free=free_resources()),
     )
-    try:
-        return driver.run()
     device = device_in_words(gpus=plan.gpus, kinds=gpu_kinds())
     reporter.tell(lambda: label_facts(driver.tally, pool, plan, device=device))
+    try:
+        return driver.run()
     except KeyboardInterrupt:
         said, facts = stopped(config, workspace.catalog, job.label_set, driver.tally)
         raise Interrupted(f"Interrupted. {said}", facts) from None

@@ -90,11 +90,9 @@ def local_resources() -> Resources:
 def ray_cluster(address: str | None, *, num_cpus: int | None = None) -> Iterator[Resources]:
     """Join the cluster at ``address``, or start a private one on this machine and stop it after.
 
-    ``name`` is what the job is called in Ray's dashboard (`jobs.names.title`). A Ray that this
-    process already uses is used again and left running, under the name it has. Without an address
-    the private Ray is asked for by name: a bare ``ray.init()`` would join any Ray that happens to
-    run. Token authentication stays as Ray has it: its ports listen on all interfaces even on a
-    laptop.
+    A Ray that this process already uses is used again and left running. Without an address the
+    private Ray is asked for by name: a bare ``ray.init()`` would join any Ray that happens to run.
+    Token authentication stays as Ray has it: its ports listen on all interfaces even on a laptop.
     """
     import ray
 
@@ -148,11 +146,6 @@ def cluster_resources() -> Resources:
     return Resources(tuple(Node(int(has.get("CPU", 0)), int(has.get("GPU", 0))) for has in alive))
 
 
-def free_resources() -> dict[str, float]:
-    """What nobody uses at the moment, of all machines together, as Ray names it."""
-    import ray
-
-    return dict(ray.available_resources())
 def gpu_kinds() -> list[str]:
     """Kinds of GPU of the machines that are there now, as Ray names them: ``H200``."""
     import ray
@@ -162,6 +155,11 @@ def gpu_kinds() -> list[str]:
     return sorted({name.removeprefix(prefix) for name in marks if name.startswith(prefix)})
 
 
+def free_resources() -> dict[str, float]:
+    """What nobody uses at the moment, of all machines together, as Ray names it."""
+    import ray
+
+    return dict(ray.available_resources())
 
 
 def forwarded_environment() -> dict[str, str]:
