@@ -38,6 +38,7 @@ class Outcome(Generic[Task]):
         error: Why there is no result; None if it succeeded.
         kind: The class of what the task raised; None if it raised nothing.
         actor_lost: The process running it is gone, so the task itself is a suspect.
+        actor: What the actor that ran it said of itself when it was ready; None if it said nothing.
     """
 
     task: Task
@@ -45,6 +46,7 @@ class Outcome(Generic[Task]):
     error: str | None = None
     kind: type[BaseException] | None = None
     actor_lost: bool = False
+    actor: str | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -54,6 +56,7 @@ class _Slot(Generic[Task]):
     Attributes:
         answered_s: When the actor last showed that it lives, monotonic seconds; None before.
         failures: Tasks that failed on this actor since one succeeded, by its own fault perhaps.
+        name: What it said of itself.
     """
 
     actor: Any = None
@@ -61,6 +64,7 @@ class _Slot(Generic[Task]):
     running: dict[Any, tuple[Task, float, bool]] = field(default_factory=dict)
     answered_s: float | None = None
     failures: int = 0
+    name: str | None = None
 
     @property
     def is_ready(self) -> bool:
@@ -83,8 +87,8 @@ class ActorPool(Generic[Task]):
     """Runs tasks on ``size`` actors, up to ``concurrency`` at a time on each.
 
     Args:
-        start_actor: Starts an actor with methods ``ready()`` and ``label(task)``, created with
-            ``max_restarts=0, max_task_retries=0``.
+        start_actor: Starts an actor with methods ``ready()``, which may answer with a name, and
+            ``label(task)``, created with ``max_restarts=0, max_task_retries=0``.
         size: Actors wanted; fewer run where Ray has no room for more.
         concurrency: Tasks an actor runs at once (its ``max_concurrency``).
         task_timeout_s: A task older than this costs its actor its life.
@@ -231,7 +235,7 @@ class ActorPool(Generic[Task]):
                 self._count_start_failure(slot, error)
                 return self._lose(slot, _last_line(error))
             task, _, _ = slot.running.pop(ref)
-            outcome = Outcome(task, error=_said(error), kind=type(error.cause))
+            outcome = Outcome(task, error=_said(error), kind=type(error.cause), actor=slot.name)
             slot.failures += self._may_be_actor(outcome)
             return [outcome]
         except RayError as error:  # died, killed for its memory, its node gone, unschedulable
@@ -241,11 +245,12 @@ class ActorPool(Generic[Task]):
         slot.answered_s = time.monotonic()
         if slot.ready_ref == ref:
             slot.ready_ref = None
+            slot.name = result if isinstance(result, str) else None
             self._start_failures = 0
             return []
         task, _, _ = slot.running.pop(ref)
         slot.failures = 0
-        return [Outcome(task, result=result)]
+        return [Outcome(task, result=result, actor=slot.name)]
 
     def _count_start_failure(self, slot: _Slot[Task], error: Exception) -> None:
         if slot.answered_s is not None:  # it had started, and died later
@@ -260,9 +265,12 @@ class ActorPool(Generic[Task]):
 
         ray.kill(slot.actor)
         self.lost_actors += 1
-        lost = [Outcome(task, error=why, actor_lost=True) for task, _, _ in slot.running.values()]
+        lost = [
+            Outcome(task, error=why, actor_lost=True, actor=slot.name)
+            for task, _, _ in slot.running.values()
+        ]
         slot.running.clear()
-        slot.actor = slot.ready_ref = slot.answered_s = None
+        slot.actor = slot.ready_ref = slot.answered_s = slot.name = None
         slot.failures = 0
         return lost
 

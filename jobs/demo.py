@@ -63,7 +63,7 @@ def demo(config: DemoConfig, *, reporter: Reporter | None = None) -> dict[str, A
     line = _Line(config, reporter or Reporter.silent())
     line.reporter.note(f"$ export FACTORY_STORE={line.store}")
     photographs = _photographs(config, line.out)
-    with ray_cluster(config.ray):
+    with ray_cluster(config.ray, name="demo"):
         line.ingest(RENDERED.format(n=400, seed=0), "rendered", role="labelled")
         line.ingest(RENDERED.format(n=200, seed=1), "rendered-unlabelled")
         line.ingest(str(photographs), "photographs")

@@ -135,7 +135,7 @@ def _make_on_ray(
     reporter: Reporter,
     tick: Callable[[], None],
 ) -> dict[str, str]:
-    with ray_cluster(ray) as resources, ExitStack() as stack:
+    with ray_cluster(ray, name="look for duplicates") as resources, ExitStack() as stack:
         plan = plan_hash_actors(actors, resources, shards=len(shards))
         reporter.note(f"looking at {len(shards)} shards in {plan.count} processes")
         pool: ActorPool[ShardRef] = ActorPool(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from jobs.names import actor_name
 from jobs.ray_runtime import Resources
 from pipeline.errors import ShardCorruptError
 from pipeline.image_hashes import FLAT, HashRow, write_hashes
@@ -112,6 +113,7 @@ def start_hash_actor(store: Store, code_version: str, plan: HashActors) -> Any:
     import ray
 
     actor = ray.remote(HashEngine).options(
+        name=actor_name("look for duplicates"),
         num_cpus=plan.cpus,
         max_restarts=0,
         max_task_retries=0,

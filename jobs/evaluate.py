@@ -34,6 +34,7 @@ from jobs.evaluation_summary import compare_results, summarise_results
 from jobs.files import make_folder
 from jobs.interrupts import calm_interrupts
 from jobs.leakage import FoundLeaks, find_leaks
+from jobs.names import title
 from jobs.ray_runtime import local_resources, ray_cluster
 from jobs.readable import readable_time
 from jobs.version import code_version
@@ -77,7 +78,10 @@ class _Run:
     def run(self) -> dict[str, Any]:
         config = self.config
         benchmarks = find_benchmarks(config.benchmark, self.workspace)
-        joined = self.stack.enter_context(ray_cluster(config.ray)) if config.ray else None
+        joined = None
+        if config.ray:
+            name = title("evaluate", config.models)
+            joined = self.stack.enter_context(ray_cluster(config.ray, name=name))
         place = choose_place(config, joined or local_resources())
         evaluations = find_evaluations(
             config,
@@ -116,10 +120,12 @@ class _Run:
     def _score(self, tasks: Tasks, workers: Workers) -> EvaluationDriver:
         every = [task for some in tasks.values() for task in some]
         total = sum(task.rows for task in every)
-        names = dict.fromkeys(evaluation.model.name for evaluation in tasks)
-        title = "evaluate " + (", ".join(names) if len(names) <= 3 else f"{len(names)} models")
-        with self.reporter.progress(title, total=total) as bar:
-            driver = EvaluationDriver(self.workspace.store, bar, self.reporter.warn)
+        names = list(dict.fromkeys(evaluation.model.name for evaluation in tasks))
+        said = "evaluate " + (", ".join(names) if len(names) <= 3 else f"{len(names)} models")
+        with self.reporter.progress(said, total=total) as bar:
+            driver = EvaluationDriver(
+                self.workspace.store, bar, self.reporter.warn, target=title("", names)
+            )
             try:
                 workers.score(driver, driver.recall(every))
             except KeyboardInterrupt:

@@ -7,6 +7,7 @@ from jobs.evaluate_config import EvaluateConfig
 from jobs.evaluate_engine import EvaluationEngine, EvaluationJob, EvaluationTask, PartDone
 from jobs.evaluate_pictures import Pictures, PictureTask, make_pictures
 from jobs.label_actors import ActorPlan, check_fits, plan_actors, start_actor
+from jobs.names import place
 from jobs.ray_runtime import Resources
 
 Work = EvaluationTask | PictureTask
@@ -18,10 +19,15 @@ class EvaluationActor:
     def __init__(self, job: EvaluationJob, *, device: str) -> None:
         self._store = job.store
         self._engine = EvaluationEngine(job, device=device)
+        self._place = place(device)
 
-    def ready(self) -> bool:
-        """Answers once it is there; models are loaded when a task names one."""
-        return True
+    def __repr__(self) -> str:
+        """What Ray shows of an actor."""
+        return f"evaluate on {self._place}"
+
+    def ready(self) -> str:
+        """Answers once it is there: where; models are loaded when a task names one."""
+        return self._place
 
     def label(self, task: Work) -> PartDone | Pictures:
         """Do what the pool hands out."""
@@ -65,4 +71,4 @@ def local_device(config: EvaluateConfig) -> str:
 
 def start_evaluation_actor(job: EvaluationJob, plan: ActorPlan) -> Any:
     """An actor that never restarts by itself: `jobs.actor_pool` owns every retry."""
-    return start_actor(EvaluationActor, job, plan)
+    return start_actor(EvaluationActor, job, plan, doing="evaluate")

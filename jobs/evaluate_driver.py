@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -20,6 +21,7 @@ from jobs.evaluate_engine import EvaluationEngine, EvaluationTask, PartDone
 from jobs.evaluate_pictures import Pictures, PictureTask
 from jobs.evaluation_result import ScoredPicture
 from jobs.label_batches import done_ahead
+from jobs.metrics_drivers import DriverMetrics
 from model.errors import CheckpointError
 from pipeline.errors import PipelineError, ShardCorruptError, StorageError, StoreFullError
 from pipeline.lookahead import map_ahead
@@ -42,6 +44,7 @@ class EvaluationDriver:
 
     Args:
         warn: Told of attempts that failed.
+        target: What is evaluated, for metrics.
 
     Attributes:
         done: By key of the part.
@@ -52,11 +55,16 @@ class EvaluationDriver:
     store: Store
     bar: Bar
     warn: Callable[[str], None]
+    target: str = "models"
     done: dict[str, PartDone] = field(default_factory=dict)
     recalled: int = 0
     failed: dict[str, tuple[EvaluationTask, str]] = field(default_factory=dict)
     _attempts: Counter[str] = field(default_factory=Counter)
     _failed_in_a_row: int = 0
+    _metrics: DriverMetrics = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._metrics = DriverMetrics.of("evaluate", self.target)
 
     def recall(self, tasks: Sequence[EvaluationTask]) -> list[EvaluationTask]:
         """Take what earlier runs have scored; returns the tasks that are left.
@@ -121,18 +129,15 @@ class EvaluationDriver:
         for task in tasks:
             pool.submit(task)
         began_s, is_said = time.monotonic(), False
-        while not pool.is_idle:
-            if not is_said and time.monotonic() - began_s > WAIT_FOR_ACTORS_S:
-                is_said = True
-                if pool.ready_actors == 0:
-                    self.warn(why_no_actor())
-            for outcome in pool.wait(POLL_S):
-                task = cast(EvaluationTask, outcome.task)
-                if outcome.error is None:
-                    self.bar.advance(task.rows)
-                    self._commit(task, outcome.result)
-                else:
-                    self._put_down(pool, task, outcome)
+        with closing(self._metrics):
+            while not pool.is_idle:
+                if not is_said and time.monotonic() - began_s > WAIT_FOR_ACTORS_S:
+                    is_said = True
+                    if pool.ready_actors == 0:
+                        self.warn(why_no_actor())
+                for outcome in pool.wait(POLL_S):
+                    self._settle(pool, outcome)
+                self._metrics.turn(pool)
 
     def pictures_on(
         self, pool: ActorPool[Work], tasks: Sequence[PictureTask]
@@ -168,8 +173,18 @@ class EvaluationDriver:
         except ShardCorruptError as error:
             return error
 
+    def _settle(self, pool: ActorPool[Work], outcome: Outcome[Work]) -> None:
+        task = cast(EvaluationTask, outcome.task)
+        if outcome.error is None:
+            self.bar.advance(task.rows)
+            self._commit(task, outcome.result)
+        else:
+            self._put_down(pool, task, outcome)
+
     def _commit(self, task: EvaluationTask, done: PartDone) -> None:
         self._failed_in_a_row = 0
+        of = {"model": task.model.name, "source": task.part.source}
+        self._metrics.record.count("factory_evaluated_images_total", task.rows, **of)
         self.done[task.part.key] = done
         self.bar.describe(f"{task.model.name} on {task.part.source}")
 

@@ -22,6 +22,7 @@ from jobs.evaluate_plan import local_threads
 from jobs.evaluation_result import ScoredPicture
 from jobs.label_actors import ActorPlan, waiting_for_room
 from jobs.label_faults import may_be_actor
+from jobs.names import title
 from jobs.ray_runtime import Resources, cluster_resources, free_resources, ray_cluster
 from model.devices import pick_device, pick_precision
 
@@ -146,7 +147,8 @@ class _OnRay:
         """The pool, started for the first of these; a model is loaded in each of its actors."""
         if self._made is None:
             if self._config.ray is None:
-                self._stack.enter_context(ray_cluster(None, num_cpus=self._cpus))
+                name = title("evaluate", self._config.models)
+                self._stack.enter_context(ray_cluster(None, num_cpus=self._cpus, name=name))
             may_grow = self._config.ray is not None and self._config.actors is None
             self._made = ActorPool(
                 lambda: start_evaluation_actor(self._job, self._plan),

@@ -21,6 +21,7 @@ from jobs.ingest_driver import LEASE_S, IngestDriver
 from jobs.ingest_judge import DETAILS
 from jobs.ingest_run import data_set, work
 from jobs.interrupts import calm_interrupts
+from jobs.names import title
 from jobs.owner import current_owner, is_dead
 from jobs.ray_runtime import ray_cluster
 from jobs.settings import resolved, value_problems
@@ -70,7 +71,8 @@ def ingest(config: IngestConfig, *, reporter: Reporter | None = None) -> dict[st
         ExitStack() as stack,
     ):
         if config.ray and config.actors != 0:
-            stack.enter_context(ray_cluster(config.ray))
+            name = title("ingest", [config.source])
+            stack.enter_context(ray_cluster(config.ray, name=name))
         config = _registered(config, workspace, reporter)
         lease = _begin(config, workspace)
         reporter = stack.enter_context(

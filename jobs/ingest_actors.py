@@ -13,6 +13,7 @@ from jobs.ingest_engine import IngestEngine
 from jobs.ingest_judge import Answer, Before, Judge, Question
 from jobs.ingest_look import IngestJob
 from jobs.ingest_piece import PieceDone, PieceTask
+from jobs.names import actor_name, place
 from jobs.ray_runtime import Resources, forwarded_environment
 from jobs.shard_writer import Refused, Written
 from pipeline.storage import Store
@@ -72,9 +73,14 @@ class IngestActor:
     def __init__(self, job: IngestJob, desk: Any) -> None:
         import ray
 
+        self._said = f"ingest {job.source} on {place()}"
         self._desk = desk
         self._get = ray.get
         self._engine = IngestEngine(job, lambda asked: self._get(desk.judge.remote(asked)))
+
+    def __repr__(self) -> str:
+        """What Ray shows of an actor."""
+        return self._said
 
     def ready(self) -> bool:
         """Answers once it is there."""
@@ -109,7 +115,8 @@ class IngestActors:
             max_task_retries=0,
             runtime_env={"env_vars": {"OMP_NUM_THREADS": "1", **forwarded_environment()}},
         )
-        return lambda: actor.remote(job, desk)
+        doing = f"ingest {job.source}"
+        return lambda: actor.options(name=actor_name(doing)).remote(job, desk)
 
 
 def plan_actors(asked: int | None, resources: Resources, *, pieces: int) -> IngestActors:
@@ -118,11 +125,12 @@ def plan_actors(asked: int | None, resources: Resources, *, pieces: int) -> Inge
     return IngestActors(count, min(CPUS_PER_ACTOR, resources.cpus_each(count)))
 
 
-def open_desk(store: Store, before: Before) -> Any:
+def open_desk(store: Store, before: Before, *, source: str) -> Any:
     """The desk as an actor of its own; whoever opens it kills it."""
     import ray
 
     desk = ray.remote(Desk).options(
+        name=actor_name(f"ingest {source}: the desk"),
         num_cpus=0,
         max_restarts=0,
         max_concurrency=AT_THE_DESK,

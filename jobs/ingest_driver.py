@@ -7,7 +7,7 @@ can do no harm. A piece that failed three times is given up by name, and the oth
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -18,6 +18,7 @@ from jobs.errors import JobError
 from jobs.ingest_actors import Collected
 from jobs.ingest_engine import IngestEngine
 from jobs.ingest_piece import PieceDone, PieceTask, Tally
+from jobs.metrics_drivers import DriverMetrics
 from jobs.shard_writer import Refused, Written
 from jobs.workspace import Workspace
 from pipeline.catalog import IngestLease
@@ -59,7 +60,11 @@ class IngestDriver:
     )
     _attempts: dict[str, int] = field(default_factory=dict)
     _failed_in_a_row: int = 0
+    _metrics: DriverMetrics = field(init=False)
     _renewed_s: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self._metrics = DriverMetrics.of("ingest", self.lease.source)
 
     def unknown(self, listed: Iterable[Listed | Ignored]) -> Iterator[Listed]:
         """What must be read; what is known is counted as it was."""
@@ -109,15 +114,14 @@ class IngestDriver:
             SourceError: What was named as the source cannot be read at all.
             JobError: Processes cannot start, or one piece after the other fails.
         """
-        while True:
-            is_all = self._hand_out(pool, pieces)
-            if is_all and pool.is_idle:
-                return
-            outcomes = pool.wait(POLL_S)
-            self._take(collect())  # before the outcomes: a piece is done after its last shard
-            for outcome in outcomes:
-                self._settle(pool, outcome)
-            self.keep_lease()
+        with closing(self._metrics):
+            while not (self._hand_out(pool, pieces) and pool.is_idle):
+                outcomes = pool.wait(POLL_S)
+                self._take(collect())  # before the outcomes: a piece is done after its last shard
+                for outcome in outcomes:
+                    self._settle(pool, outcome)
+                self.keep_lease()
+                self._metrics.turn(pool)
 
     def _hand_out(self, pool: ActorPool[PieceTask], pieces: Iterator[Piece]) -> bool:
         """Give out as many pieces as can start; True when there are no more."""
@@ -183,9 +187,17 @@ class IngestDriver:
         catalog = self.workspace.catalog
         if isinstance(written, Refused):
             catalog.commit_drops(self.lease, written.batch, dropped=written.dropped)
+            self._count(0, written.dropped)
             return
         is_new = catalog.commit_image_shard(self.lease, written.shard, dropped=written.dropped)
         self.shards_written += is_new
+        if is_new:
+            self._count(written.shard.rows, written.dropped)
+
+    def _count(self, images: int, dropped: Mapping[str, int]) -> None:
+        self._metrics.record.count("factory_ingested_images_total", images)
+        for reason, count in dropped.items():
+            self._metrics.record.count("factory_dropped_images_total", count, reason=reason)
 
     def _commit_piece(self, done: PieceDone) -> None:
         catalog = self.workspace.catalog

@@ -24,6 +24,7 @@ from jobs.ingest_judge import Before, Judge, said_reason
 from jobs.ingest_look import IngestJob
 from jobs.ingest_piece import PieceTask
 from jobs.label_faults import may_be_actor
+from jobs.names import title
 from jobs.ray_runtime import cluster_resources, ray_cluster
 from jobs.shard_writer import count_reasons
 from jobs.version import code_version
@@ -147,10 +148,11 @@ def _work_on_ray(run: _Run, pieces: Iterator[Piece]) -> None:
             ["--actors 0: some of these files are opened by native code (Parquet, Arrow, HDF5, 7z, "
              "video), which is done in processes of their own only: leave --actors out"]
         )  # fmt: skip
-    with ray_cluster(config.ray) as resources, ExitStack() as stack:
+    name = title("ingest", [config.source])
+    with ray_cluster(config.ray, name=name) as resources, ExitStack() as stack:
         import ray
 
-        desk = open_desk(run.job.store, before)
+        desk = open_desk(run.job.store, before, source=config.source)
         stack.callback(ray.kill, desk)
         some = list(islice(pieces, config.actors or resources.cpus))
         plan = plan_actors(config.actors, resources, pieces=len(some))

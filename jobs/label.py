@@ -37,6 +37,7 @@ from jobs.label_engine import LabelEngine, LabelJob, LabelTask
 from jobs.label_faults import may_be_actor
 from jobs.label_summary import advice_for_failed, stopped, summarise
 from jobs.label_tally import LabelTally
+from jobs.names import title
 from jobs.patience import Patience
 from jobs.ray_runtime import (
     cluster_resources,
@@ -70,7 +71,8 @@ def label(config: LabelConfig, *, reporter: Reporter | None = None) -> dict[str,
         ExitStack() as stack,
     ):
         check_sources(workspace, config.sources)
-        joined = stack.enter_context(ray_cluster(config.ray)) if config.ray else None
+        name = title("label", config.sources, by=f"with {config.teacher}")
+        joined = stack.enter_context(ray_cluster(config.ray, name=name)) if config.ray else None
         resources = joined or local_resources()
         if joined is None:
             check_fits(config, resources)
@@ -91,7 +93,7 @@ def label(config: LabelConfig, *, reporter: Reporter | None = None) -> dict[str,
         if left:
             _greet(reporter, workspace, job.label_set)
             if joined is None:
-                stack.enter_context(ray_cluster(None, num_cpus=resources.cpus))
+                stack.enter_context(ray_cluster(None, num_cpus=resources.cpus, name=name))
             tally = _run(config, workspace, job, plan, reporter)
         patience = Patience(config.catalog_patience_s, warn=reporter.warn, note=reporter.note)
         summary = patience.ask(

@@ -5,6 +5,7 @@ from typing import Any
 
 from jobs.config import LabelConfig
 from jobs.errors import ConfigError
+from jobs.names import actor_name
 from jobs.ray_runtime import Resources
 
 SHARDS_PER_ACTOR = 2  # the second one's reading overlaps the first one's writing
@@ -41,11 +42,15 @@ class ActorPlan:
         return f"{gpus}{self.cpus} CPU{'s' if self.cpus > 1 else ''}"
 
 
-def start_actor(engine: type, job: object, plan: ActorPlan) -> Any:
-    """A Ray actor that never restarts by itself: `jobs.actor_pool` owns every retry."""
+def start_actor(engine: type, job: object, plan: ActorPlan, *, doing: str) -> Any:
+    """A Ray actor that never restarts by itself: `jobs.actor_pool` owns every retry.
+
+    ``doing`` is the beginning of its name, as Ray shows it while it waits for a place.
+    """
     import ray
 
     actor = ray.remote(engine).options(
+        name=actor_name(doing),
         num_cpus=plan.cpus,
         num_gpus=plan.gpus,
         max_restarts=0,

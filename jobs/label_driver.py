@@ -18,6 +18,8 @@ from jobs.label_faults import Blame, FaultWatch, blame
 from jobs.label_standing import Standing
 from jobs.label_tally import LabelTally
 from jobs.label_view import LabelView
+from jobs.metrics_drivers import LabelMetrics
+from jobs.metrics_recording import Sink
 from jobs.owner import current_owner, is_dead
 from jobs.patience import Patience
 from jobs.readable import readable_duration
@@ -44,6 +46,7 @@ class LabelDriver:
         threads: Decoding and encoding threads per actor, for the view alone.
         why_no_actor: Asked for a sentence when none has started for `WAIT_FOR_ACTORS_S`.
         has_images: Whether the store still has the folder of this source.
+        metrics_sink: Where metrics go; None for Ray, where there is one.
     """
 
     catalog: Catalog
@@ -58,10 +61,12 @@ class LabelDriver:
     why_no_actor: Callable[[], str] | None = None
     has_images: Callable[[str], bool] | None = None
     tally: LabelTally = field(default_factory=LabelTally)
+    metrics_sink: Sink | None = None
     _screen: Screen = field(init=False)
     _patience: Patience = field(init=False)
     _faults: FaultWatch = field(init=False)
     _standing: Standing = field(init=False)
+    _metrics: LabelMetrics = field(init=False)
     _leases: dict[LabelTask, WorkLease] = field(default_factory=dict)
     _handed_out: int = 0
     _renewed_s: float = 0.0
@@ -74,6 +79,7 @@ class LabelDriver:
         )
         self._faults = FaultWatch(lambda: self.pool.size, time.monotonic)
         self._standing = Standing(self.catalog, self.label_set, self.sources)
+        self._metrics = LabelMetrics(self.label_set, sink=self.metrics_sink)
 
     def run(self) -> LabelTally:
         """Work until nothing is pending, here or at another driver of the same set.
@@ -89,6 +95,8 @@ class LabelDriver:
                 self._turn_until_done()
             finally:
                 self._release_all()
+                self._metrics.turn(self.pool, self._standing, self.tally.actor_s, now=True)
+                self._metrics.close()
         return self.tally
 
     def _turn_until_done(self) -> None:
@@ -99,6 +107,7 @@ class LabelDriver:
                 return
             outcomes = self.pool.wait(POLL_S)
             self.tally.count_actors(self.pool.ready_actors)
+            self._metrics.turn(self.pool, self._standing, self.tally.actor_s)
             for outcome in sorted(outcomes, key=lambda each: each.error is not None):
                 self._settle(outcome)
             if self._stop is not None:
@@ -134,6 +143,7 @@ class LabelDriver:
             self._handed_out += lease.shard.rows
             self.pool.submit(task, alone=lease.attempts > 0)
             self.tally.handed_out()
+            self._metrics.began(task)
 
     def _is_finished(self) -> bool:
         """Nothing left; what another live driver holds is waited for, a dead one's is taken."""
@@ -144,6 +154,7 @@ class LabelDriver:
 
     def _settle(self, outcome: Outcome[LabelTask]) -> None:
         lease = self._leases.pop(outcome.task)
+        self._metrics.ended(outcome.task)
         try:
             if outcome.error is None:
                 self._commit(lease, outcome)
@@ -152,6 +163,7 @@ class LabelDriver:
                 self._put_down(lease, outcome, outcome.error)
         except LeaseLostError as error:
             self.tally.lost_leases += 1
+            self._metrics.lost_lease()
             self._warn(
                 f"shard {lease.shard.shard_id}: {error}; what was written is left over and counts "
                 "for nothing"
@@ -159,6 +171,7 @@ class LabelDriver:
 
     def _commit(self, lease: WorkLease, outcome: Outcome[LabelTask]) -> None:
         manifest: LabelManifest = outcome.result
+        began_s = time.monotonic()
         try:
             self._patience.ask(self.catalog.commit_label_shard, lease, manifest)
         except ShardCorruptError as error:  # the counts do not add up
@@ -167,6 +180,8 @@ class LabelDriver:
         self._faults.success()
         self.tally.committed(manifest)
         self._standing.committed(lease, manifest)
+        seconds = time.monotonic() - began_s
+        self._metrics.committed(lease, manifest, actor=outcome.actor, seconds=seconds)
 
     def _put_down(self, lease: WorkLease, outcome: Outcome[LabelTask], error: str) -> None:
         """Charge the shard with what may be its fault, and give it back untried otherwise."""
@@ -200,6 +215,7 @@ class LabelDriver:
         attempt = f"attempt {lease.attempts + 1} of {MAX_ATTEMPTS}"
         shard_id = lease.shard.shard_id
         self._warn(f"shard {shard_id}: {error} ({attempt}; {WHAT_NEXT[state]})")
+        self._metrics.charged(lease)
         self._stop = self._stop or self._faults.failed(outcome, error, shard_id)
         if state == "failed":
             self._standing.gave_up(lease)

@@ -35,6 +35,7 @@ from jobs.label_network import LabelNetwork
 from jobs.label_recipe import LabelRecipe
 from jobs.label_rows import images_to_label, kept_rows, quarantined_row, row_of_codes
 from jobs.models import ModelLocation, fetch_model
+from jobs.names import place
 from jobs.prefetch import prefetched
 from jobs.stage_clock import StageClock
 from model.depth_model import DepthModel, load_depth_model
@@ -108,9 +109,13 @@ class LabelEngine:
         )
         self._turns = itertools.count()
 
+    def __repr__(self) -> str:
+        """What Ray shows of an actor."""
+        return f"label {self._job.label_set} on {self.ready()}"
+
     def ready(self) -> str:
-        """Answers once the teacher is loaded: the device it is on."""
-        return str(self._model.device)
+        """Answers once the teacher is loaded: where it is."""
+        return place(str(self._model.device))
 
     def label(self, task: LabelTask) -> LabelManifest:
         """Label every row of one shard and write one object; commits nothing.

@@ -68,6 +68,11 @@ class LabelTally:
         """Seconds that devices computed, summed over actors."""
         return self.stages.get("forward", 0.0)
 
+    @property
+    def actor_s(self) -> float:
+        """Seconds that actors were there since the first shard was handed out, summed over them."""
+        return self._actor_s
+
     def handed_out(self) -> None:
         """Note that work went to actors."""
         if self.first_task is None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from jobs.errors import ConfigError
+from jobs.names import job_config
 
 CONNECT_TIMEOUT_S = 10.0
 OBJECT_STORE_BYTES = 256 * 2**20  # shard ids and manifests travel, never pixels
@@ -87,12 +88,16 @@ def local_resources() -> Resources:
 
 
 @contextmanager
-def ray_cluster(address: str | None, *, num_cpus: int | None = None) -> Iterator[Resources]:
+def ray_cluster(
+    address: str | None, *, num_cpus: int | None = None, name: str = "factory"
+) -> Iterator[Resources]:
     """Join the cluster at ``address``, or start a private one on this machine and stop it after.
 
-    A Ray that this process already uses is used again and left running. Without an address the
-    private Ray is asked for by name: a bare ``ray.init()`` would join any Ray that happens to run.
-    Token authentication stays as Ray has it: its ports listen on all interfaces even on a laptop.
+    ``name`` is what the job is called in Ray's dashboard (`jobs.names.title`). A Ray that this
+    process already uses is used again and left running, under the name it has. Without an address
+    the private Ray is asked for by name: a bare ``ray.init()`` would join any Ray that happens to
+    run. Token authentication stays as Ray has it: its ports listen on all interfaces even on a
+    laptop.
     """
     import ray
 
@@ -108,6 +113,7 @@ def ray_cluster(address: str | None, *, num_cpus: int | None = None) -> Iterator
             address=address,
             logging_level="ERROR",
             log_to_driver=False,
+            job_config=job_config(name),
             runtime_env={"env_vars": forwarded_environment()},
         )
     else:
@@ -118,6 +124,7 @@ def ray_cluster(address: str | None, *, num_cpus: int | None = None) -> Iterator
             object_store_memory=OBJECT_STORE_BYTES,
             logging_level="ERROR",
             log_to_driver=False,
+            job_config=job_config(name),
         )
     if callable(on_termination):  # Ray's own handler aborts the process with a dump of its stack
         signal.signal(signal.SIGTERM, on_termination)

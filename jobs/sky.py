@@ -7,6 +7,7 @@ taken up again they must be the same.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from jobs.console import Bar, Reporter
 from jobs.errors import ConfigError, JobError
 from jobs.label_actors import SHARDS_PER_ACTOR
 from jobs.label_faults import may_be_actor
+from jobs.metrics_drivers import DriverMetrics
 from jobs.models import fetch_model, locate_model
 from jobs.ray_runtime import Resources
 from jobs.run_files import RunFiles
@@ -196,7 +198,7 @@ def _make(
         f"looking for sky in {len(tasks)} shards with {segmenter.reference}, once; "
         f"{plan.count} x {plan.asks_for()}"
     )
-    driver = SkyDriver(pool, reporter)
+    driver = SkyDriver(pool, reporter, segmenter.reference)
     try:
         with reporter.progress("find sky", total=sum(task.rows for task in tasks)) as bar:
             return driver.run(tasks, bar)
@@ -214,6 +216,7 @@ class SkyDriver:
 
     pool: ActorPool[SkyTask]
     reporter: Reporter
+    segmenter: str = ""
     made: dict[str, SkyShard] = field(default_factory=dict)
     _attempts: Counter[SkyTask] = field(default_factory=Counter)
     _failed: list[str] = field(default_factory=list)
@@ -227,9 +230,11 @@ class SkyDriver:
         """
         for task in tasks:
             self.pool.submit(task)
-        while not self.pool.is_idle:
-            for outcome in self.pool.wait(POLL_S):
-                self._settle(outcome, bar)
+        with closing(DriverMetrics.of("find sky", self.segmenter)) as metrics:
+            while not self.pool.is_idle:
+                for outcome in self.pool.wait(POLL_S):
+                    self._settle(outcome, bar)
+                metrics.turn(self.pool)
         if self._failed:
             raise JobError(f"no sky masks for {len(self._failed)} shards: {self._failed_shown()}")
         return self.made

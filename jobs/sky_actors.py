@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jobs import names
 from jobs.label_actors import ActorPlan, start_actor
 from jobs.models import ModelLocation, fetch_model
 from jobs.ray_runtime import Resources
@@ -114,9 +115,13 @@ class SkyEngine:
             )
         self._turn = threading.Lock()
 
+    def __repr__(self) -> str:
+        """What Ray shows of an actor."""
+        return f"find sky on {self.ready()}"
+
     def ready(self) -> str:
-        """Answers once the segmenter is loaded: the device it is on."""
-        return str(self._segmenter.device)
+        """Answers once the segmenter is loaded: where it is."""
+        return names.place(str(self._segmenter.device))
 
     def label(self, task: SkyTask) -> SkyShard:
         """Look at every image of one shard and put one object of masks, or find it there.
@@ -198,7 +203,7 @@ def plan_sky_actors(resources: Resources, *, shards: int) -> ActorPlan:
 
 def start_sky_actor(job: SkyJob, plan: ActorPlan) -> Any:
     """An actor that finds sky."""
-    return start_actor(SkyEngine, job, plan)
+    return start_actor(SkyEngine, job, plan, doing="find sky")
 
 
 def _records(store: Store, image_key: str) -> Iterator[ImageRecord | None]:

@@ -228,8 +228,8 @@ ingest(IngestConfig(uri=uri, source="s", store=store, shard_images=4, actors=0))
 def test_a_run_that_lost_its_desk_says_so_and_goes_on_later(
     config, undisturbed, ray_session, monkeypatch
 ):
-    def opened_and_lost(*args: Any) -> Any:
-        desk = open_desk(*args)
+    def opened_and_lost(*args: Any, **options: Any) -> Any:
+        desk = open_desk(*args, **options)
         ray.kill(desk)
         return desk
 

@@ -33,7 +33,7 @@ class FakePool:
         self._answer = answer
         self._waiting: list[EvaluationTask] = []
         self.submitted: list[tuple[int, bool]] = []
-        self.ready_actors = 1
+        self.ready_actors, self.starting_actors, self.lost_actors = 1, 0, 0
 
     @property
     def is_idle(self) -> bool:

@@ -33,6 +33,7 @@ class FakePool:
 
     def __init__(self, play: Any, *, room: int = 2) -> None:
         self.play, self._room = play, room
+        self.ready_actors, self.starting_actors, self.lost_actors = 1, 0, 0
         self.queue: deque[tuple[PieceTask, bool]] = deque()
 
     @property

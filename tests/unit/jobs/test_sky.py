@@ -47,6 +47,7 @@ class FakePool:
         self.waiting: list[SkyTask] = []
         self.attempts: list[tuple[SkyTask, bool]] = []
         self.closed = False
+        self.ready_actors, self.starting_actors, self.lost_actors = 1, 0, 0
 
     @property
     def is_idle(self) -> bool:

@@ -75,7 +75,7 @@ def test_each_image_gets_its_own_sky(store: Store, segmenter: SkySegmenter) -> N
     task = task_of(store, count)
     working = engine(store, segmenter)
     shard = working.label(task)
-    assert working.ready() == "cpu"
+    assert "CPU" in working.ready()
     assert (shard.key, shard.rows, shard.masked) == (task.key(segmenter), count, count)
     rows = list(read_sky_rows(store, shard.key))
     images = list(read_image_rows(store, task.image_key, image=False))
