@@ -212,10 +212,10 @@ class LabelDriver:
         state = self._patience.ask(
             self.catalog.charge, lease, error=error, max_attempts=MAX_ATTEMPTS
         )
+        self._metrics.charged(lease)
         attempt = f"attempt {lease.attempts + 1} of {MAX_ATTEMPTS}"
         shard_id = lease.shard.shard_id
         self._warn(f"shard {shard_id}: {error} ({attempt}; {WHAT_NEXT[state]})")
-        self._metrics.charged(lease)
         self._stop = self._stop or self._faults.failed(outcome, error, shard_id)
         if state == "failed":
             self._standing.gave_up(lease)
