@@ -3,6 +3,7 @@
 Told at every turn of a driver's loop, passed on every few seconds: Ray exports no more often.
 """
 
+import sys
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -64,8 +65,10 @@ class DriverMetrics:
         return True
 
     def close(self) -> None:
-        """The verb is over."""
+        """The verb is over; that its end was in order is said unless an error passes by."""
         self.record.close()
+        if not isinstance(sys.exception(), Exception):
+            self.record.set("factory_driver_end_timestamp_seconds", time.time())
 
 
 class LabelMetrics:
