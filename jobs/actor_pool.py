@@ -4,18 +4,20 @@ Ray's own restarts are off. A task that kills its process would otherwise loop f
 innocent neighbours with it (measured on Ray 2.60). So: tasks go only to actors that have answered;
 when an actor dies every task it was running is *lost*; a suspect is run again alone; an actor that
 overruns its deadline is killed; one that fails task after task, as with a broken GPU, gets no more
-and is replaced; and actors that cannot start three times in a row end the run. The pool may grow
-while it works, and never shrinks.
+and is replaced, and so is one whose machine has been told to go, when it has done what it has; and
+actors that cannot start three times in a row end the run. The pool may grow while it works, and
+never shrinks.
 
 The pool knows nothing of leases or labels: it takes tasks and gives back outcomes.
 """
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from jobs.departures import leaving_actors
 from jobs.errors import JobError
 
 Task = TypeVar("Task")
@@ -25,6 +27,7 @@ SURELY_LIVES_S = (
     1.0  # after an answer; an actor that does nothing may be dead without anybody hearing
 )
 RECOUNT_INTERVAL_S = 30.0
+LOOK_FOR_DEPARTURES_S = 1.0
 REASON_CHARACTERS = 300
 END_OF_FILE = "exits with a connection error code 2"  # how Ray notices that a process is gone
 
@@ -38,6 +41,7 @@ class Outcome(Generic[Task]):
         error: Why there is no result; None if it succeeded.
         kind: The class of what the task raised; None if it raised nothing.
         actor_lost: The process running it is gone, so the task itself is a suspect.
+        machine_left: But its machine had been told to go, so the task is none.
         actor: What the actor that ran it said of itself when it was ready; None if it said nothing.
     """
 
@@ -46,6 +50,7 @@ class Outcome(Generic[Task]):
     error: str | None = None
     kind: type[BaseException] | None = None
     actor_lost: bool = False
+    machine_left: bool = False
     actor: str | None = None
 
 
@@ -56,6 +61,7 @@ class _Slot(Generic[Task]):
     Attributes:
         answered_s: When the actor last showed that it lives, monotonic seconds; None before.
         failures: Tasks that failed on this actor since one succeeded, by its own fault perhaps.
+        is_leaving: Its machine has been told to go.
         name: What it said of itself.
     """
 
@@ -64,6 +70,7 @@ class _Slot(Generic[Task]):
     running: dict[Any, tuple[Task, float, bool]] = field(default_factory=dict)
     answered_s: float | None = None
     failures: int = 0
+    is_leaving: bool = False
     name: str | None = None
 
     @property
@@ -75,8 +82,8 @@ class _Slot(Generic[Task]):
         return self.answered_s is not None and time.monotonic() - self.answered_s < SURELY_LIVES_S
 
     @property
-    def is_tired(self) -> bool:
-        return self.failures >= MAX_FAILURES_IN_A_ROW
+    def gets_no_more(self) -> bool:
+        return self.is_leaving or self.failures >= MAX_FAILURES_IN_A_ROW
 
     @property
     def runs_suspect(self) -> bool:
@@ -94,6 +101,7 @@ class ActorPool(Generic[Task]):
         task_timeout_s: A task older than this costs its actor its life.
         may_be_actor: Whether a failure may be the actor's fault rather than the task's.
         wanted: Asked now and then how many actors there could be; None for ``size`` for good.
+        leaving: Says which of some actors sit on machines that have been told to go.
     """
 
     def __init__(
@@ -105,6 +113,7 @@ class ActorPool(Generic[Task]):
         task_timeout_s: float | None = None,
         may_be_actor: Callable[[Outcome[Task]], bool] = lambda _: True,
         wanted: Callable[[], int] | None = None,
+        leaving: Callable[[Sequence[Any]], Sequence[Any]] = leaving_actors,
     ) -> None:
         self._start_actor = start_actor
         self._concurrency = concurrency
@@ -115,6 +124,8 @@ class ActorPool(Generic[Task]):
         self._may_be_actor = may_be_actor
         self._wanted = wanted
         self._recounted_s = time.monotonic()
+        self._leaving = leaving
+        self._looked_s = 0.0
         self.lost_actors = 0
 
     @property
@@ -142,7 +153,7 @@ class ActorPool(Generic[Task]):
         free = sum(
             self._concurrency - len(slot.running)
             for slot in self._slots
-            if slot.is_ready and not slot.runs_suspect and not slot.is_tired
+            if slot.is_ready and not slot.runs_suspect and not slot.gets_no_more
         )
         return max(0, free - len(self._waiting))
 
@@ -159,7 +170,8 @@ class ActorPool(Generic[Task]):
         import ray
 
         self._grow()
-        self._dismiss_tired()
+        self._notice_departures()
+        self._dismiss()
         self._start_missing()
         self._dispatch()
         refs = self._pending_refs()
@@ -188,9 +200,18 @@ class ActorPool(Generic[Task]):
         self._slots += [_Slot() for _ in range(self._wanted() - len(self._slots))]
         self._recounted_s = time.monotonic()
 
-    def _dismiss_tired(self) -> None:
+    def _notice_departures(self) -> None:
+        if time.monotonic() - self._looked_s < LOOK_FOR_DEPARTURES_S:
+            return
+        actors = [slot.actor for slot in self._slots if slot.actor is not None]
+        leaving = self._leaving(actors)
         for slot in self._slots:
-            if slot.is_tired and not slot.running:
+            slot.is_leaving = slot.is_leaving or slot.actor in leaving
+        self._looked_s = time.monotonic()
+
+    def _dismiss(self) -> None:
+        for slot in self._slots:
+            if slot.gets_no_more and not slot.running:
                 self._lose(slot, "")
 
     def _start_missing(self) -> None:
@@ -211,7 +232,7 @@ class ActorPool(Generic[Task]):
                 slot.running[ref] = (task, time.monotonic(), alone)
 
     def _can_take(self, slot: _Slot[Task], *, alone: bool) -> bool:
-        if slot.is_tired:
+        if slot.gets_no_more:
             return False
         if alone or slot.runs_suspect:
             return not slot.running
@@ -264,14 +285,17 @@ class ActorPool(Generic[Task]):
         import ray
 
         ray.kill(slot.actor)
-        self.lost_actors += 1
+        self.lost_actors += not slot.is_leaving
         lost = [
-            Outcome(task, error=why, actor_lost=True, actor=slot.name)
+            Outcome(
+                task, error=why, actor_lost=True, machine_left=slot.is_leaving, actor=slot.name
+            )
             for task, _, _ in slot.running.values()
         ]
         slot.running.clear()
         slot.actor = slot.ready_ref = slot.answered_s = slot.name = None
         slot.failures = 0
+        slot.is_leaving = False
         return lost
 
     def _expire(self) -> list[Outcome[Task]]:

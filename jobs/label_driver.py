@@ -189,7 +189,10 @@ class LabelDriver:
         blamed = blame(outcome)
         if self._is_store_away(lease, outcome):
             blamed = Blame.STORE
-        if blamed is Blame.FULL_STORE:
+        if blamed is Blame.MACHINE:
+            self._patience.ask(self.catalog.release, lease)
+            self.reporter.note(f"shard {shard_id}: its machine was taken away; will be done again")
+        elif blamed is Blame.FULL_STORE:
             self._patience.ask(self.catalog.release, lease)
             self._stop = self._stop or StoreFullError(error.partition(": ")[2] or error)
         elif blamed is Blame.STORE and self._faults.is_stores_fault(shard_id):

@@ -25,6 +25,7 @@ class Blame(Enum):
 
     SHARD = "shard"
     ACTOR = "actor"
+    MACHINE = "machine"
     STORE = "store"
     FULL_STORE = "full store"
 
@@ -37,7 +38,7 @@ def blame(outcome: Outcome[Any]) -> Blame:
     """
     kind = outcome.kind
     if outcome.actor_lost:
-        return Blame.ACTOR
+        return Blame.MACHINE if outcome.machine_left else Blame.ACTOR
     if kind is not None and issubclass(kind, StoreFullError):
         return Blame.FULL_STORE
     if kind is not None and issubclass(kind, StorageError | PermissionError):

@@ -7,6 +7,7 @@ import pytest
 import ray
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 
+from jobs import actor_pool
 from jobs.actor_pool import ActorPool
 from jobs.errors import JobError
 from pipeline.errors import StorageError
@@ -150,3 +151,26 @@ def test_an_actor_that_fails_task_after_task_is_replaced(
     assert not any(outcome.actor_lost for outcome in outcomes)
     pool.wait(0)
     assert (fake.started, fake.killed) == ((2, 1) if may_be_actor else (1, 0))
+
+
+@pytest.mark.parametrize("error", [None, RayError("its node has died")])
+def test_an_actor_whose_machine_goes_finishes_what_it_has_and_gets_no_more(
+    monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
+    monkeypatch.setattr(actor_pool, "LOOK_FOR_DEPARTURES_S", 0.0)
+    fake = FakeRay(label=error)
+    leaving: list[Any] = []
+    pool = install(fake, monkeypatch, concurrency=1, leaving=lambda actors: actors[: len(leaving)])
+    for task in ("one", "two"):
+        pool.submit(task)
+    pool.wait(0)  # the actor has answered
+    pool._dispatch()
+    leaving.append("the machine of the first actor")
+    (outcome,) = pool.wait(0)
+    assert (outcome.task, outcome.actor_lost) == ("one", error is not None)
+    assert outcome.machine_left == (error is not None), "not the task's fault"
+    leaving.clear()
+    pool.wait(0)
+    assert (fake.started, fake.killed, pool.lost_actors) == (2, 1, 0)
+    (outcome,) = pool.wait(0)
+    assert (outcome.task, outcome.machine_left) == ("two", False), "by another actor"

@@ -117,6 +117,19 @@ def test_what_failed_is_tried_again_and_what_was_leased_is_given_back(catalog: C
     assert (progress.done, progress.pending, progress.leased, progress.failed) == (1, 2, 0, 0)
 
 
+def test_a_machine_that_is_taken_away_costs_a_shard_no_attempt(catalog: Catalog) -> None:
+    """However often: on machines that clouds take back, three times is nothing unusual."""
+
+    def leave(pool: FakePool) -> list[Outcome[LabelTask]]:
+        task = pool.tasks.pop(0)
+        return [Outcome(task, error="its actor died", actor_lost=True, machine_left=True)]
+
+    heard = run(catalog, FakePool(*[leave] * 4, FakePool.finish_oldest), shards=1)
+    progress = catalog.progress("set")
+    assert (progress.done, progress.failed) == (1, 0)
+    assert heard.count("its machine was taken away; will be done again") == 4
+
+
 def test_an_interrupt_right_after_leasing_leaves_no_lease_behind(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:

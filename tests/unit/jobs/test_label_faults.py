@@ -1,5 +1,7 @@
 """Whose fault a failure is, and when to stop."""
 
+from dataclasses import replace
+
 import pytest
 
 from jobs.actor_pool import Outcome
@@ -36,6 +38,7 @@ class Watched:
         (failure(PermissionError), Blame.STORE),
         (failure(StoreFullError), Blame.FULL_STORE),
         (failure(None, actor_lost=True), Blame.ACTOR),
+        (replace(failure(None, actor_lost=True), machine_left=True), Blame.MACHINE),
     ],
 )
 def test_what_a_failure_is_put_down_to(outcome: Outcome[str], blamed: Blame) -> None:
