@@ -61,6 +61,11 @@ def colourise_error(error_HW: NDArray[np.floating], *, limit: float) -> NDArray[
     return image
 
 
+def scale_colours() -> tuple[str, ...]:
+    """The colours from far to near as CSS writes them, evenly spaced."""
+    return tuple("#{:02x}{:02x}{:02x}".format(*point) for point in _POINTS.astype(int))
+
+
 def _paint(shares_HW: NDArray[np.float64]) -> NDArray[np.uint8]:
     positions = np.linspace(0, 1, len(_POINTS))
     channels = [np.interp(shares_HW, positions, _POINTS[:, channel]) for channel in range(3)]

@@ -1,14 +1,14 @@
 """A label set as a page: images beside their depth, distributions, quarantine, provenance."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jobs.readable import readable_bytes, readable_time
 from jobs.report_charts import Chart, histogram
-from jobs.report_figures import labelled_figures, quarantined
+from jobs.report_figures import chosen_figures, labelled_figures, quarantined
 from jobs.report_images import LONGEST_SIDE, side_for
 from jobs.report_licences import licences_section
 from jobs.report_lineage import lineage_sections, short
@@ -16,7 +16,6 @@ from jobs.report_page import Fact, Page, Section
 from jobs.report_samples import (
     Placed,
     example_quarantined,
-    grouped,
     image_facts,
     placed_labels,
     sampled_labels,
@@ -87,17 +86,12 @@ def label_set_page(workspace: Workspace, name: str, *, samples: int, colophon: s
 def _worst(workspace: Workspace, placed: Sequence[tuple[Placed, LabelRecord]]) -> Section | None:
     """The labels that are worst by what is known of all; None where they are alike."""
     chosen = worst(label_criteria([label for _, label in placed]))
-    seen = labelled_figures(
-        workspace.store,
-        grouped(replace(placed[each.index][0], whys=each.whys) for each in chosen),
-        side=LONGEST_SIDE,
-    )
-    if not seen:
-        return None
-    order = {placed[each.index][1].sample_id: rank for rank, each in enumerate(chosen)}
-    seen.sort(key=lambda each: order[each.sample_id])
-    text = f"{len(seen)} of {len(placed):,} labels that were compared, and why each stands out."
-    return Section("worst", "Worst labels", text, figures=tuple(each.figure for each in seen))
+    look = partial(labelled_figures, workspace.store, side=LONGEST_SIDE)
+    figures = chosen_figures(look, placed, chosen)
+    text = f"{len(figures)} of {len(placed):,} labels that were compared, and why each stands out."
+    scale = ("far", "near")
+    worst_of = Section("worst", "Worst labels", text, figures=figures, scale=scale)
+    return worst_of if figures else None
 
 
 def _sampled(shown: int, row: LabelSetRow) -> str:

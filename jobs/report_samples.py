@@ -1,12 +1,14 @@
 """Which rows a report looks at: spread evenly over all shards, the same ones every time.
 
-Pictures cost a row group each, which is what a Parquet reader can read at least; statistics read
-whole shards, without their blobs. Both have a limit, so that a report on ten million images takes
-as long as one on ten thousand.
+Pictures cost a row group each, which is what a Parquet reader can read at least; so thousands of
+pictures come from at most 128 of them. Statistics read whole shards, without their blobs. All of it
+has a limit, so that a report on ten million images takes as long as one on ten thousand.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import bisect
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -22,7 +24,8 @@ from pipeline.storage import Store
 
 STATISTICS_SHARDS = 32
 EXAMPLE_SHARDS = 48
-EXAMPLES = 5  # per reason
+EXAMPLES = 8  # per reason
+MOST_GROUPS = 128
 Item = TypeVar("Item")
 
 
@@ -32,6 +35,32 @@ class LabelledImage:
 
     image: ImageRecord
     label: LabelRecord
+
+
+@dataclass(frozen=True, slots=True)
+class RowGroup:
+    """Rows of one row group of an image shard, counted in the group, in order.
+
+    Attributes:
+        labels: Key of the shard with their labels, where there are any.
+        whys: What is said of a row that was chosen for a reason.
+    """
+
+    shard: ShardRef
+    group: int
+    rows: tuple[int, ...]
+    labels: str = ""
+    whys: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A row of a shard by its number, chosen for a reason."""
+
+    shard: ShardRef
+    row: int
+    labels: str = ""
+    whys: tuple[str, ...] = ()
 
 
 def evenly(count: int, most: int) -> list[int]:
@@ -45,48 +74,97 @@ def spread(items: Sequence[Item], most: int) -> list[Item]:
     return [items[i] for i in evenly(len(items), most)]
 
 
-def sample_images(store: Store, shards: Sequence[ShardRef], most: int) -> Iterator[ImageRecord]:
-    """Whole rows, with bytes and ground truth."""
-    for shard, group, row in _places(shards, most):
-        rows = list(read_image_rows(store, shard.key, row_groups=[group]))
-        yield rows[row]
+def sampled(shards: Sequence[ShardRef], most: int) -> list[RowGroup]:
+    """At most so many rows, evenly over all, or over 128 row groups that are evenly spread."""
+    sizes = [shard.rows for shard in shards]
+    places = list(_located(sizes, evenly(sum(sizes), most)))
+    groups = {(number, row // ROW_GROUP_ROWS) for number, row in places}
+    if len(groups) > MOST_GROUPS:
+        places = _in_few_groups(sizes, most)
+    return grouped(Placed(shards[number], row) for number, row in places)
 
 
-def sample_labels(
-    store: Store, shards: Sequence[LabelShardRow], most: int
-) -> Iterator[LabelledImage]:
-    """Labelled rows, none twice; for a quarantined one the next free one of its row group."""
-    taken: set[str] = set()
-    by_id = {row.shard.shard_id: row for row in shards}
-    for shard, group, row in _places([each.shard for each in shards], most):
-        labels = list(read_label_rows(store, by_id[shard.shard_id].key, row_groups=[group]))
-        order = [*range(row, len(labels)), *range(row)]
-        free = (i for i in order if labels[i].disparity and labels[i].sample_id not in taken)
-        found = next(free, None)
-        if found is not None:
-            taken.add(labels[found].sample_id)
-            images = list(read_image_rows(store, shard.key, row_groups=[group], truth=False))
-            yield _pair(images[found], labels[found], shard)
+def grouped(places: Iterable[Placed]) -> list[RowGroup]:
+    """The same rows by row group, in the order of its first."""
+    found: dict[tuple[str, int], list[Placed]] = {}
+    for place in places:
+        found.setdefault((place.shard.key, place.row // ROW_GROUP_ROWS), []).append(place)
+    return [
+        RowGroup(
+            some[0].shard,
+            group,
+            tuple(sorted(place.row % ROW_GROUP_ROWS for place in some)),
+            labels=some[0].labels,
+            whys={place.row % ROW_GROUP_ROWS: place.whys for place in some if place.whys},
+        )
+        for (_, group), some in found.items()
+    ]
 
 
-def pixels_of(record: ImageRecord) -> NDArray[np.uint8] | None:
+def sampled_labels(shards: Sequence[LabelShardRow], most: int) -> list[RowGroup]:
+    """As `sampled`, each row group with the key of its labels."""
+    keys = {row.shard.key: row.key for row in shards}
+    groups = sampled([row.shard for row in shards], most)
+    return [replace(each, labels=keys[each.shard.key]) for each in groups]
+
+
+def read_images(store: Store, wanted: RowGroup, *, truth: bool = True) -> Iterator[ImageRecord]:
+    """The wanted rows, whole."""
+    rows = read_image_rows(store, wanted.shard.key, row_groups=[wanted.group], truth=truth)
+    chosen = set(wanted.rows)
+    return (record for number, record in enumerate(rows) if number in chosen)
+
+
+def read_labelled(store: Store, wanted: RowGroup) -> Iterator[tuple[int, LabelledImage]]:
+    """The wanted rows with their number; for a quarantined one the next free one of its group."""
+    labels = list(read_label_rows(store, wanted.labels, row_groups=[wanted.group]))
+    chosen: dict[int, LabelRecord] = {}
+    for row in wanted.rows:
+        order = itertools.chain(range(row, len(labels)), range(row))
+        free = (i for i in order if labels[i].disparity and i not in chosen)
+        chosen |= {i: labels[i] for i in itertools.islice(free, 1)}
+    if chosen:
+        found = replace(wanted, rows=tuple(sorted(chosen)))
+        images = read_images(store, found, truth=False)
+        for row, image in zip(found.rows, images, strict=True):
+            yield row, _pair(image, chosen[row], wanted.shard)
+
+
+def pixels_of(record: ImageRecord, *, least_side: int | None = None) -> NDArray[np.uint8] | None:
     """The decoded image; None where it is gone, changed or broken: a report shows what there is."""
     try:
-        return decode_rgb(load_bytes(record))
+        return decode_rgb(load_bytes(record), least_side=least_side)
     except (FileNotFoundError, ShardCorruptError, ImageDecodeError):
         return None
 
 
 def image_facts(store: Store, shards: Sequence[ShardRef]) -> Iterator[ImageRecord]:
     """All rows of some shards without bytes and ground truth."""
+    return (record for _, record in placed_images(store, shards))
+
+
+def placed_images(store: Store, shards: Sequence[ShardRef]) -> Iterator[tuple[Placed, ImageRecord]]:
+    """All rows of some shards without bytes and ground truth, and where they are."""
     for shard in spread(shards, STATISTICS_SHARDS):
-        yield from read_image_rows(store, shard.key, image=False, truth=False)
+        rows = read_image_rows(store, shard.key, image=False, truth=False)
+        yield from ((Placed(shard, number), record) for number, record in enumerate(rows))
 
 
 def label_facts(store: Store, shards: Sequence[LabelShardRow]) -> Iterator[LabelRecord]:
     """All rows of some label shards without the maps."""
+    return (record for _, record in placed_labels(store, shards))
+
+
+def placed_labels(
+    store: Store, shards: Sequence[LabelShardRow]
+) -> Iterator[tuple[Placed, LabelRecord]]:
+    """All rows of some label shards without the maps, and where they are."""
     for shard in spread(shards, STATISTICS_SHARDS):
-        yield from read_label_rows(store, shard.key, maps=False)
+        rows = read_label_rows(store, shard.key, maps=False)
+        yield from (
+            (Placed(shard.shard, number, labels=shard.key), record)
+            for number, record in enumerate(rows)
+        )
 
 
 def example_drops(store: Store, source: str) -> dict[str, list[Drop]]:
@@ -102,28 +180,42 @@ def example_drops(store: Store, source: str) -> dict[str, list[Drop]]:
 def example_quarantined(
     store: Store, shards: Sequence[LabelShardRow]
 ) -> dict[str, list[LabelledImage]]:
-    """Some quarantined rows by reason, with the image rows they belong to (without bytes)."""
+    """Some quarantined rows by reason, with the whole image rows they belong to."""
     examples: dict[str, list[LabelledImage]] = {}
     for shard in spread([each for each in shards if each.quarantined], EXAMPLE_SHARDS):
         if all(len(examples.get(reason, [])) >= EXAMPLES for reason in shard.quarantined):
             continue
-        images = read_image_rows(store, shard.shard.key, image=False, truth=False)
-        labels = read_label_rows(store, shard.key, maps=False)
-        for image, label in zip(images, labels, strict=True):
-            if label.reason and len(examples.setdefault(label.reason, [])) < EXAMPLES:
-                examples[label.reason].append(_pair(image, label, shard.shard))
+        found: dict[int, LabelRecord] = {}
+        for number, label in enumerate(read_label_rows(store, shard.key, maps=False)):
+            so_far = sum(each.reason == label.reason for each in found.values())
+            so_far += len(examples.get(label.reason or "", []))
+            if label.reason and so_far < EXAMPLES:
+                found[number] = label
+        for wanted in grouped(Placed(shard.shard, number) for number in found):
+            images = read_images(store, wanted, truth=False)
+            for row, image in zip(wanted.rows, images, strict=True):
+                label = found[wanted.group * ROW_GROUP_ROWS + row]
+                examples.setdefault(label.reason or "", []).append(_pair(image, label, shard.shard))
     return examples
 
 
-def _places(shards: Sequence[ShardRef], most: int) -> Iterator[tuple[ShardRef, int, int]]:
-    """Shard, row group and row inside it, evenly over all rows."""
-    wanted = evenly(sum(shard.rows for shard in shards), most)
-    before = 0
-    for shard in shards:
-        for index in wanted:
-            if before <= index < before + shard.rows:
-                yield shard, *divmod(index - before, ROW_GROUP_ROWS)
-        before += shard.rows
+def _in_few_groups(sizes: Sequence[int], most: int) -> list[tuple[int, int]]:
+    """Shard and row of so many rows, evenly over row groups that are evenly spread."""
+    counts = [-(-size // ROW_GROUP_ROWS) for size in sizes]
+    groups = list(_located(counts, evenly(sum(counts), MOST_GROUPS)))
+    rows = [min(ROW_GROUP_ROWS, sizes[number] - group * ROW_GROUP_ROWS) for number, group in groups]
+    return [
+        (groups[which][0], groups[which][1] * ROW_GROUP_ROWS + row)
+        for which, row in _located(rows, evenly(sum(rows), most))
+    ]
+
+
+def _located(sizes: Sequence[int], places: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Which part a place falls in, and where in it, for parts of these sizes in a row."""
+    ends = list(itertools.accumulate(sizes))
+    for place in places:
+        part = bisect.bisect_right(ends, place)
+        yield part, place - (ends[part] - sizes[part])
 
 
 def _pair(image: ImageRecord, label: LabelRecord, shard: ShardRef) -> LabelledImage:

@@ -2,15 +2,15 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from functools import partial
 
 from jobs.readable import readable_bytes, readable_time
 from jobs.report_charts import Chart, histogram
-from jobs.report_figures import image_figures, refused
+from jobs.report_figures import chosen_figures, image_figures, refused
 from jobs.report_images import LONGEST_SIDE, side_for
 from jobs.report_lineage import in_short, lineage_sections
 from jobs.report_page import Fact, Figure, Page, Section, Table
-from jobs.report_samples import Placed, example_drops, grouped, placed_images, sampled
+from jobs.report_samples import Placed, example_drops, placed_images, sampled
 from jobs.report_terms import aside_section, terms_section, withdrawn_section
 from jobs.report_throughput import throughput_section
 from jobs.report_worst import image_criteria, worst
@@ -48,9 +48,9 @@ def source_page(workspace: Workspace, name: str, *, samples: int, colophon: str)
                 "Images",
                 _sampled(figures, row, samples),
                 figures=tuple(figures),
-                scale=("far", "near") if has_truth else (),
+                scale=("far", "near", "no value") if has_truth else (),
             ),
-            *([odd] if odd else []),
+            *filter(None, [_odd(workspace, placed)]),
             Section(
                 "sizes",
                 "Sizes and formats",
@@ -103,17 +103,10 @@ def readable_aspect(ratio: float) -> str:
 def _odd(workspace: Workspace, placed: Sequence[tuple[Placed, ImageRecord]]) -> Section | None:
     """Images at the ends of what headers say; None where all are alike."""
     chosen = worst(image_criteria([image for _, image in placed]))
-    seen = image_figures(
-        workspace.store,
-        grouped(replace(placed[each.index][0], whys=each.whys) for each in chosen),
-        side=LONGEST_SIDE,
-    )
-    if not seen:
-        return None
-    order = {placed[each.index][1].sample_id: rank for rank, each in enumerate(chosen)}
-    seen.sort(key=lambda each: order[each.sample_id])
-    text = f"{len(seen)} of {len(placed):,} images that were compared, and why each stands out."
-    return Section("odd", "Oddest images", text, figures=tuple(each.figure for each in seen))
+    look = partial(image_figures, workspace.store, side=LONGEST_SIDE)
+    figures = chosen_figures(look, placed, chosen)
+    text = f"{len(figures)} of {len(placed):,} images that were compared, and why each stands out."
+    return Section("odd", "Oddest images", text, figures=figures) if figures else None
 
 
 def _sampled(figures: Sequence[Figure], row: SourceRow, samples: int) -> str:

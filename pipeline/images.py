@@ -167,14 +167,21 @@ class OpenedImage(ReadHeader):
     grey_bits: int
 
 
-def decode_rgb(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+def decode_rgb(
+    data: bytes, *, max_pixels: int = MAX_PIXELS, least_side: int | None = None
+) -> NDArray[np.uint8]:
     """Decode to uint8 H x W x 3, upright, 0 to 255 sRGB as stored (colour profiles not applied).
+
+    With ``least_side`` a JPEG comes at the smallest of the scales 1, 1/2, 1/4, 1/8 whose sides have
+    that many pixels, where it has them at all: for small pictures of it, in a part of the time.
 
     Raises:
         ImageDecodeError: Not a picture that is allowed, too large, or broken.
     """
     opened = open_image(data, max_pixels=max_pixels)
     with _faults("decode_failed"):
+        if least_side is not None:
+            opened.image.draft(None, (least_side, least_side))  # only JPEG knows how
         opened.image.load()
         opened.image.info.pop("transparency", None)  # alpha in a palette is dropped like any other
         turn = _TURNS.get(opened.structure.orientation)

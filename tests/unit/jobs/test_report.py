@@ -1,6 +1,7 @@
 """Reports as files: what stands in them, and that nothing in them comes from outside."""
 
 import base64
+import hashlib
 import io
 import json
 import shutil
@@ -34,16 +35,28 @@ class Reader(HTMLParser):
     def __init__(self, html: str) -> None:
         super().__init__()
         self.tags, self.addresses, self.words, self.handlers = [], [], [], []
+        self.scripts, self.policy, self.figure_ids = [], "", []
         self.feed(html)
         self.text = " ".join(" ".join(self.words).split())
 
+    def figures(self, section: str) -> int:
+        return sum(name.startswith(f"{section}-") for name in self.figure_ids)
+
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
+        if tag == "figure" and "id" in dict(attributes):
+            self.figure_ids.append(dict(attributes)["id"])
+        if dict(attributes).get("http-equiv") == "Content-Security-Policy":
+            self.policy = dict(attributes)["content"]
         self.addresses += [value for name, value in attributes if name in ADDRESSES]
         self.handlers += [name for name, _ in attributes if name.startswith("on")]
 
     def handle_data(self, data):
-        self.words.append(data)
+        kind = self.tags[-1] if self.tags else ""
+        if kind == "script" and not self.scripts:
+            self.scripts.append(data)
+        elif kind != "style":
+            self.words.append(data)
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +80,15 @@ def page(store, tmp_path_factory):
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_a_page_contains_no_script_and_fetches_nothing(page, target):
+def test_a_page_has_one_script_without_data_and_fetches_nothing(page, target):
     found = page(target)
-    assert not {"script", "iframe", "object", "embed", "base", "form"} & set(found.tags)
+    assert not {"iframe", "object", "embed", "base", "form"} & set(found.tags)
+    assert found.tags.count("script") == 1
+    assert found.scripts == page("teacher").scripts  # the same on every page: nothing of a store
+    digest = base64.b64encode(hashlib.sha256(found.scripts[0].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}';" in found.policy
+    assert found.policy.startswith("default-src 'none'; img-src data:;")
+    assert "unsafe" not in found.policy.replace("style-src 'unsafe-inline'", "")
     assert found.handlers == []
     assert all(address.startswith(("data:", "#")) for address in found.addresses)
 
@@ -113,8 +132,9 @@ def test_hostile_names_stay_text(page):
 
 def test_a_label_set_shows_images_beside_depth_and_everything_that_counts(page):
     found = page("labels")
-    pictures = [address for address in found.addresses if address.startswith("data:image/jpeg")]
-    assert len(pictures) == 2 * 10
+    assert found.figures("maps") == 10 and found.figures("quarantine") == 2
+    pictures = [address for address in found.addresses if address.startswith("data:image/webp")]
+    assert len(pictures) == 2 * (10 + found.figures("worst")) + 2
     for expected in (
         "10 of 12 images", "16.67% of all", "decode_failed", "Dynamic range of a map", "Disparity",
         "a" * 64, "disparity_affine_invariant", "code version 1", "teacher", "rooms", "not given",
@@ -150,17 +170,18 @@ def test_a_label_set_without_these_signals_says_nothing_of_them(store, tmp_path)
     assert "Quality" not in out.read_text()
 
 
-def test_pictures_are_small_jpegs_of_the_right_shape(page):
+def test_pictures_are_small_webps_of_the_right_shape(page):
     for address in page("labels").addresses:
-        if address.startswith("data:image/jpeg;base64,"):
+        if address.startswith("data:image/webp;base64,"):
             image = Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2])))
-            assert image.format == "JPEG" and image.size == (64, 48)
+            assert image.format == "WEBP" and image.size == (64, 48)
 
 
 def test_a_source_shows_truth_formats_and_what_was_refused(page):
     found = page("rooms")
-    pictures = [address for address in found.addresses if address.startswith("data:image/jpeg")]
-    assert len(pictures) == 2 * 3
+    pictures = [address for address in found.addresses if address.startswith("data:image/webp")]
+    assert found.figures("images") == 3
+    assert len(pictures) == 2 * (3 + found.figures("odd"))
     for expected in (
         "labelled source",
         "Ground truth",
@@ -197,8 +218,10 @@ def test_the_summary_and_the_number_of_samples(store, tmp_path):
         ReportConfig(store=str(store), target="photos", out=str(out), samples=3),
         reporter=LineReporter(stream),
     )
+    odd = Reader(out.read_text()).figures("odd")
+    assert 0 < odd < 12
     assert summary == {
-        "target": "photos", "kind": "source", "out": str(out), "images": 3,
+        "target": "photos", "kind": "source", "out": str(out), "images": 3 + odd,
         "bytes": out.stat().st_size,
     }  # fmt: skip
     assert json.dumps(summary)
