@@ -40,6 +40,7 @@ docs: $(STAMP) ## remake the pages that come from the code
 	$(BIN)/python -m model.recipe_table > docs/recipe.md
 	$(BIN)/python -m model.protocol_table > docs/protocols.md
 	$(BIN)/python -m jobs.cli_reference > docs/cli.md
+	$(BIN)/python -m jobs.metrics_reference > docs/metrics.md
 	$(BIN)/python -m pipeline.catalog_reference > docs/catalog.md
 
 dashboards: $(STAMP) ## remake Grafana's dashboard and the alert rules

@@ -152,7 +152,7 @@ DRIVERS = (
         "factory_actors",
         "actors",
         "verb target state",
-        "Actors of a verb, ready or starting; of several drivers the sum.",
+        "Actors of a verb, ready or starting; of training its workers, once they are there.",
         how="sum",
     ),
     _counter(
@@ -166,8 +166,8 @@ DRIVERS = (
         "factory_driver_beat_timestamp_seconds",
         "seconds since 1970",
         "verb target",
-        "When the driver last turned its loop, by its own clock; for training, when its first "
-        "worker last ended a step.",
+        "When the driver last turned its loop, by its own clock; that of training (verb train) is "
+        "its first worker, which writes every five seconds and with each checkpoint.",
     ),
     _gauge(
         "factory_driver_end_timestamp_seconds",
@@ -183,7 +183,7 @@ INGEST = (
         "factory_ingested_images_total",
         "images",
         "source",
-        "Images of shards that this driver committed.",
+        "Images of shards that this driver committed; what was read without Ray is not in it.",
     ),
     _counter(
         "factory_dropped_images_total",
@@ -207,8 +207,8 @@ TRAINING = (
         "factory_training_loss",
         "1",
         "run model term",
-        "Loss of the last step, mean over the workers: total is what is minimised, the others its "
-        "parts.",
+        "Mean loss of the steps of the last five seconds or more, over all workers: total is what "
+        "is minimised, the others its parts.",
     ),
     _gauge(
         "factory_training_validation",
@@ -229,13 +229,13 @@ TRAINING = (
         "factory_training_data_wait_ratio",
         "share, 0 to 1",
         "run model",
-        "Share of the last steps' time that the first worker waited for its input.",
+        "Share of the time of the same steps that the first worker waited for its input.",
     ),
     _gauge(
         "factory_training_learning_rate",
         "1",
         "run model part",
-        "Learning rate of the next step, by part of the network.",
+        "Learning rate of the last step, by part of the network.",
     ),
     _counter(
         "factory_training_not_finite_total",

@@ -48,4 +48,4 @@ def place(device: str = "cpu") -> str:
 
 def _of_machine(index: int) -> str:
     seen = [each for each in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if each]
-    return seen[index].strip() if index < len(seen) else str(index)
+    return seen[index].strip().removeprefix("GPU-") if index < len(seen) else str(index)

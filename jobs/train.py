@@ -18,6 +18,7 @@ from jobs.errors import ConfigError
 from jobs.licence_policy import check_training
 from jobs.metric_start import check_metric_sources, locate_metric_start
 from jobs.models import ModelLocation, fetch_model, locate_encoder
+from jobs.names import title
 from jobs.pseudo_labels import check_filter
 from jobs.ray_runtime import (
     check_answers,
@@ -73,8 +74,9 @@ def train(
         if config.resume_if_any and (made := already_made(config, kind, workspace)):
             reporter.note(f"run {made['run']} has made model {made['model']}: nothing is left")
             return {**made, "sky": None}
+        name = title(VERBS[kind], [config.name])
         if config.ray is not None:  # a cluster that will not do is found before the run is begun
-            choose_place(config, stack.enter_context(ray_cluster(config.ray)))
+            choose_place(config, stack.enter_context(ray_cluster(config.ray, name=name)))
         check_training(config, pseudo, workspace.catalog, warn=reporter.warn)
         start = _start(config, workspace)
         check_filter(label_filter, pseudo, workspace, reporter)
@@ -90,7 +92,7 @@ def train(
             heartbeat(run.files),
         ):
             reporter = said
-            with ray_cluster(config.ray) as resources:
+            with ray_cluster(config.ray, name=name) as resources:
                 place = choose_place(config, resources)
                 sky = find_sky(
                     segmenter, run.snapshot, run.files, resources=resources, reporter=reporter

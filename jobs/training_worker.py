@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from jobs.errors import ConfigError
+from jobs.metrics_training import RayMetrics
 from jobs.prefetch import prefetched
 from jobs.run_files import RunFiles
 from jobs.training_batches import Position, TrainingBatch, TrainingBatches
@@ -28,6 +29,7 @@ from jobs.training_state import TrainingState
 from jobs.training_trackers import MlflowLog, WandbLog, artefact_folder
 from jobs.training_validation import predictor
 from model.depth_model import save_depth_model
+from model.errors import NonFiniteLossError
 from model.flops import StepWork, peak_flops, training_flops
 from model.training import fit
 from model.training_step import TrainingStep
@@ -124,15 +126,19 @@ def _opened_log(
     """All that follow the run; rank 0 alone writes. However it ends, they have all until then."""
     with tempfile.TemporaryDirectory(prefix="factory-wandb-") as folder:
         logs: tuple[TrainingLog, ...] = ()
+        exported = RayMetrics(job, worker.world_size)
         if worker.rank == 0:
             trackers = _trackers(job, files, Path(folder), going_on=going_on)
-            logs = (MetricLines(files), TensorBoardLog(files), *trackers)
+            logs = (MetricLines(files), TensorBoardLog(files), exported, *trackers)
         training_log = Logs(logs)
         try:
             yield training_log
         except LeaseLostError:  # somebody else writes now
+            exported.close()
             raise
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, NonFiniteLossError) and worker.rank == 0:
+                exported.not_finite()
             training_log.close(failed=True)
             raise
         training_log.close()
