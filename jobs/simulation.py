@@ -11,7 +11,7 @@ every shard is committed once or failed by name; both are checked at the end of 
 from jobs.simulation_catalog import Lease, SimulatedCatalog
 from jobs.simulation_chance import HOUR_S, Chance, Troubles, poison, shard_seconds
 from jobs.simulation_cluster import SimulatedCluster
-from jobs.simulation_driver import DriverDied, DriverStopped, SimulatedDriver
+from jobs.simulation_driver import HEARTBEAT_S, DriverDied, DriverStopped, SimulatedDriver
 from jobs.simulation_ledger import (
     Clock,
     Ledger,
@@ -80,6 +80,7 @@ def _drive(
         finally:
             pool.close("driver")
             ledger.driven_s += clock.now_s - began_s
+            ledger.beats(began_s, clock.now_s, every_s=HEARTBEAT_S)
         clock.now_s += cluster.failures.driver_restart_s
     return False
 

@@ -56,8 +56,8 @@ class Spot:
     Attributes:
         losses_per_hour: Of each node.
         loss_seen_s: Until the driver hears of it, seconds.
-        notice_s: Nothing is handed to a node so long before it goes; None where nobody listens,
-            as it is built.
+        notice_s: A node is told to go so long before; None where it is not told. It gets nothing
+            more then, and what is lost with it is not charged.
         replacement_s: Mean wait for another node, seconds.
         droughts_per_hour: How often the market gives fewer nodes for a time.
         drought_s: Mean length of that, seconds.

@@ -20,10 +20,11 @@ from jobs.simulation_ledger import Clock, Ledger
 from jobs.simulation_pool import SimulatedPool
 from pipeline.errors import StorageError
 
-# As in `jobs.label_driver` and `jobs.label_standing`, which would load torch and the database here.
+# As in `jobs.label_driver` and `jobs.label_standing`, which load torch and the database.
 MAX_ATTEMPTS = 3
 POLL_S = 1.0
 ASK_INTERVAL_S = 30.0
+HEARTBEAT_S = 10.0  # of `jobs.driver_record`, by a thread beside the loop
 Answer = TypeVar("Answer")
 
 
@@ -42,7 +43,6 @@ class SimulatedDriver:
     Attributes:
         number: Unlike that of any other driver of the run.
         dies_s: When its process is killed.
-        sees_the_dead: It runs where the former drivers ran, and knows that they are dead.
     """
 
     cluster: SimulatedCluster
@@ -160,8 +160,11 @@ class SimulatedDriver:
         if outcome.error is None:
             self._commit(lease)
             return
-        stores = blame(outcome) is Blame.STORE and self._faults.is_stores_fault(str(lease.shard))
-        if stores:
+        blamed = blame(outcome)
+        if blamed is Blame.MACHINE:
+            self._ask("release", lambda: self.catalog.release(lease))
+            return
+        if blamed is Blame.STORE and self._faults.is_stores_fault(str(lease.shard)):
             self._ask("release", lambda: self.catalog.release(lease))
             self._stop = self._stop or self._faults.store_failed(outcome.error)
             return

@@ -64,6 +64,10 @@ class Ledger:
         """Note an answer of the catalog."""
         self.operations.setdefault(what, []).append(now_s)
 
+    def beats(self, began_s: float, ended_s: float, *, every_s: float) -> None:
+        """Note that a driver was on record as living, from its first moment to its last."""
+        self.operations.setdefault("beat", []).extend(np.arange(began_s, ended_s, every_s).tolist())
+
 
 def total(spans: Sequence[Span], *, since_s: float = 0.0) -> float:
     """Seconds in all; only what is after ``since_s``."""

@@ -2,8 +2,8 @@
 
 It follows the same rules: two tasks under way on each actor, suspects alone, a task only to an
 actor that has answered, an actor that is lost takes its tasks with it, and those that cannot start
-three times in a row end the run. An actor that dies is not missed at once; what it is given
-meanwhile is lost with it.
+three times in a row end the run; a machine that has been told to go gets no more. An actor that
+dies is not missed at once; what it is given meanwhile is lost with it.
 """
 
 from collections import deque
@@ -236,10 +236,11 @@ class SimulatedPool(Generic[Task]):
 
     def _lost(self, slot: _Slot[Task], when_s: float) -> None:
         """The driver hears that an actor is gone."""
-        why = "its actor died"
-        lost = [Outcome(job.task, error=why, actor_lost=True) for job in slot.running]
-        self._outcomes += lost
-        self.lost_actors += 1
+        self._outcomes += [
+            Outcome(job.task, error="its actor died", actor_lost=True, machine_left=slot.is_leaving)
+            for job in slot.running
+        ]
+        self.lost_actors += not slot.is_leaving
         self._woke = True
         self._forget(slot)
         self._start(slot, when_s)
