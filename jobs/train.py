@@ -7,7 +7,7 @@ therefore go on with it.
 
 import math
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -17,6 +17,7 @@ from jobs.driver_record import at_work
 from jobs.errors import ConfigError
 from jobs.licence_policy import check_training
 from jobs.metric_start import check_metric_sources, locate_metric_start
+from jobs.metrics_drivers import DriverMetrics
 from jobs.models import ModelLocation, fetch_model, locate_encoder
 from jobs.names import title
 from jobs.pseudo_labels import check_filter
@@ -262,5 +263,8 @@ def _fit(job: TrainingJob, config: LoopOptions, reporter: Reporter, *, use_gpus:
         has = cluster_resources()
         return waiting_for_room(job, workers=config.workers, use_gpus=use_gpus, has=has)
 
-    with watched(files, job, reporter, why_waiting=why_waiting):
+    with (
+        closing(DriverMetrics.of("train", config.name)),
+        watched(files, job, reporter, why_waiting=why_waiting),
+    ):
         fit_on_ray(job, workers=config.workers, use_gpus=use_gpus, note=reporter.warn)
