@@ -36,7 +36,7 @@ def consequences(
 
     Args:
         origins: All that stands behind it.
-        of: What `factory catalog attribution` knows it by.
+        of: What `factory catalog attribution` knows it by; empty where it does not.
         stated: The licence that somebody has given to the thing itself.
         text: How a licence is written, for example with its marks escaped.
         name: How an origin is written.
@@ -52,7 +52,8 @@ def consequences(
         yield f"{text(stated)}, as stated for the weights, permits more than these do."
     if any(origin.attribution for origin in origins):
         command = code(f"factory catalog attribution {of}")
-        yield f"Authors of single images have to be named; {command} lists them."
+        lists = f"; {command} lists them" if of else ""
+        yield f"Authors of single images have to be named{lists}."
 
 
 def publishing(

@@ -94,7 +94,7 @@ def _line(
         *(_cell(row, space, name, scores.get(name)) for name in metrics),
         _input(row.config),
         str(row.config.get("device") or "–"),
-        readable_time(row.created_at) or "",
+        (readable_time(row.created_at) or "").replace(" ", "\u00a0"),
     )
 
 
@@ -110,7 +110,8 @@ def _input(config: Mapping[str, Any]) -> str:
     """Settings in a few words; results of earlier versions have none."""
     size = config.get("size")
     words = [f"{size} px" if size else None, config.get("precision"), config.get("upsampling")]
-    return ", ".join(str(word) for word in words if word) or "–"
+    parts = (str(word).replace(" ", "\u00a0") for word in words if word)
+    return ", ".join(parts) or "–"
 
 
 def _ref(row: EvaluationRow) -> str:

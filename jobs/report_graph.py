@@ -14,13 +14,14 @@ from itertools import accumulate, pairwise
 from statistics import fmean
 from unicodedata import east_asian_width
 
-BOX_WIDTH, BOX_HEIGHT = 172.0, 60.0
-GAP_X, GAP_Y = 52.0, 14.0
+BOX_WIDTH, BOX_HEIGHT = 174.0, 60.0
+GAP_X, GAP_Y = 44.0, 14.0
 PASSING = 10.0  # height of a link that passes a layer
 MARGIN = 4.0
 MOST = 9  # boxes of one kind in a layer, the one that stands for others included
-LETTERS = 23  # of a name in a box
-NOTE_LETTERS = 29
+LETTERS = 20  # of a name in a box
+NOTE_LETTERS = 26
+TOP_LETTERS = 23  # of the kind and the mark beside it
 NAMED = 60  # of those that one box stands for
 SWEEPS = 4
 
@@ -33,7 +34,7 @@ class Thing:
 
     Attributes:
         note: A line below the name.
-        marks: What to beware of, in a word or two each.
+        marks: What to beware of, in a word or two each, the worst first.
         is_subject: Whether the page is about it.
     """
 
@@ -116,9 +117,7 @@ def laid_out(
     )
 
 
-def without_circles(
-    known: Mapping[str, object], links: Iterable[tuple[str, str]]
-) -> dict[str, list[str]]:
+def without_circles(known: Iterable[str], links: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     """What each key leads to, links that close a circle left out; those given first stay."""
     after: dict[str, list[str]] = {key: [] for key in known}
     for left, right in dict.fromkeys(links):
@@ -192,7 +191,7 @@ def _together(
 
 
 def _more(rest: Sequence[Thing]) -> Thing:
-    marks = tuple(dict.fromkeys(mark for thing in rest for mark in thing.marks))
+    marks = tuple(dict.fromkeys(thing.marks[0] for thing in rest if thing.marks))
     return Thing(
         f"more of {rest[0].key}",
         rest[0].kind,
@@ -281,10 +280,15 @@ def _box(thing: Thing, layer: int, centre: float) -> Box:
         kind=thing.kind,
         name=clipped(thing.name, LETTERS),
         note=clipped(thing.note, NOTE_LETTERS),
-        mark=clipped(", ".join(thing.marks), NOTE_LETTERS - len(thing.kind)),
+        mark=clipped(_mark(thing.marks), TOP_LETTERS - len(thing.kind)),
         title="\n".join(line for line in said if line),
         is_subject=thing.is_subject,
     )
+
+
+def _mark(marks: Sequence[str]) -> str:
+    """The first, and that there are more."""
+    return marks[0] + " +" * (len(marks) > 1) if marks else ""
 
 
 def _left(layer: int) -> float:

@@ -14,26 +14,30 @@ from pipeline.origins import Kind, Origin
 NOT_GIVEN = "not given"
 
 
-def licences_section(catalog: Catalog, ref: str, *, stated: str | None = None) -> Section | None:
+def licences_section(
+    catalog: Catalog, ref: str, *, stated: str | None = None, of: str | None = None
+) -> Section | None:
     """The section of a page about a label set, a run or a model; None where nothing is behind it.
 
     Args:
         catalog: Where it is known.
         ref: As of `pipeline.lineage.lineage`.
         stated: The licence that somebody has given to the thing itself.
+        of: Under which name `factory catalog attribution` knows it, if not that of ``ref``; empty
+            where it does not.
     """
     origins = origins_behind(catalog, ref)
     if not origins:
         return None
     sources = [catalog.source(each.name) for each in origins if each.kind == "source"]
-    of = ref.partition(":")[2] or ref
+    of = (ref.partition(":")[2] or ref) if of is None else of
     notes = [*_missing(sources)]
     notes += [*consequences(origins, of=of, stated=stated, name=_name), *publishing(origins)]
     return Section(
         "licences",
         "Sources and licences",
-        text=NOT_SETTLED,
-        notes=(*notes, NO_ADVICE),
+        text=f"{NOT_SETTLED} {NO_ADVICE}",
+        notes=tuple(notes),
         table=_origins(origins, {row.name: row for row in sources}),
         tables=tuple(_named(sources)) + tuple(_ingested(catalog, sources)),
     )

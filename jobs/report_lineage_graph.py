@@ -1,7 +1,8 @@
 """What a thing was made from and what was made of it, as one drawing from left to right.
 
-Of the trees of `pipeline.lineage`, whose nested lists say the same in words. Snapshots are left
-out: what a snapshot holds leads straight to the runs that have read it.
+Of the trees of `pipeline.lineage`, whose nested lists say the same in words. Two kinds of things
+are left out, so that a round of self-training fits into the width of a page: what a snapshot holds
+leads straight to the runs that have read it, and a run that has made one model is in its box.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,13 +24,17 @@ def lineage_graph(behind: Node, ahead: Node) -> Drawing | None:
         ahead: As `pipeline.lineage.made_from` has it.
     """
     nodes: dict[str, dict[str, Any]] = {}
-    links = dict.fromkeys([*_walked(behind, nodes), *_walked(ahead, nodes)])
-    straight = _without(links, {key for key, node in nodes.items() if node["kind"] == "snapshot"})
+    links = list(dict.fromkeys([*_walked(behind, nodes), *_walked(ahead, nodes)]))
     subject = _key(behind)
-    things = [_thing(key, node, subject) for key, node in nodes.items() if _is_shown(node)]
-    if len(things) < 2:
-        return None
-    return drawing(laid_out(things, straight))
+    links = _without(links, {key for key in nodes if nodes[key]["kind"] == "snapshot"})
+    makers = _makers(nodes, links) - {subject}
+    links = _without(links, makers)
+    things = [
+        _thing(key, node, subject)
+        for key, node in nodes.items()
+        if node["kind"] != "snapshot" and key not in makers
+    ]
+    return drawing(laid_out(things, links)) if len(things) > 1 else None
 
 
 def drawing(graph: Graph) -> Drawing:
@@ -106,8 +111,14 @@ def _without(links: Iterable[tuple[str, str]], gone: set[str]) -> list[tuple[str
     return kept + [(left, right) for key in gone for left in into[key] for right in out[key]]
 
 
-def _is_shown(node: Node) -> bool:
-    return str(node["kind"]) != "snapshot"
+def _makers(nodes: Mapping[str, Node], links: Iterable[tuple[str, str]]) -> set[str]:
+    """Runs that led to one thing, which is a model."""
+    made: dict[str, list[str]] = {}
+    for left, right in links:
+        made.setdefault(left, []).append(nodes[right]["kind"])
+    return {
+        key for key, node in nodes.items() if node["kind"] == "run" and made.get(key) == ["model"]
+    }
 
 
 def _thing(key: str, node: Node, subject: str) -> Thing:
@@ -130,9 +141,9 @@ def _note(node: Node) -> str:
     if kind == "label-set":
         return f"by {node.get('teacher') or 'an unknown teacher'}"
     if kind == "model":
-        return "from elsewhere" if node.get("external") else str(node.get("made") or "")
+        return f"run {node['run_id']}" if node.get("run_id") else "from elsewhere"
     if kind == "evaluation":
-        return f"{node.get('model')} on {node.get('source')}"
+        return f"on {node.get('source')}: {node.get('model')}"
     return str(node["name"])
 
 
@@ -140,6 +151,8 @@ def _kind(node: Node) -> str:
     kind = str(node["kind"])
     if kind == "run" and node.get("job"):
         return f"{node['job']} run"
+    if kind == "model" and node.get("made") in ("teacher", "student", "metric"):
+        return f"{node['made']} model"
     return kind.replace("-", " ")
 
 

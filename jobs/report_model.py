@@ -98,7 +98,7 @@ def _training(workspace: Workspace, run: RunRow) -> Section:
     return Section(
         "training",
         "Training",
-        text=f"Run {run.run_id}; `factory report {run.run_id}` makes a page of it.",
+        text=f"Run {run.run_id}, of which there can be a page too: factory report {run.run_id}",
         charts=training_charts(RunFiles(workspace.store, run.run_id).metrics()),
         facts=(
             *settings_facts(run.config),

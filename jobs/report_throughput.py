@@ -21,6 +21,7 @@ from pipeline.catalog_commits import Commit
 
 PLACES = 110  # on the axis
 LEAST_PAUSE_S = 60.0
+LEAST_DRAWN = 3  # shards, below which a line says no more than their mean
 DRIVERS_DRAWN = 4  # one of them all others together where there are more
 SESSIONS_SHOWN = 20
 
@@ -97,6 +98,8 @@ def rates(commits: Sequence[Commit], edges: NDArray[np.float64]) -> NDArray[np.f
 
 
 def _chart(commits: Sequence[Commit], found: Sequence[Session], *, what: str) -> Chart | None:
+    if len(commits) < LEAST_DRAWN:
+        return None
     active_s = sum(each.seconds for each in found)
     series: dict[str, list[tuple[float, float]]] = {}
     for session in found:
@@ -108,7 +111,7 @@ def _chart(commits: Sequence[Commit], found: Sequence[Session], *, what: str) ->
     return time_series(
         f"Images {what} per second",
         series,
-        caption="By driver, times in UTC; pauses are cut out and marked.",
+        caption="By driver, times in UTC." + " Pauses are cut out and marked." * (len(found) > 1),
         pause_s=min(breaks) * 0.999 if breaks else None,
         text=readable_number,
     )
@@ -146,7 +149,8 @@ def _by_driver(commits: Sequence[Commit], names: Mapping[str, str]) -> dict[str,
 
 def _text(found: Sequence[Session], pause_s: float) -> str:
     if len(found) == 1:
-        return "Made in one go."
+        count = len(found[0].commits)
+        return "Made in one go." if count > 1 else "Made in one go, as one shard."
     return f"Made in {len(found):,} sessions, pauses of {readable_duration(pause_s)} between them."
 
 

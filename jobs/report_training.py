@@ -16,7 +16,7 @@ VALIDATION = {"validation/loss": "loss", "validation/abs_rel": "abs_rel"}
 RATES = {"learning_rate_encoder": "encoder", "learning_rate_head": "head"}
 PREDICTION = {
     "prediction_mean": "mean",
-    "prediction_std": "spread",
+    "prediction_std": "standard deviation",
     "prediction_maximum": "largest",
 }
 _PLACES = ("store", "catalog", "ray", "name")
@@ -37,7 +37,7 @@ def course_charts(lines: Lines) -> tuple[Chart, ...]:
     """Learning rate, gradients, and what shows that the scale of predictions drifts."""
     charts = (
         _chart("Learning rate", lines, RATES, caption="Of each group of parameters."),
-        _chart("Gradient norm", lines, ("gradient_norm",), caption="Before it is clipped."),
+        _chart("Gradient norm", lines, {"gradient_norm": "norm"}, caption="Before it is clipped."),
         _chart("Predictions", lines, PREDICTION, caption="Of all pixels of a batch, no unit."),
     )
     return tuple(chart for chart in charts if chart is not None)
@@ -45,10 +45,11 @@ def course_charts(lines: Lines) -> tuple[Chart, ...]:
 
 def pace_charts(lines: Lines) -> tuple[Chart, ...]:
     """Images per second and the time spent waiting for them."""
+    speed = {"images_per_s": "images/s"}
     waits = "Share of a step in which the workers waited for images, 0 to 1."
     charts = (
-        _chart("Images per second", lines, ("images_per_s",), caption="All workers together."),
-        _chart("Waiting for data", lines, ("data_wait_share",), caption=waits),
+        _chart("Images per second", lines, speed, caption="All workers together."),
+        _chart("Waiting for data", lines, {"data_wait_share": "share"}, caption=waits),
     )
     return tuple(chart for chart in charts if chart is not None)
 

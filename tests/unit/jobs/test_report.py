@@ -234,8 +234,8 @@ def test_an_unknown_name_and_things_without_a_page(store, tmp_path):
     with pytest.raises(CatalogMissingError, match="did you mean 'labels'"):
         report(ReportConfig(target="label", **config))
     with open_workspace(Common(store=str(store))) as workspace:
-        run = workspace.catalog.runs()[0].run_id
-    with pytest.raises(ConfigError, match="is a run"):
+        run = workspace.catalog.runs()[0].snapshot_id
+    with pytest.raises(ConfigError, match="is a snapshot"):
         report(ReportConfig(target=run, **config))
     assert not (tmp_path / "x.html").exists()
 
