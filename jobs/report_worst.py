@@ -21,11 +21,13 @@ class Criterion:
     Attributes:
         say: From the value and the median of all.
         largest: Whether the largest are the worst, not the smallest.
+        harmless: Values up to this one (down to it, for the smallest) need no look.
     """
 
     values: Sequence[float | None]
     say: Callable[[float, float], str]
     largest: bool = True
+    harmless: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +53,12 @@ def _worst(criterion: Criterion, each: int) -> list[tuple[int, str]]:
         return []
     sign = -1 if criterion.largest else 1
     middle = float(np.median([value for value, _ in known]))
+    usual = [middle] if criterion.harmless is None else [middle, criterion.harmless]
     ranked = sorted(known, key=lambda pair: (sign * pair[0], pair[1]))[:each]
     return [
         (index, criterion.say(value, middle))
         for value, index in ranked
-        if sign * value < sign * middle
+        if all(sign * value < sign * each for each in usual)
     ]
 
 
@@ -76,10 +79,12 @@ def label_criteria(labels: Sequence[LabelRecord]) -> tuple[Criterion, ...]:
         Criterion(
             [each.saturated for each in labels],
             lambda value, _: f"saturated: {_percent(value)} of pixels at an end of the map",
+            harmless=0.001,  # a few pixels of every map are its smallest and its largest
         ),
         Criterion(
             [each.flat for each in labels],
             lambda value, _: f"flat: {_percent(value)} of pixels equal their neighbours",
+            harmless=0.01,
         ),
         Criterion(
             ranges,

@@ -43,6 +43,15 @@ def test_among_equals_none_is_the_worst():
     assert worst([said([2.0] * 9), said([]), said([None, math.nan])]) == []
 
 
+def test_what_is_harmless_is_not_shown_however_it_compares():
+    criterion = Criterion([0.1, 0.2, 0.3, 0.4], lambda value, _: f"{value}", harmless=0.3)
+    assert [each.index for each in worst([criterion])] == [3]
+    smallest = Criterion(
+        [0.1, 0.2, 0.3, 0.4], lambda value, _: f"{value}", largest=False, harmless=0.2
+    )
+    assert [each.index for each in worst([smallest])] == [0]
+
+
 def test_labels_stand_out_by_what_they_say_of_themselves():
     ordinary = [
         label(minimum=0.0, maximum=4.0, saturated=0.0, flat=0.1, flip_correlation=0.99)
