@@ -29,6 +29,7 @@ from jobs.doctor_config import DoctorConfig
 from jobs.duplicates_config import CatalogDuplicatesConfig
 from jobs.errors import ConfigError, Interrupted, JobError
 from jobs.evaluate_config import EvaluateConfig, ExportConfig
+from jobs.plan_config import PlanConfig
 from jobs.sample_config import CatalogTraceConfig, CatalogWithdrawConfig
 from jobs.settings import load_settings
 from model.errors import CheckpointError, ModelError
@@ -67,7 +68,7 @@ class Verb:
 VERBS = {
     "ingest": Verb(configs.IngestConfig, "jobs.ingest:ingest"),
     "train-teacher": Verb(training_config.TrainTeacherConfig, "jobs.train_teacher:train_teacher"),
-    "plan": Verb(configs.PlanConfig, "jobs.plan:plan", also=configs.LabelConfig),
+    "plan": Verb(PlanConfig, "jobs.plan:plan", also=configs.LabelConfig),
     "label": Verb(configs.LabelConfig, "jobs.label:label"),
     "train-student": Verb(training_config.TrainStudentConfig, "jobs.train_student:train_student"),
     "finetune-metric": Verb(

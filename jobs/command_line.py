@@ -56,6 +56,7 @@ def make_command(
 
     class VerbCommand(_ListCommand):
         must = tuple(_usage(each, kinds[each.name]) for each in flags if is_required(each))
+        arguments = sum(is_required(each) for each in positional)
 
     return command, VerbCommand
 
@@ -77,7 +78,7 @@ def repeat_list_flags(
         args: The words after the command's name.
         lists: Flags that may be repeated.
         valued: Other flags that take a value.
-        arguments: How many positional arguments the command has.
+        arguments: How many positional arguments must be given.
     """
     written: list[str] = []
     open_flag, positional = "", 0
@@ -118,6 +119,7 @@ class _ListCommand(_PlainSwitches, TyperCommand):
     """List flags take several words; the usage line says what must be given."""
 
     must: tuple[str, ...] = ()
+    arguments: int = 0  # positional ones that must be given
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -129,9 +131,8 @@ class _ListCommand(_PlainSwitches, TyperCommand):
         options = [each for each in self.params if isinstance(each, TyperOption)]
         lists = {name for each in options if each.multiple for name in each.opts}
         valued = {name for each in options if not each.is_flag for name in each.opts} - lists
-        arguments = len(self.params) - len(options)
         return super().parse_args(
-            ctx, repeat_list_flags(args, lists=lists, valued=valued, arguments=arguments)
+            ctx, repeat_list_flags(args, lists=lists, valued=valued, arguments=self.arguments)
         )
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
@@ -200,7 +201,7 @@ def _help(of: Field[Any]) -> str:
     facts = [", ".join(of.metadata["choices"])] if of.metadata.get("choices") else []
     if is_required(of):
         facts.append("required")
-    elif of.default is not MISSING and of.default not in (None, False, ()):
+    elif of.default is not MISSING and of.default not in (None, False, (), ""):
         facts.append(f"default: {_plain_number(of.default)}")
     if of.metadata.get("env"):
         facts.append(f"environment: {of.metadata['env']}")

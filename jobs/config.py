@@ -240,21 +240,6 @@ class LabelConfig(LabelOptions):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PlanConfig(LabelOptions):
-    """Forecast time, storage and cost of labelling from a few batches measured here."""
-
-    all: bool = option("Forecast all images, those already labelled too.", False)
-    batches: int = option("Batches to measure; more of them say more.", 8, minimum=1)
-    gpus: tuple[int, ...] = option("Devices to forecast for, like the one here.", (1, 8, 64))
-    cost_per_gpu_hour: float | None = option(
-        "Price of one device for an hour, in any currency.", minimum=0
-    )
-    cost_per_gb_month: float | None = option(
-        "Price of storing a gigabyte (1e9 bytes) for a month, in any currency.", minimum=0
-    )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class PredictConfig(Common):
     """Try a model: writes a 16-bit depth PNG, a float .npy and a colour PNG per image."""
 

@@ -1,17 +1,27 @@
 """What labelling is going to take, worked out from what a few batches took; only arithmetic.
 
-A device that computes ``forward_s`` seconds per image labels ``1 / forward_s`` images a second if
-threads decode and encode as fast. On a GPU these work beside it, so the slower of the two decides;
-on a CPU both share the cores, so the times add up. What an engine loses at the beginning and end of
-a run, and a store that is slower than the device, are not in it.
+A device that computes ``network_s`` seconds per image labels ``1 / network_s`` images a second if
+the rest is as fast: the store, through the threads that read and write, and the threads that decode
+and encode. On a GPU all this goes on beside it, so the slowest decides; on a CPU everything shares
+the cores, so the times add up.
+
+The wall's time has three more parts: the start of the actors, the devices that have nothing left
+while others end their last shard, and that shard's writing. Not in it: machines that a cloud has to
+find first, and what is lost with machines that go (`jobs.simulation` has these).
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
+from jobs.gpu_kinds import Span
+from jobs.label_actors import SHARDS_PER_ACTOR
 from jobs.readable import readable_duration
 
 BYTES_PER_GB = 1e9
+# Ray, a worker's process and its imports, on a machine that is there already; 8 to 20 s were seen.
+PROCESS_START_S = 15.0
+SCALES = ("low", "middle", "high")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,26 +33,30 @@ class Probe:
         refused: Of these, images that give no label.
         sizes: How many different sizes they have at the network.
         batch_size: Images of ordinary size in a full batch.
-        forward_s: Seconds of the device per image, in full batches.
-        forward_low_s: A tenth of the images takes less than this, or the mean if that is less.
-        forward_high_s: A tenth of the images takes more than this, or the mean if that is more.
-        host_s: Seconds of one thread per image, to decode, resize and encode.
+        network_s: Seconds of the device per image, in full batches.
+        read_s: Seconds of one thread per image until its bytes are there.
+        decode_s: Seconds of one thread per image, to decode and resize.
+        encode_s: Seconds of one thread per image.
+        write_s: Seconds of one thread per image, to build a label shard on a disk.
         image_bytes: Encoded image, as it is read.
         label_bytes: Of a label shard, per row.
         shard_bytes: Of a label shard without rows.
+        flops: Floating point operations of the network per image.
     """
 
     images: int
     refused: int
     sizes: int
     batch_size: int
-    forward_s: float
-    forward_low_s: float
-    forward_high_s: float
-    host_s: float
+    network_s: Span
+    read_s: float
+    decode_s: float
+    encode_s: float
+    write_s: float
     image_bytes: float
     label_bytes: float
     shard_bytes: int
+    flops: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +65,11 @@ class Work:
 
     images: int
     shards: int
+
+    @property
+    def shard_images(self) -> float:
+        """Of a shard, on average."""
+        return self.images / self.shards if self.shards else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,63 +84,132 @@ class Host:
     threads: int
     on_gpu: bool
 
-    def seconds(self, forward_s: float, host_s: float) -> float:
-        """Per image."""
-        beside = host_s / self.threads
-        return max(forward_s, beside) if self.on_gpu else forward_s + beside
 
-    def is_the_limit(self, forward_s: float, host_s: float) -> bool:
-        """Whether more threads would make it faster."""
-        return self.on_gpu and host_s / self.threads > forward_s
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """One device at work.
 
-
-def forecast(probe: Probe, work: Work, host: Host) -> dict[str, Any]:
-    """Rates of one device, and what the work takes on any number of them.
-
-    Keys: ``images_per_s`` with ``_low`` and ``_high`` (the slowest and fastest tenth of the
-    images), ``device_hours``, ``threads_needed`` for one device at the rate of its network alone,
-    ``read_mb_per_s`` at ``images_per_s``, ``bytes_per_label``, ``bytes``.
+    Attributes:
+        probe: What it follows from.
+        host: What stands beside the device.
+        network_s: Seconds of the network per image on that device.
+        start_s: Until an actor labels.
     """
-    each_s = host.seconds(probe.forward_s, probe.host_s)
-    rates = {
-        "images_per_s": 1 / each_s,
-        "images_per_s_low": 1 / host.seconds(probe.forward_high_s, probe.host_s),
-        "images_per_s_high": 1 / host.seconds(probe.forward_low_s, probe.host_s),
-        "limited_by": "threads" if host.is_the_limit(probe.forward_s, probe.host_s) else "network",
-        "threads": host.threads,
-        "threads_needed": probe.host_s / probe.forward_s,
-        "read_mb_per_s": probe.image_bytes / each_s / 1e6,
-        "device_hours": work.images * each_s / 3600,
-    }
-    size = work.images * probe.label_bytes + work.shards * probe.shard_bytes
-    return rates | {"bytes_per_label": round(probe.label_bytes), "bytes": round(size)}
 
+    probe: Probe
+    host: Host
+    network_s: Span
+    start_s: float = 0.0
 
-def on_devices(one: dict[str, Any], devices: int, work: Work) -> dict[str, Any]:
-    """The forecast of one device for so many of them; a shard is never shared.
+    @property
+    def beside_s(self) -> dict[str, float]:
+        """Seconds per image of what is not the network, with all threads that do it."""
+        probe, threads = self.probe, self.host.threads
+        return {
+            "read": probe.read_s / SHARDS_PER_ACTOR,
+            "threads": (probe.decode_s + probe.encode_s) / threads,
+            "write": probe.write_s / SHARDS_PER_ACTOR,
+        }
 
-    ``hours`` with ``_low`` and ``_high``, by the same spread, and as words ``time``.
-    """
-    used = min(devices, max(work.shards, 1))
-    hours = one["device_hours"] / used
-    return {
-        "devices": devices,
-        "time": readable_duration(3600 * hours),
-        "images_per_s": one["images_per_s"] * used,
-        "read_mb_per_s": one["read_mb_per_s"] * used,
-        "hours": hours,
-        "hours_low": hours * one["images_per_s"] / one["images_per_s_high"],
-        "hours_high": hours * one["images_per_s"] / one["images_per_s_low"],
-    }
+    @property
+    def each_s(self) -> Span:
+        """Seconds per image, all things together."""
+        return Span(*(self._seconds(getattr(self.network_s, each)) for each in SCALES))
 
+    def _seconds(self, network_s: float) -> float:
+        if self.host.on_gpu:
+            return max(network_s, *self.beside_s.values())
+        probe = self.probe
+        host_s = probe.read_s + probe.decode_s + probe.encode_s + probe.write_s
+        return network_s + host_s / self.host.threads
 
-def costs(
-    one: dict[str, Any], *, per_gpu_hour: float | None, per_gb_month: float | None
-) -> dict[str, float]:
-    """``cost`` of the devices and ``cost_per_month`` of the labels, where prices are given."""
-    found = {}
-    if per_gpu_hour is not None:
-        found["cost"] = one["device_hours"] * per_gpu_hour
-    if per_gb_month is not None:
-        found["cost_per_month"] = one["bytes"] / BYTES_PER_GB * per_gb_month
-    return found
+    @property
+    def limited_by(self) -> str:
+        """What would have to be faster: ``network``, ``threads``, ``read`` or ``write``."""
+        slowest = max(self.beside_s, key=lambda stage: self.beside_s[stage])
+        is_slower = self.host.on_gpu and self.beside_s[slowest] > self.network_s.middle
+        return slowest if is_slower else "network"
+
+    def rates(self, work: Work) -> dict[str, Any]:
+        """What one device does, and what all of the work takes of devices and store."""
+        each_s, probe = self.each_s, self.probe
+        size = work.images * probe.label_bytes + work.shards * probe.shard_bytes
+        return {
+            "images_per_s": 1 / each_s.middle,
+            "images_per_s_low": 1 / each_s.high,
+            "images_per_s_high": 1 / each_s.low,
+            "limited_by": self.limited_by,
+            "threads": self.host.threads,
+            "threads_needed": (probe.decode_s + probe.encode_s) / self.network_s.middle,
+            "start_s": self.start_s,
+            "device_hours": work.images * each_s.middle / 3600,
+            "device_hours_low": work.images * each_s.low / 3600,
+            "device_hours_high": work.images * each_s.high / 3600,
+            "bytes_to_read": round(work.images * probe.image_bytes),
+            "bytes_per_label": round(probe.label_bytes),
+            "bytes": round(size),
+        }
+
+    def stages(self) -> list[dict[str, Any]]:
+        """Each stage alone: ``images_per_s`` of one device, with how many threads at how long each.
+
+        ``threads_needed`` keep the network busy, where threads do it; ``mb_per_s`` then go through.
+        """
+        probe, threads = self.probe, self.host.threads
+        rows = [
+            ("read", probe.read_s, SHARDS_PER_ACTOR, probe.image_bytes),
+            ("decode", probe.decode_s, threads, None),
+            ("network", self.network_s.middle, None, None),
+            ("encode", probe.encode_s, threads, None),
+            ("write", probe.write_s, SHARDS_PER_ACTOR, probe.label_bytes),
+        ]
+        return [
+            {
+                "stage": stage,
+                "images_per_s": (at_once or 1) / max(seconds, 1e-9),
+                "ms_per_image": 1000 * seconds,
+                "threads": at_once,
+                "threads_needed": seconds / self.network_s.middle if at_once else None,
+                "mb_per_s": size / self.each_s.middle / 1e6 if size is not None else None,
+            }
+            for stage, seconds, at_once, size in rows
+        ]
+
+    def on_devices(
+        self, devices: int, work: Work, *, per_gpu_hour: tuple[float, ...] = ()
+    ) -> dict[str, Any]:
+        """The wall's time on so many devices, and what is paid for: all of them, until the end."""
+        hours = {each: self.wall_s(devices, work, each) / 3600 for each in SCALES}
+        used = min(devices, max(work.shards, 1))
+        rate = used / self.each_s.middle
+        row = {
+            "devices": devices,
+            "time": readable_duration(3600 * hours["middle"]),
+            "images_per_s": rate,
+            "read_mb_per_s": rate * self.probe.image_bytes / 1e6,
+            "write_mb_per_s": rate * self.probe.label_bytes / 1e6,
+            "hours": hours["middle"],
+            "hours_low": hours["low"],
+            "hours_high": hours["high"],
+            "gpu_hours": devices * hours["middle"],
+            "at_work": self._at_work(devices, work, hours["middle"]),
+        }
+        if per_gpu_hour:
+            row["cost_low"] = min(per_gpu_hour) * devices * hours["low"]
+            row["cost_high"] = max(per_gpu_hour) * devices * hours["high"]
+        return row
+
+    def wall_s(self, devices: int, work: Work, scale: str = "middle") -> float:
+        """Start, the shards of the device that has most of them, and the last one's writing."""
+        if not work.images:
+            return 0.0
+        used = min(devices, work.shards)
+        shard_s: float = work.shard_images * getattr(self.each_s, scale)
+        # On a CPU writing is in `each_s` already, as part of what the cores do.
+        last_s = work.shard_images * self.probe.write_s if self.host.on_gpu else 0.0
+        return self.start_s + math.ceil(work.shards / used) * shard_s + last_s
+
+    def _at_work(self, devices: int, work: Work, hours: float) -> float | None:
+        """Share of what is paid for in which images are labelled, 0..1."""
+        paid_s = 3600 * hours * devices
+        return work.images * self.each_s.middle / paid_s if paid_s else None

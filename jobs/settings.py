@@ -206,12 +206,12 @@ def _check(of: Field[Any], value: Any) -> None:
             hint = _did_you_mean(str(each), choices)
             listed = "the choices" if hint and len(choices) > MANY_CHOICES else ", ".join(choices)
             raise ValueError(f"{each!r} is not one of {listed}{hint}")
-    minimum = of.metadata.get("minimum")
-    if minimum is not None and value < minimum:
-        raise ValueError(f"must be at least {minimum}, got {value}")
-    maximum = of.metadata.get("maximum")
-    if maximum is not None and value > maximum:
-        raise ValueError(f"must be at most {maximum}, got {value}")
+    minimum, maximum = of.metadata.get("minimum"), of.metadata.get("maximum")
+    for each in value if isinstance(value, tuple) else (value,):
+        if minimum is not None and each < minimum:
+            raise ValueError(f"must be at least {minimum}, got {each}")
+        if maximum is not None and each > maximum:
+            raise ValueError(f"must be at most {maximum}, got {each}")
     if of.metadata.get("is_name"):
         check_name(value)
     if of.metadata.get("is_local") and "://" in value:

@@ -1,6 +1,9 @@
 import pytest
 
+from jobs.cli import build_app
 from jobs.command_line import repeat_list_flags
+from jobs.plan_config import PlanConfig
+from jobs.settings import load_settings
 
 LISTS, VALUED = {"--labelled", "--benchmark"}, {"--name"}
 
@@ -35,3 +38,17 @@ def test_an_empty_value_is_a_value():
     assert repeat_list_flags(words, lists=LISTS, valued=VALUED, arguments=0) == [
         "--name", "", "--labelled", "", "--labelled", "b"
     ]  # fmt: skip
+
+
+def test_words_after_a_list_flag_are_its_values_where_no_argument_must_be_given():
+    """``factory plan --gpus 1 8 64``: 8 and 64 are no sources."""
+    calls = []
+    words = "plan --teacher t --gpus 1 8 64 --cost-per-gpu-hour 1.2 2.5"
+    build_app(calls.append)(words.split(), prog_name="factory", standalone_mode=False)
+    given = load_settings(PlanConfig, flags=calls[0].flags, file=None, environ={})
+    assert (given.sources, given.gpus, given.cost_per_gpu_hour) == ((), (1, 8, 64), (1.2, 2.5))
+    build_app(calls.append)(
+        ["plan", "a", "b", *words.split()[1:]], prog_name="factory", standalone_mode=False
+    )
+    given = load_settings(PlanConfig, flags=calls[1].flags, file=None, environ={})
+    assert (given.sources, given.gpus) == (("a", "b"), (1, 8, 64))

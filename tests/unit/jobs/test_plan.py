@@ -1,6 +1,7 @@
 """A forecast of a small store, against what labelling it then takes; no Ray."""
 
 import io
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from jobs.config import LabelConfig, PlanConfig
+from jobs.cli import as_json
+from jobs.config import LabelConfig
 from jobs.console import LineReporter
 from jobs.errors import ConfigError, JobError
 from jobs.label_ahead import find_aim
 from jobs.label_engine import LabelEngine, LabelJob, LabelTask
 from jobs.label_probe import sample_rows, spread
 from jobs.plan import plan
+from jobs.plan_config import PlanConfig
 from jobs.ray_runtime import Node, Resources
 from jobs.workspace import Workspace, open_workspace
 from model.errors import CheckpointError
@@ -22,6 +25,7 @@ from pipeline.errors import CatalogMissingError
 from pipeline.records import ShardRef
 from pipeline.storage import Store
 from tests.factories import image_shard, png, tiny_teacher
+from tests.plan_factories import MEASURED, PROBE
 
 SIZES = ((64, 48), (48, 64), (90, 45))
 ROWS = (70, 40, 5)
@@ -112,7 +116,7 @@ def test_its_numbers_add_up(where: dict[str, Any]) -> None:
             batches=2,
             batch_size=4,
             gpus=(1, 2, 3),
-            cost_per_gpu_hour=2.0,
+            cost_per_gpu_hour=(2.0, 3.0),
             cost_per_gb_month=0.5,
             **where,
         )
@@ -120,12 +124,18 @@ def test_its_numbers_add_up(where: dict[str, Any]) -> None:
     about = {"rel": 2e-3}  # four digits each
     hours = found["device_hours"]
     assert hours == pytest.approx(115 / found["images_per_s"] / 3600, **about)
-    assert found["cost"] == pytest.approx(2 * hours, **about)
     assert found["cost_per_month"] == pytest.approx(0.5 * found["bytes"] / 1e9, **about)
     assert [row["devices"] for row in found["on_devices"]] == [1, 2, 3]
     for row in found["on_devices"]:
-        assert row["hours"] == pytest.approx(hours / row["devices"], **about)
+        # shards of 70, 40 and 5 are taken for three of 38: two rounds on two devices
+        rounds = -(-3 // row["devices"])
+        assert row["hours"] * 3600 - found["start_s"] == pytest.approx(
+            rounds * 3600 * hours / 3, rel=0.02
+        )
         assert row["hours_low"] <= row["hours"] <= row["hours_high"]
+        assert row["gpu_hours"] == pytest.approx(row["devices"] * row["hours"], **about)
+        assert row["cost_low"] == pytest.approx(2 * row["devices"] * row["hours_low"], **about)
+        assert row["cost_high"] == pytest.approx(3 * row["devices"] * row["hours_high"], **about)
     assert found["images_per_s_low"] <= found["images_per_s"] <= found["images_per_s_high"]
 
 
@@ -194,14 +204,105 @@ def test_that_nothing_is_left_is_said(where: dict[str, Any]) -> None:
 def test_wrong_use_is_refused_by_name(where: dict[str, Any]) -> None:
     good: dict[str, Any] = {"sources": ("pictures",), "batches": 1, **where}
     with pytest.raises(ConfigError) as refused:
-        plan(PlanConfig(**good | {"sources": (), "gpus": (0,), "bits": 9}))
-    assert len(refused.value.problems) == 3
+        plan(
+            PlanConfig(
+                **good
+                | {"teacher": "", "gpus": (0,), "bits": 9, "cost_per_gpu_hour": (1.0, -2.0, 3.0)}
+            )
+        )
+    assert len(refused.value.problems) == 5
+    assert "--cost-per-gpu-hour: must be at least 0, got -2.0" in refused.value.problems
     with pytest.raises(CatalogMissingError, match="picture"):
         plan(PlanConfig(**good | {"sources": ("picture",)}))
     with pytest.raises(ConfigError, match="has no images"):
         plan(PlanConfig(**good | {"sources": ("empty",)}))
     with pytest.raises(CheckpointError):
         plan(PlanConfig(**good | {"teacher": str(Path(where["store"]).parent)}))
+
+
+def test_without_sources_every_unlabelled_one_is_planned(where: dict[str, Any]) -> None:
+    found = plan(PlanConfig(batches=20, batch_size=4, cost_per_gb_month=1.0, **where))
+    parts = {row["source"]: row for row in found["per_source"]}
+    assert set(parts) == {"pictures", "broken"}, "the empty one has nothing"
+    assert (found["images"], found["shards"]) == (230, 6)
+    for name in ("images", "shards", "bytes", "device_hours", "bytes_to_read"):
+        total = sum(row[name] for row in parts.values())
+        assert total == pytest.approx(found[name], rel=1e-3)
+    assert found["measured_images"] > found["refused_images"] > 30
+
+
+@pytest.fixture(scope="module")
+def measured(where: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `factory plan --json` writes, as a file."""
+    file = tmp_path_factory.mktemp("measured") / "here.json"
+    config = PlanConfig(sources=("pictures",), batches=2, batch_size=4, **where)
+    file.write_text(as_json(plan(config)))
+    return file
+
+
+def test_a_forecast_from_a_file_is_the_one_it_was_made_with(
+    where: dict[str, Any], measured: Path
+) -> None:
+    made = json.loads(measured.read_text())
+    config = PlanConfig(sources=("pictures",), store=where["store"], measured=str(measured))
+    assert json.loads(as_json(plan(config))) == made
+    two = plan(replace(config, gpus=(2,), teacher="of no importance", batch_size=4))
+    assert two["images_per_s"] == made["images_per_s"]
+    assert two["on_devices"][0]["devices"] == 2
+
+
+def test_a_file_and_a_number_of_images_need_no_store(tmp_path: Path, measured: Path) -> None:
+    config = PlanConfig(
+        store=str(tmp_path / "none"), measured=str(measured), images=62_300_000, gpus=(64,)
+    )
+    found = plan(config)
+    assert (found["images"], found["shards"]) == (62_300_000, 62_300)
+    assert found["bytes"] == pytest.approx(62_300_000 * found["bytes_per_label"], rel=1e-2)
+    assert found["per_source"] == []
+    assert not (tmp_path / "none").exists()
+
+
+def test_what_was_measured_otherwise_is_refused(where: dict[str, Any], measured: Path) -> None:
+    same = {"sources": ("pictures",), "store": where["store"], "measured": str(measured)}
+    other = {"size": 56, "resize": "buckets", "precision": "bf16", "bits": 12, "batch_size": 8}
+    with pytest.raises(ConfigError) as refused:
+        plan(PlanConfig(**same | other))
+    assert len(refused.value.problems) == len(other)
+    assert "--size 56" in str(refused.value)
+    assert "measured with 42" in str(refused.value)
+
+
+def test_a_gpu_s_network_follows_from_its_operations_where_a_cpu_was_measured(
+    where: dict[str, Any], measured: Path
+) -> None:
+    config = PlanConfig(
+        sources=("pictures",),
+        store=where["store"],
+        measured=str(measured),
+        gpu="l4",
+        cpus_per_gpu=8,
+    )
+    found = plan(config)
+    flops = found["measurement"]["probe"]["flops"]
+    rates = {row["stage"]: row["images_per_s"] for row in found["stage_rates"]}
+    middle = (0.20 * 0.45) ** 0.5
+    assert rates["network"] == pytest.approx(middle * 121e12 / flops, rel=2e-3)
+    assert found["threads"] == 8
+    assert found["limited_by"] != "network", "a tiny network on an L4 waits for its images"
+    assert "assumed 20% to 45% of the 121 TFLOP/s" in found["basis"]
+
+
+def test_another_gpu_is_scaled_from_a_measured_one(tmp_path: Path) -> None:
+    file = tmp_path / "l4.json"
+    quick = replace(PROBE, read_s=1e-5, write_s=1e-5)
+    file.write_text(json.dumps(replace(MEASURED, probe=quick).as_dict()))
+    found = plan(PlanConfig(measured=str(file), images=1000, gpu="h100", cpus_per_gpu=999))
+    fastest, slowest = found["images_per_s_high"], found["images_per_s_low"]
+    assert fastest == pytest.approx(1 / PROBE.network_s.low * 3350 / 300, rel=0.01)
+    assert slowest == pytest.approx(1 / PROBE.network_s.high * 989 / 121, rel=0.01)
+    assert "scaled to h100 by datasheets" in found["basis"]
+    same = plan(PlanConfig(measured=str(file), images=1000, gpu="l4"))
+    assert same["basis"] == "measured on NVIDIA L4"
 
 
 @pytest.mark.parametrize("most", [1, 8, 20, 64, 115, 500])
@@ -226,15 +327,17 @@ def test_shards_smaller_than_what_is_read_at_a_place_give_as_many_images(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("forward_s", "looked_at", "expected"),
+    ("batches", "looked_at", "expected"),
     [
-        ([1.0] * 19 + [181.0], 20, (10.0, 1.0, 10.0)),
-        ([1.0] * 10, 40, (0.25, 0.25, 1.0)),
-        ([3.0], 1, (3.0, 3.0, 3.0)),
+        ([(1.0, 8)] * 5, 40, (0.95, 1.0, 1.05)),
+        ([(1.0, 8), (3.0, 8), (1.0, 8), (3.0, 8), (2.0, 8)], 40, (1.1056, 2.0, 2.8944)),
+        ([(1.0, 19), (181.0, 1)], 20, (1.0, 10.0, 19.0)),
+        ([(1.0, 10)], 40, (0.2, 0.25, 0.3)),
     ],
-    ids=["one panorama", "most are refused", "a single image"],
+    ids=["all alike", "two standard errors", "one panorama", "one batch, and most refused"],
 )
-def test_the_mean_lies_within_the_spread(
-    forward_s: list[float], looked_at: int, expected: tuple[float, float, float]
+def test_the_mean_is_known_as_well_as_batches_agree(
+    batches: list[tuple[float, int]], looked_at: int, expected: tuple[float, float, float]
 ) -> None:
-    assert spread(forward_s, looked_at=looked_at) == pytest.approx(expected)
+    found = spread(batches, looked_at=looked_at)
+    assert (found.low, found.middle, found.high) == pytest.approx(expected, rel=1e-3)
