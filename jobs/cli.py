@@ -32,6 +32,7 @@ from jobs.evaluate_config import EvaluateConfig, ExportConfig
 from jobs.plan_config import PlanConfig
 from jobs.sample_config import CatalogTraceConfig, CatalogWithdrawConfig
 from jobs.settings import load_settings
+from jobs.status_config import StatusConfig
 from model.errors import CheckpointError, ModelError
 from pipeline.catalog_values import without_credentials
 from pipeline.errors import (
@@ -58,11 +59,13 @@ class Verb:
 
     Attributes:
         also: A class whose settings may stand in its ``--config`` file too, unused.
+        watch: What yields a summary again and again, where the configuration's ``watch`` is set.
     """
 
     config_class: type
     function: str
     also: type | None = None
+    watch: str = ""
 
 
 VERBS = {
@@ -75,6 +78,7 @@ VERBS = {
         training_config.FinetuneMetricConfig, "jobs.finetune_metric:finetune_metric"
     ),
     "evaluate": Verb(EvaluateConfig, "jobs.evaluate:evaluate"),
+    "status": Verb(StatusConfig, "jobs.status:status", watch="jobs.status:watch"),
     "predict": Verb(configs.PredictConfig, "jobs.predict:predict"),
     "export": Verb(ExportConfig, "jobs.export:export"),
     "report": Verb(configs.ReportConfig, "jobs.report:report"),
@@ -173,13 +177,17 @@ def execute(call: Call) -> int:
                 also=call.verb.also,
                 note=lambda text: print(text, file=sys.stderr),
             )
-            summary = _run_verb(call.verb, config)
+            if call.verb.watch and getattr(config, "watch", False):
+                return _follow(call, config, write_json)
+            summary = _run_verb(call.verb.function, config)
         except KeyboardInterrupt as stop:
             again = f"Interrupted: run the same command again{_resume(config)}."
             said, facts = (str(stop), stop.facts) if isinstance(stop, Interrupted) else (again, {})
             print(said, file=sys.stderr)
             write_json({"error": "interrupted", "kind": "KeyboardInterrupt", **facts})
             return INTERRUPTED
+        except BrokenPipeError:  # whoever reads has seen enough; `main` knows
+            raise
         except Exception as error:
             _explain(error)
             write_json({"error": without_credentials(str(error)), "kind": type(error).__name__})
@@ -230,14 +238,25 @@ def _call(verb: Verb, given: Mapping[str, Any]) -> Call:
     return Call(verb, flags, given["config"], bool(given["json"]))
 
 
-def _run_verb(verb: Verb, config: object) -> dict[str, Any]:
+def _run_verb(named: str, config: object) -> Any:
     from jobs.console import reporter_for
 
-    module, _, function = verb.function.partition(":")
-    summary: dict[str, Any] = getattr(import_module(module), function)(
-        config, reporter=reporter_for(sys.stderr)
-    )
-    return summary
+    module, _, function = named.partition(":")
+    return getattr(import_module(module), function)(config, reporter=reporter_for(sys.stderr))
+
+
+def _follow(call: Call, config: object, write_json: Callable[[object], None]) -> int:
+    """Show summaries until somebody has seen enough, which is no failure."""
+    from jobs.status_view import show_each
+
+    summaries = _run_verb(call.verb.watch, config)
+    with contextlib.closing(summaries), contextlib.suppress(KeyboardInterrupt):
+        if call.json:
+            for summary in summaries:
+                write_json(summary)
+        else:
+            show_each(summaries, sys.stdout)
+    return DONE
 
 
 def _print_summary(summary: Mapping[str, Any]) -> None:
@@ -248,22 +267,31 @@ def _print_summary(summary: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _stdout_for_result(as_one_object: bool) -> Iterator[Callable[[object], None]]:
-    """With ``--json``, what any library (in C too) writes to stdout meanwhile goes to stderr."""
+    """With ``--json``, what any library (in C too) writes to stdout meanwhile goes to stderr.
+
+    What is handed over is a line at once.
+    """
     if not as_one_object:
         yield lambda _: None
         return
     sys.stdout.flush()
     stdout = os.dup(1)
-    results: list[object] = []
+    lines = sys.stdout
+
+    def write(result: object) -> None:
+        os.dup2(stdout, 1)
+        try:
+            print(as_json(result), file=lines, flush=True)
+        finally:
+            os.dup2(2, 1)
+
     os.dup2(2, 1)
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            yield results.append
+            yield write
     finally:
         os.dup2(stdout, 1)
         os.close(stdout)
-        for result in results:
-            print(as_json(result))
 
 
 def _explain(error: Exception) -> None:

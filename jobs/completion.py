@@ -32,6 +32,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "init": (MODELS,),
     "ExportConfig.target": (MODELS,),
     "ReportConfig.target": EVERYTHING,
+    "StatusConfig.names": EVERYTHING,
     "CatalogConfig.ref": EVERYTHING,
     "CatalogVerifyConfig.ref": (SOURCES, LABEL_SETS),
     "CatalogTermsConfig.ref": (SOURCES,),

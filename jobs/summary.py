@@ -12,6 +12,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from jobs.readable import printable, readable_bytes, readable_duration, readable_time
+from jobs.status_view import is_status, status_block
 from jobs.summary_doctor import are_checks, checks_table
 from jobs.summary_evaluation import evaluation_rows, is_cut
 
@@ -50,6 +51,9 @@ def print_summary(summary: Mapping[str, Any], *, stream: TextIO | None = None) -
     console = Console(file=stream, highlight=False)
     if not console.is_terminal:
         console = Console(file=stream, highlight=False, width=WIDTH_IN_FILES)
+    if is_status(summary):
+        console.print(status_block(summary))
+        return
     console.print(_render_summary(summary, width=console.width))
 
 

@@ -145,6 +145,9 @@ class Catalog(Database):
 
     now = catalog_standing.now
     unfinished_label_sets = catalog_standing.unfinished_label_sets
+    teachers_of_label_sets = catalog_standing.teachers_of_label_sets
+    label_sets_over = catalog_standing.label_sets_over
+    quarantined_by_source = catalog_standing.quarantined_by_source
     labelled_lately = catalog_standing.labelled_lately
     ingested_by = catalog_standing.ingested_by
     ingested_lately = catalog_standing.ingested_lately

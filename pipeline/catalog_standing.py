@@ -17,6 +17,7 @@ from pipeline.catalog_tables import (
     ingest_runs,
     label_sets,
     label_shards,
+    quarantine,
     work,
 )
 
@@ -35,6 +36,36 @@ def unfinished_label_sets(database: Database) -> list[str]:
     names = select(label_sets.c.name).where(open_work.exists()).order_by(label_sets.c.name)
     with database.read() as connection:
         return list(connection.scalars(names))
+
+
+def teachers_of_label_sets(database: Database) -> dict[str, str]:
+    """The teacher of every label set, by name of the set."""
+    every = select(label_sets.c.name, label_sets.c.teacher).order_by(label_sets.c.name)
+    with database.read() as connection:
+        return {name: teacher for name, teacher in connection.execute(every)}
+
+
+def label_sets_over(database: Database, names: Sequence[str]) -> list[str]:
+    """Names of the label sets that have work in one of these sources."""
+    mine = select(work.c.number).where(
+        work.c.label_set == label_sets.c.name, work.c.source.in_(names)
+    )
+    found = select(label_sets.c.name).where(mine.exists()).order_by(label_sets.c.name)
+    with database.read() as connection:
+        return list(connection.scalars(found))
+
+
+def quarantined_by_source(database: Database, label_set: str) -> dict[str, dict[str, int]]:
+    """Images of a label set without a usable label, per source and reason."""
+    table = quarantine
+    counted = select(table.c.source, table.c.reason, func.sum(table.c.images))
+    counted = counted.where(table.c.label_set == label_set)
+    found: dict[str, dict[str, int]] = {}
+    with database.read() as connection:
+        rows = connection.execute(counted.group_by(table.c.source, table.c.reason))
+        for source, reason, images in rows:
+            found.setdefault(source, {})[reason] = int(images)
+    return found
 
 
 def labelled_lately(database: Database, label_set: str, *, within_s: float) -> list[Lately]:
