@@ -31,4 +31,5 @@ def leaving_actors(actors: Sequence[Any]) -> list[Any]:
 def _node_of(actor: Any, state: Any) -> str | None:
     """The id of the machine an actor is on; None while it is on none."""
     known: dict[str, Any] = state.actors(actor._actor_id.hex()) or {}
-    return known.get("Address", {}).get("NodeID")
+    node_id: str | None = known.get("Address", {}).get("NodeID")
+    return node_id

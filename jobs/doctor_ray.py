@@ -33,6 +33,9 @@ def _start(address: str | None) -> Check:
     try:
         with ray_cluster(address) as resources:
             return Check(name, OK, resources.in_words())
+    except ConfigError as error:
+        advice = "use the Python and the Ray of the cluster"
+        return Check(name, PROBLEM, str(error).removeprefix("--ray: "), advice)
     except (RuntimeError, ConnectionError, OSError, ValueError) as error:
         advice = (
             "use the Python and the Ray of the cluster, and its token if it asks for one"

@@ -4,8 +4,9 @@ Pixels never leave the process that reads them: questions are digests, 64 sample
 what is handed in says which shard lies in the store.
 """
 
+import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,8 @@ from jobs.ingest_judge import Answer, Before, Judge, Question
 from jobs.ingest_look import IngestJob
 from jobs.ingest_piece import PieceDone, PieceTask
 from jobs.names import actor_name, place
-from jobs.ray_runtime import Resources, forwarded_environment
+from jobs.ray_environment import forwarded_environment
+from jobs.ray_runtime import Resources
 from jobs.shard_writer import Refused, Written
 from pipeline.storage import Store
 
@@ -42,7 +44,10 @@ class Collected:
 class Desk:
     """Where processes ask what is new and hand in shards; the driver collects them."""
 
-    def __init__(self, store: Store, before: Before) -> None:
+    def __init__(
+        self, store: Store, before: Before, environment: Mapping[str, str] | None = None
+    ) -> None:
+        os.environ.update(environment or {})
         self._judge = Judge(store, before)
         self._turn = threading.Lock()
         self._looked = 0
@@ -68,11 +73,17 @@ class Desk:
 
 
 class IngestActor:
-    """An engine whose judge sits at the desk; `jobs.actor_pool` says what to do."""
+    """An engine whose judge sits at the desk; `jobs.actor_pool` says what to do.
 
-    def __init__(self, job: IngestJob, desk: Any) -> None:
+    Both are told the environment of the driver: the Ray that it uses may have begun without it.
+    """
+
+    def __init__(
+        self, job: IngestJob, desk: Any, environment: Mapping[str, str] | None = None
+    ) -> None:
         import ray
 
+        os.environ.update(environment or {})
         self._said = f"ingest {job.source} on {place()}"
         self._desk = desk
         self._get = ray.get
@@ -109,14 +120,15 @@ class IngestActors:
         """What starts one that never restarts by itself: `jobs.actor_pool` owns every retry."""
         import ray
 
-        actor = ray.remote(engine).options(
-            num_cpus=self.cpus,
-            max_restarts=0,
-            max_task_retries=0,
-            runtime_env={"env_vars": {"OMP_NUM_THREADS": "1", **forwarded_environment()}},
-        )
-        doing = f"ingest {job.source}"
-        return lambda: actor.options(name=actor_name(doing)).remote(job, desk)
+        actor = ray.remote(engine)
+        options = {
+            "num_cpus": self.cpus,
+            "max_restarts": 0,
+            "max_task_retries": 0,
+            "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1"}},
+        }
+        doing, told = f"ingest {job.source}", forwarded_environment()
+        return lambda: actor.options(name=actor_name(doing), **options).remote(job, desk, told)
 
 
 def plan_actors(asked: int | None, resources: Resources, *, pieces: int) -> IngestActors:
@@ -134,6 +146,5 @@ def open_desk(store: Store, before: Before, *, source: str) -> Any:
         num_cpus=0,
         max_restarts=0,
         max_concurrency=AT_THE_DESK,
-        runtime_env={"env_vars": forwarded_environment()},
     )
-    return desk.remote(store, before)
+    return desk.remote(store, before, forwarded_environment())

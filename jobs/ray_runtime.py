@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 from jobs.errors import ConfigError
 from jobs.names import job_config
+from jobs.ray_environment import worker_environment
+from jobs.ray_join import explained
 
 CONNECT_TIMEOUT_S = 10.0
 OBJECT_STORE_BYTES = 256 * 2**20  # shard ids and manifests travel, never pixels
-FORWARDED_PREFIXES = ("AWS_", "FSSPEC_", "HF_", "GOOGLE_", "AZURE_", "WANDB_", "MLFLOW_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +110,14 @@ def ray_cluster(
     on_termination = signal.getsignal(signal.SIGTERM)
     if address:
         check_answers(address)
-        ray.init(
-            address=address,
-            logging_level="ERROR",
-            log_to_driver=False,
-            job_config=job_config(name),
-            runtime_env={"env_vars": forwarded_environment()},
-        )
+        with explained(address):
+            ray.init(
+                address=address,
+                logging_level="ERROR",
+                log_to_driver=False,
+                job_config=job_config(name),
+                runtime_env=worker_environment(),
+            )
     else:
         ray.init(
             address="local",
@@ -167,10 +169,3 @@ def free_resources() -> dict[str, float]:
     import ray
 
     return dict(ray.available_resources())
-
-
-def forwarded_environment() -> dict[str, str]:
-    """Credentials and endpoints that workers on other machines need to reach the store."""
-    return {
-        name: value for name, value in os.environ.items() if name.startswith(FORWARDED_PREFIXES)
-    }

@@ -145,8 +145,8 @@ class Deadly(IngestActor):
 
     folder = ""
 
-    def __init__(self, job: Any, desk: Any) -> None:
-        super().__init__(job, desk)
+    def __init__(self, job: Any, desk: Any, environment: Any) -> None:
+        super().__init__(job, desk, environment)
         self._desk = Handing(self, desk)
 
     def label(self, task: Any) -> Any:

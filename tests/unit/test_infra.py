@@ -24,7 +24,8 @@ from jobs.evaluate_actors import evaluation_actors
 from jobs.evaluate_config import EvaluateConfig
 from jobs.ingest_actors import plan_actors as plan_ingest
 from jobs.label_actors import plan_actors as plan_label
-from jobs.ray_runtime import FORWARDED_PREFIXES, OBJECT_STORE_BYTES, Node, Resources
+from jobs.ray_environment import FORWARDED_PREFIXES
+from jobs.ray_runtime import OBJECT_STORE_BYTES, Node, Resources
 from jobs.settings import load_settings
 from jobs.training_place import choose_place
 
