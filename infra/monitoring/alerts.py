@@ -208,18 +208,18 @@ MACHINES = (
     ),
     Alert(
         "FactoryMemoryLow",
-        "max by (NodeAddress) (ray_node_mem_used_host / ray_node_mem_total_host) > 0.92",
+        "max by (instance) (ray_node_mem_used_host / ray_node_mem_total_host) > 0.92",
         "5m",
-        "{{ $labels.NodeAddress }}: {{ $value | humanizePercentage }} of its memory is in use",
+        "{{ $labels.instance }}: {{ $value | humanizePercentage }} of its memory is in use",
         "At 95 % Ray ends workers. Fewer actors on the machine, a smaller `--batch-size`, or find "
         "what else runs there.",
     ),
     Alert(
         "FactoryDiskLow",
-        "max by (NodeAddress) "
+        "max by (instance) "
         "(ray_node_disk_usage / (ray_node_disk_usage + ray_node_disk_free)) > 0.95",
         "5m",
-        "{{ $labels.NodeAddress }}: {{ $value | humanizePercentage }} of its disk is in use",
+        "{{ $labels.instance }}: {{ $value | humanizePercentage }} of its disk is in use",
         "Ray's logs, scratch files and perhaps a local store lie there. A run ends with what is "
         "committed when it is full; `factory catalog gc` makes room in a store.",
     ),

@@ -94,7 +94,7 @@ def test_tags_in_expressions_are_those_of_the_table():
     for expr in [*EXPRESSIONS, *(alert.expr for alert in ALERTS)]:
         for tags in re.findall(r"(?:by|on) \(([\w, ]+)\)", expr):
             used = set(tags.split(", ")) - {"le"}
-            assert used <= known | {"NodeAddress", "GpuIndex", "alertname", "alertstate"}, expr
+            assert used <= known | {"instance", "GpuIndex", "alertname", "alertstate"}, expr
 
 
 def test_every_alert_says_what_to_do_and_is_in_the_manual():
@@ -259,15 +259,15 @@ CASES = {
     "another's machine": Case({'up{job="mail", instance="m"}': "0x20"}, {15: []}),
     "memory that is nearly gone": Case(
         {
-            'ray_node_mem_used_host{NodeAddress="m"}': "94x20",
-            'ray_node_mem_total_host{NodeAddress="m"}': "100x20",
+            'ray_node_mem_used_host{instance="m"}': "94x20",
+            'ray_node_mem_total_host{instance="m"}': "100x20",
         },
         {4: [], 6: ["FactoryMemoryLow"]},
     ),
     "a disk that is nearly full": Case(
         {
-            'ray_node_disk_usage{NodeAddress="m"}': "97x20",
-            'ray_node_disk_free{NodeAddress="m"}': "3x20",
+            'ray_node_disk_usage{instance="m"}': "97x20",
+            'ray_node_disk_free{instance="m"}': "3x20",
         },
         {4: [], 6: ["FactoryDiskLow"]},
     ),
