@@ -93,8 +93,8 @@ def _line(
         space,
         *(_cell(row, space, name, scores.get(name)) for name in metrics),
         _input(row.config),
-        str(row.config.get("device") or "–"),
-        (readable_time(row.created_at) or "").replace(" ", "\u00a0"),
+        _unbroken(str(row.config.get("device") or "–")),
+        _unbroken(readable_time(row.created_at) or ""),
     )
 
 
@@ -110,8 +110,12 @@ def _input(config: Mapping[str, Any]) -> str:
     """Settings in a few words; results of earlier versions have none."""
     size = config.get("size")
     words = [f"{size} px" if size else None, config.get("precision"), config.get("upsampling")]
-    parts = (str(word).replace(" ", "\u00a0") for word in words if word)
-    return ", ".join(parts) or "–"
+    return _unbroken(", ".join(str(word) for word in words if word)) or "–"
+
+
+def _unbroken(text: str) -> str:
+    """On one line: the table is scrolled sideways in any case."""
+    return text.replace(" ", "\u00a0")
 
 
 def _ref(row: EvaluationRow) -> str:

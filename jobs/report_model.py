@@ -5,6 +5,7 @@ from typing import Any
 
 from jobs.network_numbers import read_architecture
 from jobs.readable import readable_bytes, readable_duration, readable_time
+from jobs.report_evaluation_images import worst_sections
 from jobs.report_evaluations import evaluations_section
 from jobs.report_licences import NOT_GIVEN, licences_section
 from jobs.report_lineage import in_short, lineage_sections
@@ -22,12 +23,12 @@ def model_page(workspace: Workspace, name: str, *, colophon: str) -> Page:
     model = catalog.model(name)
     run = catalog.run(model.run_id) if model.run_id else None
     architecture = read_architecture(workspace.store, model)
+    results = catalog.evaluations(name)
     sections = (
         Section("model", "Model", facts=_facts(model, architecture)),
         _training(workspace, run) if run else None,
-        evaluations_section(
-            catalog.evaluations(name), model, trained_on=_sources_behind(catalog, ref)
-        ),
+        evaluations_section(results, model, trained_on=_sources_behind(catalog, ref)),
+        *worst_sections(workspace, results, model),
         licences_section(catalog, ref, stated=model.licence),
         *lineage_sections(catalog, ref),
     )

@@ -151,7 +151,7 @@ def _text(found: Sequence[Session], pause_s: float) -> str:
     if len(found) == 1:
         count = len(found[0].commits)
         return "Made in one go." if count > 1 else "Made in one go, as one shard."
-    return f"Made in {len(found):,} sessions, pauses of {readable_duration(pause_s)} between them."
+    return f"Made in {len(found):,} sessions, more than {readable_duration(pause_s)} apart."
 
 
 def _facts(commits: Sequence[Commit], found: Sequence[Session]) -> list[Fact]:

@@ -8,9 +8,10 @@ computation, and nothing else.
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -150,12 +151,49 @@ def read_scores(store: Store, part: ScorePart) -> PartScores:
     with opened_shard(store, part.key) as parquet:
         metadata: Mapping[bytes, bytes] = parquet.metadata.metadata or {}
         rows = parquet.read().to_pylist()
-        says = {
-            name.decode().removeprefix(_PREFIX): value.decode() for name, value in metadata.items()
-        }
+        says = _footer(metadata)
         if not part.footer().items() <= says.items():
             raise ShardCorruptError(f"{part.key} in {store.uri} has the scores of something else")
         return PartScores(rows=tuple(map(_unpacked, rows)), left_out=int(says["left_out"]))
+
+
+def scores_of(
+    store: Store, source: str, *, model_sha256: str, limit: int | None = None
+) -> Iterator[tuple[ScorePart, PartScores]]:
+    """What is scored of a source by one model, in whatever way; at most so many objects.
+
+    Those that cannot be read, or are gone by the time, are left out: nothing rests on them.
+    """
+    there = sorted(scores_there(store, source))
+    mine = (key for key in there if model_sha256.startswith(model_of(key)))
+    for key in islice(mine, limit):
+        try:
+            part = _part(store, key)
+            scores = None if part is None else read_scores(store, part)
+        except (FileNotFoundError, ShardCorruptError):
+            continue
+        if part is not None and scores is not None and part.model_sha256 == model_sha256:
+            yield part, scores
+
+
+def _part(store: Store, key: str) -> ScorePart | None:
+    """What a footer says of its object; None for one of another kind or format."""
+    with opened_shard(store, key) as parquet:
+        says = _footer(parquet.metadata.metadata or {})
+    if (says.get("kind"), says.get("format")) != ("scores", FORMAT):
+        return None
+    return ScorePart(
+        source=says["source"],
+        shard_id=says["shard_id"],
+        image_shard_sha256=says["image_shard_sha256"],
+        group=int(says["group"]),
+        model_sha256=says["model_sha256"],
+        settings=json.loads(says["settings"]),
+    )
+
+
+def _footer(metadata: Mapping[bytes, bytes]) -> dict[str, str]:
+    return {name.decode().removeprefix(_PREFIX): value.decode() for name, value in metadata.items()}
 
 
 def _packed(row: ScoreRow) -> dict[str, Any]:
