@@ -3,6 +3,7 @@
 Scores may be gone: results in the catalog do not rest on them. Nothing is predicted again.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -83,7 +84,7 @@ def _scored(workspace: Workspace, row: EvaluationRow, name: str) -> Iterator[Sco
     for part, scores in max(ways.values(), key=len):  # the same way by another version is a part
         for image in scores.rows:
             value = image.metrics.get(name)
-            if value is not None:
+            if value is not None and math.isfinite(value):
                 yield Scored(image, part.shard_id, value)
 
 

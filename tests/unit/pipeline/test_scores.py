@@ -11,6 +11,7 @@ from pipeline.scores import (
     ScorePart,
     ScoreRow,
     read_scores,
+    scores_of,
     scores_there,
     write_scores,
 )
@@ -123,3 +124,23 @@ def test_an_object_that_says_no_count_is_not_trusted(store, count):
     pq.write_table(table.replace_schema_metadata(says), file)
     with pytest.raises(ShardCorruptError, match=r"left_out|many"):
         read_scores(store, part())
+
+
+def test_the_scores_of_one_model_are_found_without_knowing_how_they_were_made(store):
+    other = "e" * 16 + "0" * 48  # the same in the key, another model
+    mine = [part(group) for group in range(3)] + [part(settings={"side": 7})]
+    for each in [*mine, part(9, model_sha256=other), part(9, model_sha256="d" * 64)]:
+        write_scores(store, each, PartScores(rows=ROWS))
+    found = list(scores_of(store, "bench", model_sha256="e" * 64))
+    assert {each.key for each, _ in found} == {each.key for each in mine}
+    assert all(scores.rows == ROWS for _, scores in found)
+    assert len(list(scores_of(store, "bench", model_sha256="e" * 64, limit=2))) == 2
+    assert list(scores_of(store, "elsewhere", model_sha256="e" * 64)) == []
+
+
+def test_scores_that_cannot_be_read_are_left_out(store):
+    for group in range(2):
+        write_scores(store, part(group), PartScores(rows=ROWS))
+    store.put(part(0).key, b"PAR1 broken PAR1")
+    found = list(scores_of(store, "bench", model_sha256="e" * 64))
+    assert [each.group for each, _ in found] == [1]
