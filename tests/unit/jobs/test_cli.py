@@ -132,7 +132,7 @@ def test_every_verb_of_the_table_has_a_module_of_its_name():
         assert each.config_class.__doc__, name
     assert set(cli.VERBS) == {
         "ingest", "plan", "label", "train-teacher", "train-student", "finetune-metric", "evaluate",
-        "predict", "export", "report", "demo", "doctor",
+        "status", "predict", "export", "report", "demo", "doctor",
     }  # fmt: skip
 
 
