@@ -6,9 +6,9 @@ and Ray names the process in labels of its own (``WorkerId``, ``NodeAddress``, `
 Several drivers on one target, and the workers that a run had one after another, are several series:
 ``together`` is the expression that makes one number of them.
 
-Gauges of a verb that has ended are gone, though its process may live on: one that is set to NaN is
-exported no more. Counters stay as they are. What a process that was killed had exported last stays
-for minutes, gauges too: nobody takes it back.
+Ray forgets a gauge that was not set again for two of its reports, 20 s, so nothing goes on being
+said of a process that is gone; a verb that ends takes its gauges back at once. Counters and
+histograms stay, also those of processes that are gone.
 """
 
 from dataclasses import dataclass
@@ -173,8 +173,8 @@ DRIVERS = (
         "factory_driver_end_timestamp_seconds",
         "seconds since 1970",
         "verb target",
-        "When a driver ended in order or because it was asked to, for as long as its process is "
-        "there; one that failed or was killed leaves none, and that tells them apart.",
+        "When a driver ended in order or because it was asked to, told for half a minute; one that "
+        "failed or was killed leaves none, and that tells them apart.",
     ),
 )
 

@@ -72,7 +72,7 @@ class Recorder:
             self._sink.record(metric, float(amount), every)
 
     def set(self, name: str, value: float, **tags: str) -> None:
-        """Set a gauge; its series is there until `close`."""
+        """Set a gauge; its series is there until `close`, where it is set every 20 s."""
         metric, every = self._checked("gauge", name, tags)
         self._gauges[name, tuple(every.items())] = metric
         self._sink.record(metric, float(value), every)
@@ -83,7 +83,7 @@ class Recorder:
         self._sink.record(metric, float(value), every)
 
     def close(self) -> None:
-        """Take back the series of all gauges that were set; Ray exports no NaN."""
+        """Take back the series of all gauges that were set: NaN is not exported."""
         for (_, tags), metric in self._gauges.items():
             self._sink.record(metric, math.nan, dict(tags))
         self._gauges.clear()

@@ -23,12 +23,12 @@ labels of its own, `WorkerId`, `NodeAddress` and `SessionName` among them: two d
 set are two series, as are a driver that was killed and the one that went on. The last column makes
 one of them.
 
-**When it is over.** A verb that ends takes its gauges back. Counters stay for as long as the
-process lives. Of a process that is gone Ray goes on serving what it said last, for minutes and
-longer: a worker that Ray ended, or that a signal asked to end, has said everything; one that was
-killed outright (for its memory, say) has not taken back its gauges, and its last ten seconds are
-missing. `factory_driver_beat_timestamp_seconds` tells a driver that is there from one that was:
-`time() - factory_driver_beat_timestamp_seconds` below a minute.
+**When it is over.** A verb that ends takes its gauges back, and Ray forgets those that were not
+set for 20 s, so that nothing goes on being said of a process that is gone. The same 20 s leave gaps
+where a driver waits for a catalog that is away, or a step of training takes longer:
+`last_over_time(…[5m])` bridges them. Counters and histograms stay until Ray is stopped, also those
+of processes that are gone. A worker that Ray ended, or that a signal asked to end, has said
+everything; one that was killed outright (for its memory, say) takes its last ten seconds with it.
 
 **Counters.** They count what the catalog has taken, so a shard whose lease was lost is not in them.
 A rate misses what a series begins with, as Prometheus sees it first with its first value: for sums

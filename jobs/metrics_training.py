@@ -1,7 +1,7 @@
 """Metrics of a training run, from the worker that writes its log: one more place that follows it.
 
-Numbers of the steps are told every few seconds, and with each checkpoint. A run that ends takes its
-gauges back; a worker that is killed leaves what it said last, beside what its successor says.
+Numbers of the steps are told every few seconds, and with each checkpoint. Where a step takes longer
+than Ray remembers a gauge (20 s) there are gaps between them.
 """
 
 import time
@@ -42,6 +42,7 @@ class RayMetrics:
     clock: Callable[[], float] = time.monotonic
     _record: Recorder = field(init=False)
     _steps: list[Mapping[str, float]] = field(default_factory=list)
+    _scores: dict[str, float] = field(default_factory=dict)
     _step: int = 0
     _told_s: float | None = None
 
@@ -54,10 +55,9 @@ class RayMetrics:
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """A step's numbers, or scores at a checkpoint, which have a ``/`` in their names."""
         scores = {name: value for name, value in metrics.items() if "/" in name}
-        for name, value in scores.items():
-            metric = name.partition("/")[2]
-            self._record.set("factory_training_validation", value, metric=metric)
+        self._scores |= {name.partition("/")[2]: value for name, value in scores.items()}
         if "loss" not in metrics:
+            self._tell_scores()
             return
         self._steps.append(metrics)
         self._step = step
@@ -84,10 +84,16 @@ class RayMetrics:
         record.set("factory_training_steps", self.job.steps)
         record.set("factory_driver_beat_timestamp_seconds", time.time())
         record.set("factory_actors", self.workers, state="ready")
+        self._tell_scores()
         for kind, images in _images_of_step(self.job, self.workers).items():
             record.count("factory_training_images_total", images * len(steps), kind=kind)
         self._steps = []
         self._told_s = self.clock()
+
+    def _tell_scores(self) -> None:
+        """Again and again: a gauge that nobody sets is forgotten."""
+        for metric, value in self._scores.items():
+            self._record.set("factory_training_validation", value, metric=metric)
 
     def not_finite(self) -> None:
         """A step was refused; Ray sends this on when it ends the worker."""
@@ -97,6 +103,8 @@ class RayMetrics:
         """The run is over here."""
         self.flush()
         self._record.close()
+        if not failed:
+            self._record.set("factory_driver_end_timestamp_seconds", time.time())
 
 
 def _means(steps: list[Mapping[str, float]]) -> dict[str, float]:

@@ -134,7 +134,7 @@ def _opened_log(
         try:
             yield training_log
         except LeaseLostError:  # somebody else writes now
-            exported.close()
+            exported.close(failed=True)
             raise
         except BaseException as error:
             if isinstance(error, NonFiniteLossError) and worker.rank == 0:

@@ -42,3 +42,10 @@ def test_expressions_are_promql(tmp_path: Path):
     checked = subprocess.run([promtool, "check", "rules", file], capture_output=True, text=True)
     assert checked.returncode == 0, checked.stderr
     assert f"{len(METRICS)} rules found" in checked.stdout
+
+
+def test_verbs_record_all_that_is_listed_and_nothing_else():
+    jobs = Path(__file__).parents[3] / "jobs"
+    files = [file for file in jobs.glob("*.py") if file.name != "metrics.py"]
+    written = "\n".join(file.read_text(encoding="utf-8") for file in files)
+    assert set(re.findall(r'"(factory_[a-z_]+)"', written)) == set(BY_NAME)
