@@ -202,4 +202,4 @@ def _picture_of_drop(drop: Drop) -> Picture | None:
 
 def _some(disparity_HW: NDArray[np.float32]) -> NDArray[np.float32]:
     flat = disparity_HW.ravel()
-    return flat[:: max(1, flat.size // VALUES_PER_MAP)]
+    return flat[:: max(1, flat.size // VALUES_PER_MAP)].copy()  # a view would keep the whole map
