@@ -61,6 +61,7 @@ class _Slot(Generic[Task]):
     Attributes:
         answered_s: When the actor last showed that it lives, monotonic seconds; None before.
         failures: Tasks that failed on this actor since one succeeded, by its own fault perhaps.
+        start_failures: Times that an actor died here while it started, since one started anywhere.
         is_leaving: Its machine has been told to go.
         name: What it said of itself.
     """
@@ -70,6 +71,7 @@ class _Slot(Generic[Task]):
     running: dict[Any, tuple[Task, float, bool]] = field(default_factory=dict)
     answered_s: float | None = None
     failures: int = 0
+    start_failures: int = 0
     is_leaving: bool = False
     name: str | None = None
 
@@ -267,18 +269,28 @@ class ActorPool(Generic[Task]):
         if slot.ready_ref == ref:
             slot.ready_ref = None
             slot.name = result if isinstance(result, str) else None
-            self._start_failures = 0
+            self._forgive_failed_starts()
             return []
         task, _, _ = slot.running.pop(ref)
         slot.failures = 0
         return [Outcome(task, result=result, actor=slot.name)]
 
     def _count_start_failure(self, slot: _Slot[Task], error: Exception) -> None:
-        if slot.answered_s is not None:  # it had started, and died later
+        """What a start raises is the same anywhere; what dies there may be its machine's fault.
+
+        A machine that goes takes all actors that start on it, once, and ends no run by that.
+        """
+        if slot.answered_s is not None or slot.is_leaving:  # it had started, and died later
             return
-        self._start_failures += 1
-        if self._start_failures >= MAX_START_FAILURES:
+        slot.start_failures += 1
+        self._start_failures += getattr(error, "actor_init_failed", True)
+        if max(self._start_failures, slot.start_failures) >= MAX_START_FAILURES:
             raise JobError(f"actors cannot start: {_last_line(error)}") from error
+
+    def _forgive_failed_starts(self) -> None:
+        self._start_failures = 0
+        for slot in self._slots:
+            slot.start_failures = 0
 
     def _lose(self, slot: _Slot[Task], why: str) -> list[Outcome[Task]]:
         """Forget an actor; the old handle is killed too, in case it only became unreachable."""
@@ -287,9 +299,7 @@ class ActorPool(Generic[Task]):
         ray.kill(slot.actor)
         self.lost_actors += not slot.is_leaving
         lost = [
-            Outcome(
-                task, error=why, actor_lost=True, machine_left=slot.is_leaving, actor=slot.name
-            )
+            Outcome(task, error=why, actor_lost=True, machine_left=slot.is_leaving, actor=slot.name)
             for task, _, _ in slot.running.values()
         ]
         slot.running.clear()

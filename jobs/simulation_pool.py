@@ -1,9 +1,9 @@
 """The pool of actors in virtual time: `jobs.actor_pool` with simulated machines in place of Ray.
 
 It follows the same rules: two tasks under way on each actor, suspects alone, a task only to an
-actor that has answered, an actor that is lost takes its tasks with it, and those that cannot start
-three times in a row end the run; a machine that has been told to go gets no more. An actor that
-dies is not missed at once; what it is given meanwhile is lost with it.
+actor that has answered, an actor that is lost takes its tasks with it, and one that dies three
+times in a row while it starts ends the run; a machine that has been told to go gets no more. An
+actor that dies is not missed at once; what it is given meanwhile is lost with it.
 """
 
 from collections import deque
@@ -49,6 +49,7 @@ class _Slot(Generic[Task]):
     is_leaving: bool = False
     answered_s: float = 0.0
     runs_suspect: bool = False
+    start_failures: int = 0
     free: int = 0
 
 
@@ -88,7 +89,7 @@ class SimulatedPool(Generic[Task]):
         self._waiting: deque[tuple[Task, bool]] = deque()
         self._outcomes: list[Outcome[Task]] = []
         self._is_driven = self._woke = False
-        self._free = self._running = self._start_failures = 0
+        self._free = self._running = 0
         self.spent_s: dict[Task, float] = {}
         self.lost_actors = 0
         self._nodes = Nodes(cluster, self._events, ledger, self)
@@ -125,8 +126,8 @@ class SimulatedPool(Generic[Task]):
         """A driver asks for actors."""
         self._happen_until_now()
         self._is_driven = True
-        self._start_failures = 0
         for slot in self._slots:
+            slot.start_failures = 0
             self._start(slot, self._clock.now_s)
 
     def close(self, cause: str) -> None:
@@ -150,7 +151,7 @@ class SimulatedPool(Generic[Task]):
         """Start what can start, then wait until something ends or the time is over.
 
         Raises:
-            JobError: Actors could not start, three times in a row.
+            JobError: An actor could not start, three times in a row.
         """
         self._dispatch()
         deadline_s = self._clock.now_s + timeout_s
@@ -162,7 +163,7 @@ class SimulatedPool(Generic[Task]):
             self._clock.now_s = self._events.next_s
             self._happen_until_now()
         outcomes, self._outcomes, self._woke = self._outcomes, [], False
-        if self._start_failures >= MAX_START_FAILURES:
+        if max(slot.start_failures for slot in self._slots) >= MAX_START_FAILURES:
             raise JobError("actors cannot start")
         return outcomes
 
@@ -198,7 +199,8 @@ class SimulatedPool(Generic[Task]):
 
     def _ready(self, slot: _Slot[Task], when_s: float) -> None:
         slot.gpu.man(when_s)
-        self._start_failures = 0
+        for each in self._slots:
+            each.start_failures = 0
         self._answer(slot, when_s)
         self._later(slot, when_s + slot.gpu.life_s(), self._die_of_itself)
 
@@ -231,7 +233,7 @@ class SimulatedPool(Generic[Task]):
         slot.life += 1
 
     def _failed_to_start(self, slot: _Slot[Task], when_s: float) -> None:
-        self._start_failures += 1
+        slot.start_failures += not slot.is_leaving
         self._lost(slot, when_s)
 
     def _lost(self, slot: _Slot[Task], when_s: float) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import ray
-from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
+from ray.exceptions import ActorDiedError, OutOfMemoryError, RayError, RayTaskError
 
 from jobs import actor_pool
 from jobs.actor_pool import ActorPool
@@ -59,6 +59,33 @@ def test_an_actor_lost_in_any_way_costs_its_tasks_an_attempt_and_not_the_run(
     assert str(error) in str(outcome.error)
     assert fake.killed == 1
     assert pool.is_idle
+
+
+def test_a_machine_lost_while_its_actors_start_ends_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight of them die at once, twice, as they did not raise anything; then they start."""
+    fake = FakeRay(ready=ActorDiedError())
+    install(fake, monkeypatch)
+    monkeypatch.setattr(ray, "wait", lambda refs, **_: (refs, []))
+    pool = ActorPool[str](fake.actor, size=8)
+    pool.wait(0)
+    pool.wait(0)
+    assert (fake.started, fake.killed) == (16, 16)
+    fake.errors["ready"] = None
+    pool.wait(0)
+    assert (pool.ready_actors, fake.killed) == (8, 16)
+
+
+def test_three_starts_that_raise_end_the_run_wherever_they_were(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    raised = RayTaskError("ready", "no weights here", ValueError("no weights here"))
+    fake = FakeRay(ready=ActorDiedError(raised))
+    install(fake, monkeypatch)
+    pool = ActorPool[str](fake.actor, size=8)
+    with pytest.raises(JobError, match="no weights here"):
+        for _ in range(3):
+            pool.wait(0)
+    assert fake.started <= 8 + 2
 
 
 def test_actors_lost_while_they_start_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
