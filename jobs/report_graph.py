@@ -23,6 +23,7 @@ LETTERS = 20  # of a name in a box
 NOTE_LETTERS = 26
 TOP_LETTERS = 23  # of the kind and the mark beside it
 NAMED = 60  # of those that one box stands for
+WIDE = frozenset("mwMW@%—")
 SWEEPS = 4
 
 Links = Mapping[str, Sequence[str]]
@@ -320,9 +321,16 @@ def _paths(
 
 
 def clipped(text: str, letters: int) -> str:
-    """At most so many letters, wide ones counted twice, the last … where something was cut."""
+    """At most the width of so many usual letters, the last … where something was cut."""
     text = " ".join(text.split())
-    ends = list(accumulate(2 if east_asian_width(each) in "WF" else 1 for each in text))
+    ends = list(accumulate(map(_width, text)))
     if not ends or ends[-1] <= letters:
         return text
     return text[: bisect_right(ends, letters - 1)] + "…"
+
+
+def _width(letter: str) -> float:
+    """Of a letter in a font of no certain kind, in usual ones: rather too wide than too narrow."""
+    if letter in WIDE or east_asian_width(letter) in "WF":
+        return 2.0
+    return 1.3 if letter.isupper() else 1.0

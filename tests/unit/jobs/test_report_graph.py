@@ -140,4 +140,5 @@ def test_names_are_clipped_by_their_width() -> None:
     assert clipped("abcdef", 6) == "abcdef"
     assert clipped("abcdefg", 6) == "abcde…"
     assert clipped("写真写真写真", 6) == "写真…"
+    assert clipped("WWWWWW", 6) == "WW…"
     assert clipped("a\n  b", 6) == "a b"
