@@ -3,6 +3,10 @@
 The same rules become `factory-alerts.yml` for a Prometheus of one's own and a ``PrometheusRule``
 for the operator on Kubernetes. Windows and waits are shortened for tests by `shortened`; the
 expressions stay what they are.
+
+Ray forgets a gauge that is not set again for 20 s, and whoever waits for a catalog sets none. So
+gauges are looked for over five minutes, and one that is away for longer belongs to somebody who is
+gone or hangs.
 """
 
 import re
@@ -27,7 +31,6 @@ SHARE_QUARANTINED = 0.1
 IMAGES_AT_LEAST = 100  # a share of fewer says nothing
 ACTORS_LOST = 3
 SLOW_COMMIT_S = 10.0
-SILENT_S = 120.0
 SHARD_TIMEOUT_S = LabelConfig(sources=(), teacher="").shard_timeout_s
 LABEL_SETS = ("label_set",)
 TARGETS = ("verb", "target")
@@ -71,9 +74,19 @@ def _by_target(expr: str) -> str:
     return f'label_replace({expr}, "target", "$1", "label_set", "(.*)")'
 
 
-_LEFT = images_left("")
-_BEAT = series("factory_driver_beat_timestamp_seconds")
-_ENDED = series("factory_driver_end_timestamp_seconds")
+def _unheard(selector: str, *, over: str) -> str:
+    """When drivers last said something that have been silent since, and have not said their end."""
+    beat = series("factory_driver_beat_timestamp_seconds", selector)
+    end = series("factory_driver_end_timestamp_seconds", selector)
+    last = f"max by (verb, target) (last_over_time({beat}[6h]))"
+    ended = f"max by (verb, target) (last_over_time({end}[6h]))"
+    return (
+        f"({last} unless on (verb, target) last_over_time({beat}[{over}])) "
+        f"> on (verb, target) ({ended} or 0 * {last})"
+    )
+
+
+_LEFT = images_left("", over="5m")
 _READY = summed(series("factory_actors", '{state="ready"}'), *TARGETS)
 
 LABELLING = (
@@ -125,24 +138,13 @@ LABELLING = (
 DRIVERS = (
     Alert(
         "FactoryDriverGone",
-        f"(max by (verb, target) (last_over_time({_BEAT}[6h])) unless on (verb, target) {_BEAT}) > "
-        f"on (verb, target) (max by (verb, target) (last_over_time({_ENDED}[6h])) or "
-        f"0 * max by (verb, target) (last_over_time({_BEAT}[6h])))",
-        "2m",
-        "{{ $labels.verb }} {{ $labels.target }}: its driver is gone, and did not end by itself",
-        "It was killed (memory, a machine that went) or failed: its log has the last words. What "
-        "was committed stays; run the same command again (training: with `--resume`).",
-        can_wait=False,
-    ),
-    Alert(
-        "FactoryDriverSilent",
-        f"time() - {largest(_BEAT, *TARGETS)} > {SILENT_S}",
-        "3m",
-        "{{ $labels.verb }} {{ $labels.target }}: its driver lives and has done nothing for "
-        "{{ $value | humanizeDuration }}",
-        "It waits for the catalog (its log says so: look at the database), or its process or the "
-        "store hangs. `--catalog-patience-s` ends the wait; leases of a driver that is silent for "
-        "longer than `--lease-s` go to others.",
+        _unheard('{verb!="train"}', over="5m"),
+        "1m",
+        "{{ $labels.verb }} {{ $labels.target }}: its driver has said nothing for five minutes "
+        "and did not end in order",
+        "Its log has the last words. It failed or was killed (memory, a machine that went): what "
+        "was committed stays, run the same command again. Or it waits for the catalog: look at the "
+        "database, `--catalog-patience-s` ends the wait.",
         can_wait=False,
     ),
     Alert(
@@ -165,6 +167,8 @@ DRIVERS = (
     ),
 )
 
+_WAIT = f"last_over_time({series('factory_training_data_wait_ratio')}[5m])"
+
 TRAINING = (
     Alert(
         "FactoryLossNotFinite",
@@ -177,19 +181,17 @@ TRAINING = (
     ),
     Alert(
         "FactoryTrainingStalled",
-        f"{largest(series('factory_training_step'), 'run', 'model')} < on (run, model) "
-        f"{largest(series('factory_training_steps'), 'run', 'model')} unless on (run, model) "
-        f"sum by (run, model) (changes({series('factory_training_step')}[5m])) > 0",
-        "25m",
-        "Training {{ $labels.model }}: no step for half an hour",
-        "A worker waits for input (the store), for the others (a machine that went), or validates. "
-        "The driver's log and the panel of data wait say which; Ctrl-C and `--resume` lose nothing "
-        "but the steps since the newest checkpoint.",
+        _unheard('{verb="train"}', over="30m"),
+        "1m",
+        "Training {{ $labels.target }}: no step for half an hour, and it did not end in order",
+        "It failed or was killed: its log has the last words, and `--resume` goes on from the "
+        "newest checkpoint. Or a worker waits for its input (the store), for the others (a machine "
+        "that went), or scores many images.",
         can_wait=False,
     ),
     Alert(
         "FactoryTrainingStarved",
-        f"{largest(series('factory_training_data_wait_ratio'), 'run', 'model')} > 0.5",
+        f"{largest(_WAIT, 'run', 'model')} > 0.5",
         "30m",
         "Training {{ $labels.model }}: {{ $value | humanizePercentage }} of its time goes into "
         "waiting for data",
@@ -246,9 +248,17 @@ def groups(change: Change = lambda alert: alert) -> dict[str, Any]:
     }
 
 
-def shortened(alert: Alert, *, window_s: int, wait_s: int) -> Alert:
-    """The same alert with its windows and its wait cut down to these, for tests."""
-    expr = re.sub(r"(?<=\[)(\d+)[mh](?=\])|(?<=offset )(\d+)[mh]", f"{window_s}s", alert.expr)
+def shortened(alert: Alert, *, minutes_s: int, longer_s: int, wait_s: int) -> Alert:
+    """The same alert for runs that last for seconds.
+
+    ``minutes_s`` takes the place of windows of five minutes and of half an hour, after which
+    something is thought to stand still; ``longer_s`` that of all others, which look back on more.
+    """
+
+    def in_seconds(window: re.Match[str]) -> str:
+        return f"{minutes_s if window[0] in ('5m', '30m') else longer_s}s"
+
+    expr = re.sub(r"(?<=\[)\d+[mh](?=\])|(?<=offset )\d+[mh]", in_seconds, alert.expr)
     return replace(alert, expr=expr, wait=f"{wait_s}s")
 
 

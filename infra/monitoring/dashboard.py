@@ -16,6 +16,7 @@ from jobs.metrics import PREFIX
 
 UID = "pseudo-label-factory"
 HEIGHT = 8
+GAP_MS = 300_000.0  # lines go on over what a driver that waited did not say
 SOURCE = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
 
@@ -122,7 +123,7 @@ def _lines(panel: Panel) -> timeseries.Panel:
         .placement(common.LegendPlacement.BOTTOM)
     )
     tooltip = layout.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI)
-    drawn = timeseries.Panel().legend(legend).tooltip(tooltip).line_width(1)
+    drawn = timeseries.Panel().legend(legend).tooltip(tooltip).line_width(1).span_nulls(GAP_MS)
     if panel.unit == "percentunit":
         drawn = drawn.min(0).max(1)
     if panel.kind == "stacked":

@@ -37,10 +37,11 @@ def gained(counter: str, *tags: str, over: str = RECENT) -> str:
     return summed(f"{counter} - {counter} offset {over} or {counter}", *tags)
 
 
-def images_left(selector: str = SET) -> str:
-    """Of a set; its drivers all say the same of a source."""
-    left = largest(series("factory_images_left", selector), "label_set", "source")
-    return summed(left, "label_set")
+def images_left(selector: str = SET, *, over: str = "") -> str:
+    """Of a set, now or when it was last said; its drivers all say the same of a source."""
+    left = series("factory_images_left", selector)
+    left = f"last_over_time({left}[{over}])" if over else left
+    return summed(largest(left, "label_set", "source"), "label_set")
 
 
 def quarantined_share(selector: str = SET, *, over: str = RECENT) -> str:

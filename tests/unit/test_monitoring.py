@@ -134,9 +134,9 @@ def test_panels_are_promql(promtool, tmp_path):
 
 def test_alerts_that_are_shortened_for_tests_ask_the_same():
     for alert in ALERTS:
-        short = shortened(alert, window_s=20, wait_s=2)
+        short = shortened(alert, minutes_s=20, longer_s=90, wait_s=2)
         assert short.wait == "2s"
-        assert short.expr.replace("20s", "") == re.sub(r"\b(5m|15m|1h|6h)\b", "", alert.expr)
+        assert re.sub(r"\b(20|90)s", "", short.expr) == re.sub(r"\b\d+[mh]\b", "", alert.expr)
         assert not re.search(r"\d[mh]\b", short.expr)
 
 
@@ -157,8 +157,8 @@ BEAT = 'ray_factory_driver_beat_timestamp_seconds{verb="label", target="places",
 END = 'ray_factory_driver_end_timestamp_seconds{verb="label", target="places", WorkerId="%s"}'
 AGE = 'ray_factory_lease_age_seconds{label_set="places"}'
 COMMITS = 'ray_factory_commit_seconds_bucket{label_set="places", le="%s"}'
-STEP = 'ray_factory_training_step{run="7", model="s"}'
-STEPS = 'ray_factory_training_steps{run="7", model="s"}'
+TRAINED = 'ray_factory_driver_beat_timestamp_seconds{verb="train", target="s"}'
+TRAINED_END = 'ray_factory_driver_end_timestamp_seconds{verb="train", target="s"}'
 REFUSED = 'ray_factory_training_not_finite_total{run="7", model="s"}'
 WAIT = 'ray_factory_training_data_wait_ratio{run="7", model="s"}'
 STALLED, GONE = "FactoryLabelSetStalled", "FactoryDriverGone"
@@ -214,7 +214,7 @@ CASES = {
     "no work and nobody": Case({READY: "0x40", LEFT: "0x40"}, {40: []}),
     "a driver at work": Case({BEAT % 1: "0+60x60"}, {30: []}),
     "a driver that is killed": Case(
-        {BEAT % 1: "0+60x10 stale _x30"}, {10: [], 11: [], 14: [GONE], 40: [GONE]}
+        {BEAT % 1: "0+60x10 stale _x30"}, {10: [], 14: [], 17: [GONE], 40: [GONE]}
     ),
     "one that ends in order": Case(
         {BEAT % 1: "0+60x10 stale _x30", END % 1: "_x11 650 stale _x30"}, {14: [], 40: []}
@@ -225,7 +225,7 @@ CASES = {
             BEAT % 2: "_x20 1200+60x20 stale _x20",
             END % 2: "_x41 2450 stale _x30",
         },
-        {15: [GONE], 25: [], 45: [], 60: []},
+        {19: [GONE], 25: [], 45: [], 60: []},
     ),
     "one that ends and one that is killed": Case(
         {
@@ -233,10 +233,10 @@ CASES = {
             END % 1: "_x11 650 stale _x50",
             BEAT % 2: "_x20 1200+60x10 stale _x30",
         },
-        {15: [], 25: [], 35: [GONE]},
+        {20: [], 25: [], 40: [GONE]},
     ),
-    "a driver that lives and does nothing": Case(
-        {BEAT % 1: "0+60x10 600x20"}, {12: [], 17: ["FactoryDriverSilent"]}
+    "one that waited for two minutes": Case(
+        {BEAT % 1: "0+60x10 stale _ _ 840+60x20"}, {11: [], 15: [], 20: []}
     ),
     "a shard that hangs": Case({AGE: "0+60x60"}, {47: [], 51: ["FactoryLeaseOld"]}),
     "a quick catalog": Case({COMMITS % "1": "0+10x40", COMMITS % "+Inf": "0+10x40"}, {40: []}),
@@ -247,11 +247,16 @@ CASES = {
     "a loss that is not finite": Case(
         {REFUSED: "_x5 1x90"}, {4: [], 5: ["FactoryLossNotFinite"], 70: []}
     ),
-    "a training that goes on": Case({STEP: "0+10x60", STEPS: "1000x60"}, {60: []}),
-    "a training that stands still": Case(
-        {STEP: "0+10x5 50x60", STEPS: "1000x65"}, {30: [], 38: ["FactoryTrainingStalled"]}
+    "a training that goes on": Case({TRAINED: "0+60x60"}, {60: []}),
+    "a training that scores for a quarter of an hour": Case(
+        {TRAINED: "0+60x5 stale _x14 1200+60x30"}, {19: [], 22: []}
     ),
-    "one that is complete": Case({STEP: "1000x60", STEPS: "1000x60"}, {60: []}),
+    "a training that stands still": Case(
+        {TRAINED: "0+60x5 stale _x60"}, {34: [], 37: ["FactoryTrainingStalled"]}
+    ),
+    "one that is complete": Case(
+        {TRAINED: "0+60x5 stale _x60", TRAINED_END: "_x6 365 stale _x60"}, {60: []}
+    ),
     "one that waits for its data": Case({WAIT: "0.7x60"}, {29: [], 31: ["FactoryTrainingStarved"]}),
     "a machine that does not answer": Case(
         {'up{job="ray", instance="m"}': "1x5 0x20"}, {9: [], 12: ["FactoryScrapeFailing"]}
