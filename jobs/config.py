@@ -260,9 +260,12 @@ class PredictConfig(Common):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportConfig(Common):
-    """One self-contained HTML page about a source, a label set or a model."""
+    """One self-contained HTML page about a source, a label set, a training run or a model."""
 
-    target: str = required("Name of a source, label set or model in the catalog.", argument=True)
+    target: str = required(
+        "Name of a source, label set, model or training run; run:NAME where a model has it too.",
+        argument=True,
+    )
     out: str = required("HTML file to write.", is_local=True)
     samples: int = option("Images shown.", 24, minimum=1)
 
