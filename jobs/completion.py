@@ -14,7 +14,7 @@ from typing import Any
 import typer
 
 from jobs.config import Common
-from pipeline.catalog_names import LABEL_SETS, MODELS, SOURCES, names_in
+from pipeline.catalog_names import LABEL_SETS, MODELS, RUNS, SOURCES, names_in
 
 CATALOG_FILE = "catalog.sqlite"  # as in `jobs.workspace`, which takes too long to be imported
 EVERYTHING = (SOURCES, LABEL_SETS, MODELS)
@@ -31,7 +31,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "models": (MODELS,),
     "init": (MODELS,),
     "ExportConfig.target": (MODELS,),
-    "ReportConfig.target": EVERYTHING,
+    "ReportConfig.target": (*EVERYTHING, RUNS),
     "StatusConfig.names": EVERYTHING,
     "CatalogConfig.ref": EVERYTHING,
     "CatalogVerifyConfig.ref": (SOURCES, LABEL_SETS),

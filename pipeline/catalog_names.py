@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
-SOURCES, LABEL_SETS, MODELS = "sources", "label_sets", "models"
+SOURCES, LABEL_SETS, MODELS, RUNS = "sources", "label_sets", "models", "runs"
 PATIENCE_S = 0.2
 MOST = 1000  # nobody reads more
 

@@ -29,6 +29,8 @@ def folder(tmp_path) -> Path:
         catalog.register_model(
             "prior", sha256="0" * 64, family="v2", geometry="metric_depth", kind="external", key="m"
         )
+        for _ in range(2):
+            catalog.begin_run("student", name="pupil", config={}, code_version="1")
     return tmp_path
 
 
@@ -67,7 +69,7 @@ def test_names_of_the_catalog(offered):
     assert offered("label", "photos", "pl") == ["places"]
     assert offered("label", "photos", "--teacher", "") == ["prior"]
     assert offered("train-student", "--labelled", "places", "--pseudo", "") == ["photos-v1"]
-    assert offered("report", "p") == ["photos", "photos-v1", "places", "prior"]
+    assert offered("report", "p") == ["photos", "photos-v1", "places", "prior", "pupil"]
     assert offered("catalog", "lineage", "pr") == ["prior"]
     assert offered("catalog", "card", "") == ["prior"]
     assert offered("catalog", "verify", "") == ["photos", "photos-v1", "places"]
@@ -121,6 +123,7 @@ def test_a_prefix_is_no_pattern(folder):
 def test_tables_and_files_are_those_of_the_catalog():
     known = [catalog_tables.sources, catalog_tables.label_sets, catalog_tables.models]
     assert [table.name for table in known] == list(completion.EVERYTHING)
+    assert catalog_tables.runs.name == completion.RUNS
     assert workspace.CATALOG_FILE == completion.CATALOG_FILE
 
 
