@@ -118,7 +118,7 @@ def time_series(
         )
         for one, other in itertools.pairwise(axis)
     )
-    return replace(chart, x_ticks=tuple(_spaced(_time_marks(axis))), gaps=gaps)
+    return replace(chart, x_ticks=tuple(_time_marks(axis)), gaps=gaps)
 
 
 def buckets(
@@ -229,32 +229,32 @@ def _array(points: Sequence[tuple[float, float]]) -> NDArray[np.float64]:
 
 
 def _time_marks(axis: Sequence[Stretch]) -> Iterator[Tick]:
-    """The beginning of each stretch, and round times inside it; a date where it changes."""
-    day = ""
+    """The beginning of each stretch, and round times inside it; the date where it changes.
+
+    Only those that do not overlap the one before, nor reach over the end.
+    """
+    day, end = "", 0.0
+    for moment, at, step in _round_times(axis):
+        today = _moment(moment, "%m-%d")
+        said = today if step >= DAY else _moment(moment, "%H:%M:%S" if step < MINUTE else "%H:%M")
+        if today != day and step < DAY:
+            said = f"{today} {said}"
+        half = (len(said) + 1) * CHARACTER / 2
+        left, right = (at, at + 2 * half) if not day else (at - half, at + half)
+        if left >= end and right <= WIDTH:
+            day, end = today, right
+            yield Tick(round(at, 1), said)
+
+
+def _round_times(axis: Sequence[Stretch]) -> Iterator[tuple[float, float, float]]:
+    """Moments that could be named, where they lie, and the step between them."""
     for stretch in axis:
         room = max((stretch.right - stretch.left) / (10 * CHARACTER), 1.0)
         least = (stretch.last - stretch.first) / room
         step = next((step for step in TIME_STEPS if step >= least), TIME_STEPS[-1])
         inside = range(math.floor(stretch.first / step) + 1, math.floor(stretch.last / step) + 1)
         for moment in (stretch.first, *(number * step for number in inside)):
-            today = _moment(moment, "%m-%d")
-            form = "%H:%M:%S" if step < MINUTE else "%H:%M"
-            said = today if step >= DAY else _moment(moment, form)
-            if today != day and step < DAY:
-                said = f"{today} {said}"
-            day = today
-            yield Tick(round(stretch.place(moment), 1), said)
-
-
-def _spaced(marks: Iterator[Tick]) -> Iterator[Tick]:
-    """Those that do not overlap the one shown before, nor reach over the end."""
-    end = 0.0
-    for number, mark in enumerate(marks):
-        half = (len(mark.text) + 1) * CHARACTER / 2
-        left = mark.at if number == 0 else mark.at - half
-        if left >= end and mark.at + half <= WIDTH + (WIDTH - RIGHT - mark.at < 22) * half:
-            end = mark.at + (2 * half if number == 0 else half)
-            yield mark
+            yield moment, stretch.place(moment), step
 
 
 def _moment(seconds: float, form: str) -> str:

@@ -78,6 +78,7 @@ def test_pauses_are_cut_and_lines_interrupted():
     before, after = coordinates(curve.points), coordinates(curve.more[0])
     # Both sessions are as long, and so as wide; the three days between them are a narrow gap.
     assert np.ptp(before[:, 0]) == pytest.approx(np.ptp(after[:, 0]), abs=0.2)
+    assert next(t.text for t in chart.x_ticks if t.at > after[0, 0]).startswith("02-05 ")
     (gap,) = chart.gaps
     assert before[-1, 0] < gap.at < after[0, 0] < before[-1, 0] + 20
     assert gap.text == "71 h 1 min without any"
