@@ -42,6 +42,11 @@ class PlanConfig(LabelOptions):
     cpus_per_gpu: int | None = option(
         "CPUs beside each device that decode and encode (default: as measured).", minimum=1
     )
+    simulate: bool = option(
+        "Also simulate the run with failures and with machines that are taken away; seconds to "
+        "a minute.",
+        False,
+    )
     cost_per_gpu_hour: tuple[float, ...] = option(
         "Price of one device for an hour, in any currency; two values are a range.", (), minimum=0
     )

@@ -13,6 +13,7 @@ Keys, with the unit in the name where it is not images, shards or text:
 - ``stage_rates``: what each stage could do alone
 - ``per_source``: each source's part
 - ``on_devices``: wall time and what is paid for, for each number of devices
+- ``simulated``: with ``--simulate``, the same with what goes wrong (`jobs.plan_simulation`)
 - ``measurement``: for ``--measured``
 """
 
@@ -23,6 +24,8 @@ from jobs.forecast import BYTES_PER_GB, Forecast, Work
 from jobs.gpu_kinds import ASSUMED_SHARE, GPU_KINDS
 from jobs.plan_config import PlanConfig
 from jobs.plan_measurement import Measurement
+from jobs.plan_simulation import simulated_runs
+from jobs.readable import readable_number
 
 ROUNDED = 4  # significant digits: what was measured on a few batches knows no more
 
@@ -60,6 +63,9 @@ def summarise(
         "per_source": [_part(source, one, part) for source, part in by_source.items()],
         "on_devices": [_rounded(row) for row in devices],
     }
+    if config.simulate:
+        runs = simulated_runs(one, work, config.gpus, per_gpu_hour=config.cost_per_gpu_hour)
+        tables["simulated"] = [_rounded(run) for run in runs]
     return facts | _rounded(rates) | tables | {"measurement": measured.as_dict()}
 
 
@@ -74,10 +80,11 @@ def basis(config: PlanConfig, measured: Measurement) -> str:
     precision = measured.precision if measured.on_gpu else "bf16"
     low, high = ASSUMED_SHARE[precision]
     peak = GPU_KINDS[kind].tflops(precision)
+    gflop = readable_number(measured.probe.flops / 1e9)
     return (
-        f"{was}, which says nothing of a GPU's network: {measured.probe.flops / 1e9:,.0f} GFLOP an "
-        f"image at an assumed {low:.0%} to {high:.0%} of the {peak:g} TFLOP/s of {kind}'s "
-        "datasheet; measure on one, and bring the file with --measured"
+        f"{was}, which says nothing of a {kind}'s network: {gflop} GFLOP an image at an assumed "
+        f"{low:.0%} to {high:.0%} of its datasheet's {peak:g} TFLOP/s; measure on one, and bring "
+        "the file with --measured"
     )
 
 

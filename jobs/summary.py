@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from jobs.plan_view import is_plan, plan_block
 from jobs.readable import printable, readable_bytes, readable_duration, readable_time
 from jobs.status_view import is_status, status_block
 from jobs.summary_doctor import are_checks, checks_table
@@ -51,6 +52,9 @@ def print_summary(summary: Mapping[str, Any], *, stream: TextIO | None = None) -
     console = Console(file=stream, highlight=False)
     if not console.is_terminal:
         console = Console(file=stream, highlight=False, width=WIDTH_IN_FILES)
+    if is_plan(summary):
+        console.print(plan_block(summary))
+        return
     if is_status(summary):
         console.print(status_block(summary))
         return

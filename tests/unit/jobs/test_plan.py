@@ -289,7 +289,7 @@ def test_a_gpu_s_network_follows_from_its_operations_where_a_cpu_was_measured(
     assert rates["network"] == pytest.approx(middle * 121e12 / flops, rel=2e-3)
     assert found["threads"] == 8
     assert found["limited_by"] != "network", "a tiny network on an L4 waits for its images"
-    assert "assumed 20% to 45% of the 121 TFLOP/s" in found["basis"]
+    assert "assumed 20% to 45% of its datasheet's 121 TFLOP/s" in found["basis"]
 
 
 def test_another_gpu_is_scaled_from_a_measured_one(tmp_path: Path) -> None:
