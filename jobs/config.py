@@ -267,7 +267,9 @@ class ReportConfig(Common):
         argument=True,
     )
     out: str = required("HTML file to write.", is_local=True)
-    samples: int = option("Images shown.", 24, minimum=1)
+    samples: int = option(
+        "Images shown as a sample; the worst and those left out are shown besides.", 24, minimum=1
+    )
 
 
 CATALOG_QUESTIONS = {

@@ -139,6 +139,14 @@ class Page:
     sections: tuple[Section, ...]
     colophon: str
 
+    @property
+    def has_pictures(self) -> bool:
+        """Whether there is anything to look at large."""
+        return any(
+            section.figures or any(reason.figures for reason in section.reasons)
+            for section in self.sections
+        )
+
 
 def render(page: Page) -> str:
     """The HTML of a page."""
