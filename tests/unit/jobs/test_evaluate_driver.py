@@ -1,6 +1,7 @@
 """What a driver does with parts that fail, without Ray."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from jobs.evaluate_engine import EvaluationTask, PartDone
 from jobs.evaluate_models import ModelSpec
 from jobs.evaluate_pictures import Pictures
 from jobs.evaluate_scoring import Scoring
+from jobs.metrics import Metric
+from jobs.metrics_recording import RaySink
 from jobs.models import ModelLocation
 from model.errors import CheckpointError
 from model.protocols import protocol
@@ -99,6 +102,20 @@ def test_what_failed_once_counts_when_it_succeeds(driver):
     pool = FakePool(lambda task, tries: failed(task) if tries < 3 else Outcome(task, result=DONE))
     run(driver, pool, [task(0)])
     assert (len(driver.done), driver.failed) == (1, {})
+
+
+def test_images_are_counted_once_however_often_a_part_was_tried(driver, monkeypatch):
+    counted: Counter[tuple[str, ...]] = Counter()
+
+    def record(sink: RaySink, metric: Metric, value: float, tags: Mapping[str, str]) -> None:
+        if metric.kind == "counter":
+            counted[metric.name, *tags.values()] += int(value)
+
+    monkeypatch.setattr(RaySink, "record", record)
+    pool = FakePool(lambda task, tries: failed(task) if tries < 2 else Outcome(task, result=DONE))
+    run(driver, pool, [task(0), task(1)])
+    spec, source = task(0).model.name, task(0).part.source
+    assert counted == {("factory_evaluated_images_total", spec, source): 2 * 64}
 
 
 @pytest.mark.parametrize("kind", [StoreFullError, StorageError, CheckpointError])

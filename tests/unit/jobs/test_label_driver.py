@@ -1,7 +1,8 @@
 """The label driver on a real catalog, with a pool that needs no Ray: whose result counts."""
 
 import io
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from jobs.console import LineReporter
 from jobs.errors import JobError
 from jobs.label_driver import LabelDriver
 from jobs.label_engine import LabelTask
+from jobs.metrics import Metric
 from pipeline.catalog import Catalog
 from pipeline.errors import ShardCorruptError, StorageError, StoreFullError
 from pipeline.records import LabelManifest
@@ -102,6 +104,31 @@ def test_a_driver_that_slept_commits_the_later_attempt_and_only_that(catalog: Ca
     assert "no longer holds" in heard
     (committed,) = catalog.label_shards("set")
     assert Path(committed.key).name.startswith("0002-")
+
+
+def test_metrics_count_what_the_catalog_took_and_nothing_twice(catalog: Catalog) -> None:
+    """A shard that fails first, and is then labelled twice."""
+    counted: Counter[str] = Counter()
+
+    class Sink:
+        def record(self, metric: Metric, value: float, tags: Mapping[str, str]) -> None:
+            if metric.kind == "counter":
+                counted[metric.name] += int(value)
+
+    def wake(pool: FakePool) -> list[Outcome[LabelTask]]:
+        expire_leases(catalog)
+        return []
+
+    def fail(pool: FakePool) -> list[Outcome[LabelTask]]:
+        return [Outcome(pool.tasks.pop(0), error="bad luck")]
+
+    pool = FakePool(fail, wake, FakePool.finish_oldest, FakePool.finish_oldest)
+    driver, _ = prepare(catalog, pool, shards=1, metrics_sink=Sink())
+    driver.run()
+    assert driver.tally.lost_leases == counted["factory_lost_leases_total"] == 1
+    assert counted["factory_failed_attempts_total"] == 1
+    assert catalog.progress("set").labelled == counted["factory_labelled_images_total"] == 10
+    assert counted["factory_actor_images_total"] == 10
 
 
 def test_what_failed_is_tried_again_and_what_was_leased_is_given_back(catalog: Catalog) -> None:
