@@ -1,7 +1,10 @@
 """What went on while a model trained, as charts: for the page of the run and that of the model."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from jobs.readable import readable_number
 from jobs.report_charts import Chart
@@ -81,15 +84,18 @@ def _chart(
     title: str, lines: Lines, names: Sequence[str] | Mapping[str, str], *, caption: str
 ) -> Chart | None:
     shown = names if isinstance(names, Mapping) else {name: name for name in names}
-    series = {short: list(_points(lines, name)) for name, short in shown.items()}
+    series = {short: _points(lines, name) for name, short in shown.items()}
     return step_series(title, series, caption=caption, text=_number)
 
 
-def _points(lines: Lines, name: str) -> Iterator[tuple[float, float]]:
-    for line in lines:
-        step, value = line.get("step"), line.get(name)
-        if isinstance(step, int | float) and isinstance(value, int | float):
-            yield step, value
+def _points(lines: Lines, name: str) -> NDArray[np.float64]:
+    """Step and value of the lines that have both; as an array, for there may be many."""
+    steps, values = ([line.get(key) for line in lines] for key in ("step", name))
+    is_there = [
+        step is not None and value is not None for step, value in zip(steps, values, strict=True)
+    ]
+    points = np.array([steps, values], dtype=np.float64).T  # None becomes NaN
+    return np.asarray(points[np.array(is_there, dtype=bool)])
 
 
 def _number(value: float) -> str:
