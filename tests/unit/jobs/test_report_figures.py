@@ -2,18 +2,30 @@ import base64
 import io
 import itertools
 import re
+from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from jobs.report_figures import BARS, in_threads, refused, spread_of
+from jobs.config import Common
+from jobs.report_figures import (
+    BARS,
+    chosen_figures,
+    in_threads,
+    labelled_figures,
+    refused,
+    spread_of,
+)
 from jobs.report_images import LONGEST_SIDE, disparity_map, side_for
 from jobs.report_page import Spread
+from jobs.report_samples import placed_labels, sampled_labels
+from jobs.report_worst import Chosen
+from jobs.workspace import open_workspace
 from pipeline.identity import sha256_hex
 from pipeline.images import decode_rgb
 from pipeline.records import Drop
-from tests.report_stores import picture
+from tests.report_stores import fill_store, picture
 
 
 def test_results_of_threads_are_in_order():
@@ -40,6 +52,23 @@ def test_the_outline_of_a_spread_has_its_heights():
     ends = [int(x) for x in re.findall(r"H(\d+)", outline)]
     assert (tuple(tops), ends) == (heights, [1, 2, 3])
     assert outline.startswith("M0 100") and outline.endswith("V100Z")
+
+
+def test_figures_come_in_order_and_let_go_of_their_maps(tmp_path):
+    fill_store(tmp_path)
+    with open_workspace(Common(store=str(tmp_path))) as workspace:
+        shards = workspace.catalog.label_shards("labels")
+        seen = labelled_figures(workspace.store, sampled_labels(shards, 12), side=32)
+        placed = [each for each in placed_labels(workspace.store, shards) if not each[1].reason]
+        chosen = [Chosen(index, (f"why {index}",)) for index in (7, 0, 3)]
+        figures = chosen_figures(
+            partial(labelled_figures, workspace.store, side=32), placed, chosen
+        )
+    assert [each.sample_id for each in seen] == [label.sample_id for _, label in placed]
+    assert all(each.values.base is None for each in seen)  # else a page would hold all maps
+    assert all(picture.width == 32 for each in seen for picture in each.figure.pictures)
+    expected = [(seen[index].figure.title, (f"why {index}",)) for index in (7, 0, 3)]
+    assert [(figure.title, figure.whys) for figure in figures] == expected
 
 
 def drop_of(path, data: bytes, **facts) -> Drop:
