@@ -9,13 +9,17 @@ temporary folder.
 
 Read the scaling table so: *ideal* is two shards at a time on each actor, one every ``--shard-s``
 seconds. A shard of 1,000 images takes a fast GPU some seconds, so 32 actors that sleep 0.25 s ask
-of the driver what hundreds of GPUs would. *Driver CPU* is that of the driver's process, all
-threads, per 1,000 shards; the actors, which share the machine here, are not in it.
+of the driver what hundreds of GPUs would; the last line is of actors that do nothing at all.
+*Driver CPU* is that of the driver's process, all threads, per 1,000 shards; the actors, which share
+the machine here, are not in it.
+
+The table of drivers has neither actors nor Ray: processes that lease, commit and renew as fast as
+the catalog answers. *Headroom* is that, of one driver, over the busiest second of 64 simulated GPUs
+(`jobs.simulation`).
 """
 
 import argparse
 import copyreg
-import hashlib
 import resource
 import sys
 import tempfile
@@ -25,19 +29,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from control_plane_shards import (
+    IMAGES_PER_SHARD,
+    LABEL_SET,
+    LEASE_S,
+    SOURCE,
+    Borne,
+    bear,
+    digest,
+    image_shard,
+    manifest,
+)
+
 from jobs.actor_pool import ActorPool
 from jobs.console import Reporter
 from jobs.label import SHARDS_PER_ACTOR
 from jobs.label_driver import LabelDriver
 from jobs.label_engine import LabelTask
 from jobs.ray_runtime import ray_cluster
+from jobs.simulation import SimulatedCluster, simulate
 from pipeline.catalog import Catalog
 from pipeline.records import LabelManifest, ShardRef
 
-SOURCE, LABEL_SET = "benchmark-source", "benchmark-labels"
-IMAGES_PER_SHARD = 1000
-LEASE_S = 60.0
 MEGABYTE = 1e6
+GPUS = 64
+GPU_RATES = (200.0, 800.0)  # images/s of one, assumed
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +64,7 @@ class Point:
     shards: int
     wall_s: float
     cpu_s: float
+    shard_s: float
 
     @property
     def shards_per_s(self) -> float:
@@ -83,10 +100,11 @@ def main() -> None:
     parser.add_argument("--actors", nargs="*", default=[1, 2, 4, 8, 16, 32], type=int)
     parser.add_argument("--shard-s", default=0.25, type=float, help="seconds an actor sleeps")
     parser.add_argument("--seconds", default=5.0, type=float, help="how long a point should last")
-    parser.add_argument("--quick", action="store_true", help="2,000 shards, 1 to 4 actors, 2 s")
+    parser.add_argument("--drivers", nargs="*", default=[1, 2, 4], type=int, help="without actors")
+    parser.add_argument("--quick", action="store_true", help="4,000 shards, 1 to 4 actors, 2 s")
     arguments = parser.parse_args()
     if arguments.quick:
-        arguments.shards, arguments.actors, arguments.seconds = 2000, [1, 2, 4], 2.0
+        arguments.shards, arguments.actors, arguments.seconds = 4000, [1, 2, 4], 2.0
     copyreg.pickle(LabelTask, lambda task: (LightTask, (task.shard, task.attempt)))
     with tempfile.TemporaryDirectory() as folder:
         url = arguments.catalog or f"sqlite:///{Path(folder) / 'catalog.sqlite'}"
@@ -94,10 +112,12 @@ def main() -> None:
             before = peak_memory()
             steps = planning(catalog, arguments.shards)
             points = scaling(catalog, arguments)
+            borne = [bear(url, drivers=n, seconds=arguments.seconds) for n in arguments.drivers]
             steps |= resuming(catalog, arguments.shards)
             grown = (peak_memory() - before) / MEGABYTE
     print_steps(url.partition(":")[0], arguments.shards, steps, grown)
     print_points(points, arguments.shard_s)
+    print_borne(borne)
 
 
 def planning(catalog: Catalog, shards: int) -> dict[str, float]:
@@ -164,14 +184,19 @@ def scaling(catalog: Catalog, arguments: argparse.Namespace) -> list[Point]:
     """Commit through driver, pool and sleeping actors, with more and more of them."""
     if not arguments.actors:
         return []
+    seconds, shard_s = arguments.seconds, arguments.shard_s
     with ray_cluster(None, num_cpus=2):
-        return [run_point(catalog, actors, arguments) for actors in arguments.actors]
+        points = [
+            run_point(catalog, actors, shard_s, round(ideal(actors, shard_s) * seconds))
+            for actors in arguments.actors
+        ]
+        most = round(max(point.shards_per_s for point in points) * seconds)
+        return [*points, run_point(catalog, max(arguments.actors), 0.0, most)]
 
 
-def run_point(catalog: Catalog, actors: int, arguments: argparse.Namespace) -> Point:
-    wanted = round(ideal(actors, arguments.shard_s) * arguments.seconds)
+def run_point(catalog: Catalog, actors: int, shard_s: float, wanted: int) -> Point:
     pool: ActorPool[LabelTask] = ActorPool(
-        lambda: start_actor(arguments.shard_s), size=actors, concurrency=SHARDS_PER_ACTOR
+        lambda: start_actor(shard_s), size=actors, concurrency=SHARDS_PER_ACTOR
     )
     driver = LabelDriver(
         catalog=catalog,
@@ -188,7 +213,11 @@ def run_point(catalog: Catalog, actors: int, arguments: argparse.Namespace) -> P
         wall, cpu = time.monotonic(), time.process_time()
         driver.run()
         return Point(
-            actors, driver.tally.shards, time.monotonic() - wall, time.process_time() - cpu
+            actors,
+            driver.tally.shards,
+            time.monotonic() - wall,
+            time.process_time() - cpu,
+            shard_s,
         )
     finally:
         pool.close()
@@ -206,34 +235,6 @@ def start_actor(shard_s: float) -> Any:
 def ideal(actors: int, shard_s: float) -> float:
     """Shards per second if nothing but the sleeping took time."""
     return actors * SHARDS_PER_ACTOR / shard_s
-
-
-def image_shard(number: int) -> ShardRef:
-    shard_id = f"s{digest(f'shard {number}')[:20]}"
-    key = f"sources/{SOURCE}/{shard_id}.parquet"
-    return ShardRef(SOURCE, shard_id, key, IMAGES_PER_SHARD, 10**8, digest(key))
-
-
-def manifest(shard: ShardRef, attempt: str) -> LabelManifest:
-    key = f"labels/{LABEL_SET}/{shard.shard_id}/{attempt}.parquet"
-    return LabelManifest(
-        label_set=LABEL_SET,
-        shard_id=shard.shard_id,
-        key=key,
-        sha256=digest(key),
-        bytes=10**7,
-        rows=shard.rows,
-        labelled=shard.rows - 1,
-        quarantined={"decode_failed": 1},
-        forward_s=1.0,
-        wall_s=1.0,
-        stages=dict.fromkeys(("read", "decode", "forward", "encode", "write"), 1.0),
-        batch_size=8,
-    )
-
-
-def digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def peak_memory() -> int:
@@ -255,14 +256,52 @@ def print_steps(dialect: str, shards: int, steps: dict[str, float], grown: float
 
 
 def print_points(points: Iterable[Point], shard_s: float) -> None:
-    print(f"\nActors that sleep {shard_s:g} s per shard\n")
-    print("| actors | shards | shards/s | ÷ ideal | driver CPU s per 1,000 shards |")
-    print("|--:|--:|--:|--:|--:|")
+    print(f"\nActors that sleep {shard_s:g} s per shard; the last ones do not\n")
+    print(f"| actors | shards | shards/s | ÷ ideal | driver CPU s per 1,000 | {gpus_header()} |")
+    print("|--:|--:|--:|--:|--:|--:|--:|")
     for point in points:
-        share = point.shards_per_s / ideal(point.actors, shard_s)
+        share = f"{point.shards_per_s / ideal(point.actors, shard_s):.2f}" if point.shard_s else "–"
         cpu = 1000 * point.cpu_s / point.shards
         rate = f"{point.shards_per_s:.1f}"
-        print(f"| {point.actors} | {point.shards:,} | {rate} | {share:.2f} | {cpu:.2f} |")
+        gpus = gpus_served(point.shards_per_s)
+        print(f"| {point.actors} | {point.shards:,} | {rate} | {share} | {cpu:.2f} | {gpus} |")
+
+
+def gpus_header() -> str:
+    return " | ".join(f"GPUs at {rate:g} images/s" for rate in GPU_RATES)
+
+
+def gpus_served(shards_per_s: float) -> str:
+    """How many GPUs of each kind label so many shards."""
+    return " | ".join(f"{shards_per_s * IMAGES_PER_SHARD / rate:,.0f}" for rate in GPU_RATES)
+
+
+def print_borne(borne: list[Borne]) -> None:
+    print("\nDrivers without actors, each a process; milliseconds per transaction\n")
+    kinds = ("lease", "commit", "renew")
+    latencies = " | ".join(f"{what} p50 | p99" for what in kinds)
+    print(f"| drivers | shards/s | transactions/s | {latencies} |")
+    print("|--:" * (3 + 2 * len(kinds)) + "|")
+    for found in borne:
+        times = " | ".join(f"{found.milliseconds(w, q):.1f}" for w in kinds for q in (0.5, 0.99))
+        rates = f"{found.shards_per_s:.0f} | {found.transactions_per_s:.0f}"
+        print(f"| {found.drivers} | {rates} | {times} |")
+    if borne:
+        print_headroom(borne[0])
+
+
+def print_headroom(found: Borne) -> None:
+    """What one driver got through, over the busiest second of many simulated GPUs."""
+    for rate in GPU_RATES:
+        cluster = SimulatedCluster(
+            shards=62_300, gpus=GPUS, images_per_s=rate, shard_spread=0.2, actor_start_spread=0.3
+        )
+        load = simulate(cluster).catalog
+        print(
+            f"\n{GPUS} GPUs at {rate:g} images/s ask {load.per_s:.0f} transactions/s, "
+            f"{load.peak_per_s:.0f} in the busiest second: headroom "
+            f"{found.transactions_per_s / load.peak_per_s:.1f}"
+        )
 
 
 if __name__ == "__main__":
