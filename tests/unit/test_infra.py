@@ -326,7 +326,13 @@ def test_workers_may_be_taken_away_and_the_head_not():
         tolerated = {toleration["key"] for toleration in each.pod["tolerations"]}
         assert {"cloud.google.com/gke-spot", "kubernetes.azure.com/scalesetpriority"} <= tolerated
         assert ("nvidia.com/gpu" in tolerated) == (each.node.gpus > 0)
-        assert "ray stop" in each.container["lifecycle"]["preStop"]["exec"]["command"][-1]
+        goodbye = each.container["lifecycle"]["preStop"]["exec"]["command"][-1]
+        notice_s = int(
+            re.search(r"deadline-remaining-seconds (\d+) && sleep \1;", goodbye).group(1)
+        )
+        assert "ray drain-node --reason DRAIN_NODE_REASON_PREEMPTION" in goodbye
+        assert goodbye.endswith("ray stop --grace-period 3")
+        assert notice_s + 3 < each.pod["terminationGracePeriodSeconds"] <= 25  # of the clouds
 
 
 # --- secrets and variables ------------------------------------------------------------------------
