@@ -13,6 +13,7 @@ from typing import Any
 
 from jobs.card_facts import shown
 from jobs.console import Reporter
+from jobs.driver_record import at_work
 from jobs.errors import ConfigError, JobError
 from jobs.evaluate_config import ExportConfig
 from jobs.export_card import data_card, export_croissant
@@ -65,7 +66,10 @@ def export_label_set(
             known = _kept(out, plan, folder.begin())
         except ValueError as error:
             raise ConfigError([f"--out {config.out}: {error}"]) from error
-        parts = _write_parts(workspace.store, out, plan, folder, known, reporter)
+        with at_work(
+            workspace.catalog, "export", plan.name, config=config, reporter=reporter
+        ) as said:
+            parts = _write_parts(workspace.store, out, plan, folder, known, said)
         if not any(part.kept for part in parts):
             reasons = ", ".join(_counts(parts)["left_out"])
             raise JobError(f"not one of {plan.rows:,} images of {plan.words} is left: {reasons}")

@@ -109,6 +109,7 @@ def evaluation_record(driver: DriverRow, *, now: float) -> Record:
 def driver_record(driver: DriverRow, *, now: float) -> Record:
     """One process: where it runs, since when, and when it was last heard of."""
     host, pid = _place(driver.owner)
+    doing = driver.facts.get("doing") or {}
     return {
         "verb": driver.verb,
         "target": driver.target,
@@ -120,6 +121,9 @@ def driver_record(driver: DriverRow, *, now: float) -> Record:
         "age_s": round((driver.ended_at or now) - driver.started_at, 1),
         "seen_s_ago": round(max(0.0, now - driver.seen_at), 1),
         "heartbeat_s": driver.heartbeat_s,
+        "doing": doing.get("title"),
+        "done": doing.get("done"),
+        "of": doing.get("total"),
         "command": driver.facts.get("command"),
     }
 

@@ -15,6 +15,7 @@ Record = Mapping[str, Any]
 KEYS = {"label_sets", "ingests", "trainings", "evaluations", "drivers", "waiting", "errors"}
 WIDTH_IN_FILES = 100
 STYLES = {"running": "green", "silent": "yellow", "gone": "red", "failed": "red"}
+WITH_SECTIONS = ("label", "ingest", "evaluate", "train-teacher", "train-student", "finetune-metric")
 LIVES = ("running", "silent", "gone")
 MOST_SOURCES = 12
 ERROR_CHARACTERS = 300
@@ -230,12 +231,19 @@ def _life(record: Record) -> str:
     where = f"{pid}{printable(record['host'])}"
     age, seen = readable_duration(record["age_s"]), readable_duration(record["seen_s_ago"])
     if record["state"] == "running":
-        return f"{where}, for {age}"
+        return f"{where}, for {age}{_doing(record)}"
     if record["state"] == "silent":
         return f"{where}, not heard of for {seen}: dead, or away from the catalog"
     if record["state"] == "gone":
         return f"{where} is no more; last heard of {seen} ago"
     return f"{where}, ended {seen} ago after {age}"
+
+
+def _doing(record: Record) -> str:
+    """Of verbs that have no section of their own."""
+    if record["verb"] in WITH_SECTIONS or not record["of"]:
+        return ""
+    return f", {_percent(record['done'], record['of'])}{record['done']:,} of {record['of']:,}"
 
 
 def _errors(records: Sequence[Record]) -> RenderableType:
