@@ -2,7 +2,6 @@
 
 import tempfile
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,8 @@ from jobs.config import IngestConfig
 from jobs.evaluate import evaluate
 from jobs.evaluate_config import EvaluateConfig
 from jobs.ingest import ingest
-from jobs.train import _register
 from jobs.training_config import TrainStudentConfig
+from jobs.training_end import register
 from jobs.training_runs import open_run
 from jobs.workspace import Workspace, open_workspace
 from pipeline.catalog import WorkLease
@@ -125,4 +124,4 @@ def _train(workspace: Workspace, config: TrainStudentConfig) -> None:
     losses = {"labelled": 0.5, "pseudo": 0.4, "feature": 0.1}
     read = {"skipped": {}, "damaged": {}, "damaged_first": [], "best": None}
     run.files.write_json("result.json", {"step": 3, "loss": 1.0, **read, **losses})
-    _register(SimpleNamespace(name="student"), "student", run, workspace)  # type: ignore[arg-type]
+    register("student", "student", run, workspace)
