@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 PAGES = {
     "index.md": "README.md",
@@ -26,9 +27,16 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Turn links from docs/ to the pages of the root."""
+    for name, source in PAGES.items():
+        markdown = markdown.replace(f"](../{source}", f"]({name}")
+    return markdown
+
+
 def from_docs(text: str) -> str:
     """The Markdown of a page at the root, as it has to be within docs/."""
-    text = re.sub(r"\]\(docs/", "](", text)
+    text = re.sub(r"\]\((?:\.\./)?docs/", "](", text)
     for name, source in PAGES.items():
         text = text.replace(f"]({source}", f"]({name}")
     return text
