@@ -1,18 +1,25 @@
 """A graph of things made of one another, drawn in layers from left to right.
 
-The usual four steps (Sugiyama and others, IEEE SMC 11(2), 1981): every link goes to the right, so
-a thing stands one layer after the last of those it was made of; links over several layers get an
-empty place in each; the order inside a layer follows the neighbours' (barycentres); and then each
-layer lies as near to its neighbours as its order and the gaps permit, by least squares.
+`jobs.graph_layers` finds the places; here they become boxes of text and curves between them. Too
+many of a kind become one box, so that thirty sources are still a drawing that fits a page.
 """
 
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import accumulate, pairwise
-from statistics import fmean
+from dataclasses import dataclass
+from itertools import accumulate
 from unicodedata import east_asian_width
+
+from jobs.graph_layers import (
+    Layers,
+    Links,
+    centres_of,
+    layers,
+    order_,
+    with_passing,
+    without_circles,
+)
 
 BOX_WIDTH, BOX_HEIGHT = 174.0, 60.0
 GAP_X, GAP_Y = 44.0, 14.0
@@ -24,9 +31,6 @@ NOTE_LETTERS = 26
 TOP_LETTERS = 23  # of the kind and the mark beside it
 NAMED = 60  # of those that one box stands for
 WIDE = frozenset("mwMW@%—")
-SWEEPS = 4
-
-Links = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +76,6 @@ class Graph:
     paths: tuple[str, ...]
 
 
-@dataclass(slots=True)
-class _Layers:
-    """Keys by layer in their order; those that nothing belongs to are links passing through."""
-
-    rows: list[list[str]]
-    after: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    before: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-
-    def link(self, left: str, right: str) -> None:
-        """From one layer to the next."""
-        self.after[left].append(right)
-        self.before[right].append(left)
-
-
 def laid_out(
     things: Iterable[Thing], links: Iterable[tuple[str, str]], *, most: int = MOST
 ) -> Graph:
@@ -101,9 +91,11 @@ def laid_out(
     after = without_circles(known, links)
     layer_of = layers(known, after)
     known, layer_of, after = _together(known, layer_of, after, most=most)
-    placed = _with_passing(known, layer_of, after)
-    _order(placed)
-    centres = _centres(placed, known)
+    placed = with_passing(layer_of, after)
+    order_(placed)
+    height = {key: BOX_HEIGHT if key in known else PASSING for row in placed.rows for key in row}
+    found = centres_of(placed, height, gap=GAP_Y)
+    centres = {key: MARGIN + centre for key, centre in found.items()}
     boxes = tuple(
         _box(known[key], layer, centres[key])
         for layer, row in enumerate(placed.rows)
@@ -112,59 +104,10 @@ def laid_out(
     )
     return Graph(
         width=2 * MARGIN + len(placed.rows) * (BOX_WIDTH + GAP_X) - GAP_X if boxes else 0.0,
-        height=max((box.y for box in boxes), default=0.0) + BOX_HEIGHT + MARGIN,
+        height=max(centres.values(), default=0.0) + BOX_HEIGHT / 2 + MARGIN,
         boxes=boxes,
         paths=tuple(_paths(placed, known, layer_of, centres)),
     )
-
-
-def without_circles(known: Iterable[str], links: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """What each key leads to, links that close a circle left out; those given first stay."""
-    after: dict[str, list[str]] = {key: [] for key in known}
-    for left, right in dict.fromkeys(links):
-        if left in after and right in after and not _reaches(after, right, left):
-            after[left].append(right)
-    return after
-
-
-def _reaches(after: Links, start: str, end: str) -> bool:
-    seen, stack = {start}, [start]
-    while stack:
-        key = stack.pop()
-        if key == end:
-            return True
-        stack += [each for each in after[key] if each not in seen]
-        seen.update(after[key])
-    return False
-
-
-def layers(known: Iterable[str], after: Links) -> dict[str, int]:
-    """The layer of each key: after all that it was made of, and what began just before its use."""
-    order = _sorted(known, after)
-    found = dict.fromkeys(order, 0)
-    for key in order:
-        for each in after[key]:
-            found[each] = max(found[each], found[key] + 1)
-    led_to = {each for key in order for each in after[key]}
-    for key in order:
-        if key not in led_to and after[key]:
-            found[key] = min(found[each] for each in after[key]) - 1
-    return found
-
-
-def _sorted(known: Iterable[str], after: Links) -> list[str]:
-    """Each key after those that lead to it."""
-    missing = {key: 0 for key in known}
-    for key in missing:
-        for each in after[key]:
-            missing[each] += 1
-    ready = [key for key, count in missing.items() if not count]
-    for key in ready:
-        for each in after[key]:
-            missing[each] -= 1
-            if not missing[each]:
-                ready.append(each)
-    return ready
 
 
 def _together(
@@ -202,76 +145,6 @@ def _more(rest: Sequence[Thing]) -> Thing:
     )
 
 
-def _with_passing(known: Mapping[str, Thing], layer_of: Mapping[str, int], after: Links) -> _Layers:
-    placed = _Layers([[] for _ in range(max(layer_of.values(), default=-1) + 1)])
-    for key in known:
-        placed.rows[layer_of[key]].append(key)
-    for left in known:
-        for right in after[left]:
-            place = left
-            for layer in range(layer_of[left] + 1, layer_of[right]):
-                passing = f"{left} to {right} past {layer}"
-                placed.rows[layer].append(passing)
-                placed.link(place, passing)
-                place = passing
-            placed.link(place, right)
-    return placed
-
-
-def _order(placed: _Layers) -> None:
-    """Sweep to the right and to the left; each place follows the mean place of its neighbours."""
-    for sweep in range(SWEEPS):
-        rightwards = sweep % 2 == 0
-        rows = placed.rows if rightwards else placed.rows[::-1]
-        beside = placed.before if rightwards else placed.after
-        for before, row in pairwise(rows):
-            place = {key: index for index, key in enumerate(before)}
-            share = len(before) / max(len(row), 1)  # of one without neighbours: stay about there
-            wanted = {
-                key: fmean(place[each] for each in beside[key]) if beside[key] else index * share
-                for index, key in enumerate(row)
-            }
-            row.sort(key=wanted.__getitem__)
-
-
-def _centres(placed: _Layers, known: Mapping[str, Thing]) -> dict[str, float]:
-    """The height of each place, such that none overlap and links are as level as may be."""
-    height = {key: BOX_HEIGHT if key in known else PASSING for row in placed.rows for key in row}
-    centres: dict[str, float] = {}
-    for row in placed.rows:
-        centres |= _apart(row, dict.fromkeys(row, 0.0), height)
-    for sweep in range(SWEEPS):
-        for row in placed.rows if sweep % 2 else placed.rows[::-1]:
-            beside = placed.before if sweep % 2 else placed.after
-            wanted = {
-                key: fmean(centres[each] for each in beside[key]) if beside[key] else centres[key]
-                for key in row
-            }
-            centres |= _apart(row, wanted, height)
-    top = min((centres[key] - height[key] / 2 for key in centres), default=0.0)
-    return {key: centre - top + MARGIN for key, centre in centres.items()}
-
-
-def _apart(
-    row: Sequence[str], wanted: Mapping[str, float], height: Mapping[str, float]
-) -> dict[str, float]:
-    """Places in their order with gaps between them, nearest to those wanted by least squares.
-
-    Less the heights above each, this is an isotonic regression: pools of adjacent violators.
-    """
-    above, total = {}, 0.0
-    for key in row:
-        above[key] = total + height[key] / 2
-        total += height[key] + GAP_Y
-    pools: list[list[float]] = []
-    for key in row:
-        pools.append([wanted[key] - above[key]])
-        while len(pools) > 1 and fmean(pools[-2]) > fmean(pools[-1]):
-            pools[-2:] = [pools[-2] + pools[-1]]
-    levels = [fmean(pool) for pool in pools for _ in pool]
-    return {key: level + above[key] for key, level in zip(row, levels, strict=True)}
-
-
 def _box(thing: Thing, layer: int, centre: float) -> Box:
     said = (f"{thing.kind} {thing.name}", thing.note, ", ".join(thing.marks))
     return Box(
@@ -297,7 +170,7 @@ def _left(layer: int) -> float:
 
 
 def _paths(
-    placed: _Layers,
+    placed: Layers,
     known: Mapping[str, Thing],
     layer_of: Mapping[str, int],
     centres: Mapping[str, float],

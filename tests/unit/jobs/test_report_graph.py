@@ -6,6 +6,7 @@ from itertools import combinations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jobs.graph_layers import without_circles
 from jobs.report_graph import (
     BOX_HEIGHT,
     BOX_WIDTH,
@@ -15,8 +16,6 @@ from jobs.report_graph import (
     Thing,
     clipped,
     laid_out,
-    layers,
-    without_circles,
 )
 
 NUMBERS = re.compile(r"-?\d+(?:\.\d+)?")
@@ -89,16 +88,6 @@ def test_no_link_crosses_a_box_on_its_way(graph: tuple[int, list[tuple[int, int]
                 and box.y < float(y) < box.y + BOX_HEIGHT
             ]  # fmt: skip
             assert crossed == []
-
-
-def test_a_thing_stands_after_the_last_it_was_made_of_and_a_source_just_before_its_use() -> None:
-    after = {"a": ["b"], "b": ["c"], "c": ["d"], "late": ["d"], "d": [], "alone": []}
-    assert layers(after, after) == {"a": 0, "b": 1, "c": 2, "late": 2, "d": 3, "alone": 0}
-
-
-def test_a_circle_is_cut_where_it_was_closed() -> None:
-    after = without_circles("abc", [("a", "b"), ("b", "c"), ("c", "a"), ("a", "a"), ("x", "b")])
-    assert after == {"a": ["b"], "b": ["c"], "c": []}
 
 
 def test_too_many_of_a_kind_become_one_box_with_all_their_links() -> None:
