@@ -16,7 +16,8 @@ from pipeline.errors import PipelineError, StorageError, StoreFullError
 
 LOSSES_PER_FAILURE = 3  # a machine that goes takes the shards of all its actors with it at once
 WORKED_BEFORE = 10  # times as many must fail alike once something has been labelled
-STORE_ROUNDS = 5
+STORE_ROUNDS = 5  # of a store that never served anybody: what is wrong will not go away
+PATIENT_STORE_ROUNDS = 14  # of one that did: ten minutes, as a catalog is given
 LONGEST_PAUSE_S = 60.0
 
 
@@ -100,7 +101,8 @@ class FaultWatch:
             pause_s = min(self.pause_s * 2**self._store_rounds, LONGEST_PAUSE_S)
             self.resume_s = self.clock() + pause_s
             self._store_rounds += 1
-        if self._store_rounds < STORE_ROUNDS or self._store_failures < self._limit():
+        rounds = PATIENT_STORE_ROUNDS if self._successes else STORE_ROUNDS
+        if self._store_rounds < rounds or self._store_failures < self._limit():
             return None
         return StorageError(
             f"the store failed {self._store_failures} times in a row and nothing got through "

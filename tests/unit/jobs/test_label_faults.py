@@ -127,3 +127,14 @@ def test_a_store_that_serves_others_meanwhile_is_not_at_fault_the_second_time() 
     watch.success()
     assert not watch.is_stores_fault("s0")
     assert watch.is_stores_fault("s1")
+
+
+def test_a_store_that_served_somebody_is_given_as_long_as_a_catalog() -> None:
+    """Nine to ten minutes of pauses, one failure in each; a success begins them anew."""
+    watched = Watched()
+    watched.watch.success()
+    while watched.watch.store_failed("no route") is None:
+        watched.now_s = watched.watch.resume_s
+    assert 9 * 60 <= watched.now_s <= 10 * 60
+    watched.watch.success()
+    assert watched.watch.store_failed("no route") is None
