@@ -1,6 +1,6 @@
 """Whether `factory plan` foretells what `factory label` then takes, on this machine.
 
-    .venv/bin/python benchmarks/plan.py [--images FOLDER] [--count 160] [--size 252] [--repeats 3]
+    .venv/bin/python benchmarks/plan.py [--images FOLDER] [--count 120] [--size 252] [--repeats 3]
 
 Plan and label take turns (plan, label, plan, label, …), each a process of its own as a person would
 start it, each label run into a label set of its own; medians of both are compared. The teacher has
@@ -63,7 +63,7 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", help="folder of photographs")
-    parser.add_argument("--count", default=160, type=int, help="scenes to render without --images")
+    parser.add_argument("--count", default=120, type=int, help="scenes to render without --images")
     parser.add_argument("--scale", default="s", choices=("tiny", "s", "b"))
     parser.add_argument("--size", default=252, type=int)
     parser.add_argument("--repeats", default=3, type=int)

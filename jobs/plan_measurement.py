@@ -67,10 +67,17 @@ def read_measurement(path: str) -> Measurement:
         if measured.get("format") != FORMAT:
             raise ValueError(f"expected format {FORMAT}, got {measured.get('format')!r}")
         measurement: Measurement = _read(Measurement, measured, where="measurement")
+        _check(measurement.probe)
     except (OSError, ValueError, AttributeError) as error:
         problem = f"--measured {path}: not what `factory plan --json` writes: {error}"
         raise ConfigError([problem]) from error
     return measurement
+
+
+def _check(probe: Probe) -> None:
+    span = probe.network_s
+    if not 0 < span.low <= span.middle <= span.high:
+        raise ValueError(f"measurement.probe.network_s is {span}: not above 0 and in order")
 
 
 def _read(kind: Any, given: object, *, where: str) -> Any:

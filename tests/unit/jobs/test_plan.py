@@ -15,7 +15,7 @@ from jobs.console import LineReporter
 from jobs.errors import ConfigError, JobError
 from jobs.label_ahead import find_aim
 from jobs.label_engine import LabelEngine, LabelJob, LabelTask
-from jobs.label_probe import sample_rows, spread
+from jobs.label_probe import Reads, sample_rows, spread
 from jobs.plan import plan
 from jobs.plan_config import PlanConfig
 from jobs.ray_runtime import Node, Resources
@@ -317,6 +317,18 @@ def test_a_sample_is_spread_over_the_shards_and_has_nothing_twice(
         if most >= 20:
             firsts = {record.sample_id for record in sample_rows(workspace.store, shards[:1], 500)}
             assert 0 < len(firsts.intersection(ids)) < len(ids)
+
+
+def test_reading_is_measured_by_whole_row_groups(tmp_path: Path) -> None:
+    """A row group of 64 is read for 8 of its rows: what one image takes is a 64th of that."""
+    store = Store(str(tmp_path))
+    shard = image_shard(store, range(130))
+    some, every = Reads(), Reads()
+    assert len([*sample_rows(store, [shard], 16, reads=some)]) == 16
+    assert some.images in (64 + 64, 64 + 2)
+    assert len([*sample_rows(store, [shard], 500, reads=every)]) == every.images == 130
+    assert every.each_s() == pytest.approx(every.seconds / 130)
+    assert every.seconds > 0
 
 
 def test_shards_smaller_than_what_is_read_at_a_place_give_as_many_images(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 
 from jobs.errors import ConfigError
+from jobs.gpu_kinds import Span
 from jobs.plan_measurement import read_measurement
-from tests.plan_factories import MEASURED
+from tests.plan_factories import MEASURED, PROBE
 
 
 @pytest.fixture
@@ -45,6 +46,14 @@ def test_what_is_wrong_is_named(file, change, said):
         read_measurement(str(file))
     assert said in str(refused.value)
     assert str(file) in str(refused.value)
+
+
+@pytest.mark.parametrize("span", [Span(0.0, 1.0, 2.0), Span(2.0, 1.0, 3.0), Span(1.0, 3.0, 2.0)])
+def test_a_network_takes_time(file, span):
+    wrong = replace(MEASURED, probe=replace(PROBE, network_s=span))
+    file.write_text(json.dumps(wrong.as_dict()))
+    with pytest.raises(ConfigError, match="not above 0 and in order"):
+        read_measurement(str(file))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "3", "null", "{}", "\xff"])
