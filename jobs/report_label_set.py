@@ -97,7 +97,7 @@ def _worst(workspace: Workspace, placed: Sequence[tuple[Placed, LabelRecord]]) -
 def _sampled(shown: int, row: LabelSetRow) -> str:
     unit = "1 / metres" if row.recipe.get("geometry") == "disparity_metric" else "no unit"
     return (
-        f"{shown:,} of {row.labelled:,} labelled images, evenly spread over all shards. "
+        f"{shown:,} of {row.labelled:,} labelled images, evenly spread. "
         f"Bright is near; each map is coloured from its 1st to its 99th percentile ({unit})."
     )
 

@@ -110,7 +110,7 @@ def _odd(workspace: Workspace, placed: Sequence[tuple[Placed, ImageRecord]]) -> 
 
 
 def _sampled(figures: Sequence[Figure], row: SourceRow, samples: int) -> str:
-    text = f"{len(figures):,} of {row.images:,} images, evenly spread over all shards."
+    text = f"{len(figures):,} of {row.images:,} images, evenly spread."
     unreadable = min(samples, row.images) - len(figures)
     if unreadable:
         text += f" {unreadable:,} more could not be read."
