@@ -71,7 +71,7 @@ def label(config: LabelConfig, *, reporter: Reporter | None = None) -> dict[str,
         ExitStack() as stack,
     ):
         check_sources(workspace, config.sources)
-        name = title("label", config.sources, by=f"with {config.teacher}")
+        name = title("label", config.sources, by=config.teacher)
         joined = stack.enter_context(ray_cluster(config.ray, name=name)) if config.ray else None
         resources = joined or local_resources()
         if joined is None:

@@ -11,16 +11,26 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
+from pipeline.catalog_values import without_credentials
+
 MOST_NAMED = 3  # sources, models: further ones are counted
 _NUMBERS = itertools.count(1)
 
 
 def title(verb: str, targets: Sequence[str], *, by: str = "") -> str:
-    """What a job does: ``label photos, places365 with dav2-l``."""
-    named = ", ".join(targets[:MOST_NAMED])
+    """What a job does: ``label photos, places365 with dav2-l``, where ``by`` is a model.
+
+    Of a path or an address the last part is shown: an address may have a password in it.
+    """
+    named = ", ".join(_last_part(each) for each in targets[:MOST_NAMED])
     more = len(targets) - MOST_NAMED
     named = f"{named} and {more} more" if more > 0 else named
+    by = f"with {_last_part(by)}" if by else ""
     return " ".join(part for part in (verb, named, by) if part)
+
+
+def _last_part(name: str) -> str:
+    return without_credentials(name).rstrip("/").rpartition("/")[2] or name
 
 
 def job_config(said: str) -> Any:

@@ -303,7 +303,7 @@ def test_a_loss_that_is_not_finite_is_told_by_a_worker_that_ends_at_once(
 def test_jobs_have_names(world: World) -> None:
     names = [job["metadata"].get("job_name") for job in world.jobs]
     teacher = next(name for name in names if name and name.startswith("label"))
-    assert teacher.startswith("label pictures with ")
+    assert teacher == "label pictures with teacher"
     assert {"ingest pictures", "train-teacher steady", "train-teacher reckless"} <= set(names)
 
 

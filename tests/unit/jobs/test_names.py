@@ -7,7 +7,10 @@ from jobs.names import actor_name, place, title
 
 
 def test_titles_name_what_is_worked_on_and_count_the_rest():
-    assert title("label", ["places365"], by="with dav2-l") == "label places365 with dav2-l"
+    assert title("label", ["places365"], by="dav2-l") == "label places365 with dav2-l"
+    assert title("label", ["a"], by="/models/mine/") == "label a with mine"
+    assert title("evaluate", ["s3://key:secret@bucket/m"]) == "evaluate m"
+    assert "secret" not in title("evaluate", ["https://key:secret@host"])
     assert title("evaluate", list("abcde")) == "evaluate a, b, c and 2 more"
     assert title("", ["a", "b"]) == "a, b"
 
