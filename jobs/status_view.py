@@ -5,6 +5,7 @@ from typing import Any, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -18,6 +19,7 @@ STYLES = {"running": "green", "silent": "yellow", "gone": "red", "failed": "red"
 WITH_SECTIONS = ("label", "ingest", "evaluate", "train-teacher", "train-student", "finetune-metric")
 LIVES = ("running", "silent", "gone")
 MOST_SOURCES = 12
+MOST_ENDED = 5
 ERROR_CHARACTERS = 300
 
 
@@ -54,8 +56,12 @@ def _sections(summary: Record) -> Iterator[RenderableType]:
         yield from _label_set(record)
     for record in summary["trainings"]:
         yield from _training(record)
+    done = [record for record in summary["ingests"] if record["state"] == "done"]
     for record in summary["ingests"]:
-        yield from _ingest(record)
+        if record["state"] != "done":
+            yield from _ingest(record)
+    if done:
+        yield from _titled("ingested", _ingested(done))
     for record in summary["evaluations"]:
         yield from _evaluation(record)
     if summary["waiting"]:
@@ -187,6 +193,15 @@ def _ingest(record: Record) -> Iterator[RenderableType]:
     yield _facts(facts)
 
 
+def _ingested(records: Sequence[Record]) -> RenderableType:
+    """What is over: a line each."""
+    table = _grid("source", "images", "refused")
+    for record in records:
+        refused = f"{record['dropped_images']:,}" if record["dropped_images"] else ""
+        table.add_row(Text(f"  {printable(record['source'])}"), f"{record['images']:,}", refused)
+    return table
+
+
 def _evaluation(record: Record) -> Iterator[RenderableType]:
     title = _run_title("evaluate", record["models"], record["state"])
     done, total = record["done_images"], record["images"]
@@ -205,9 +220,10 @@ def _waiting(records: Sequence[Record]) -> RenderableType:
     for record in records:
         left = record["left_images"]
         amount = f", {left:,} images left" if left else ""
-        lines.append(Text(f"  {printable(record['what'])}{amount}: {record['why']}"))
+        lines.append(_indented(Text(f"{printable(record['what'])}{amount}: {record['why']}")))
         if record["command"]:
-            lines.append(Text(f"    → {printable(record['command'])}", style="italic"))
+            command = Text(f"→ {printable(record['command'])}", style="italic")
+            lines.append(_indented(command, by=4))
     return Group(*lines)
 
 
@@ -216,14 +232,19 @@ def _drivers(records: Sequence[Record]) -> RenderableType:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     table.add_column(overflow="fold")
-    for record in sorted(records, key=lambda each: each["state"] not in LIVES):
+    living = [record for record in records if record["state"] in LIVES]
+    over = [record for record in records if record["state"] not in LIVES]
+    ended = sorted(over, key=lambda each: float(each["seen_s_ago"]))
+    for record in [*living, *ended[:MOST_ENDED]]:
         state = record["state"]
         table.add_row(
             Text(f"  {state}", style=STYLES.get(state, "dim")),
             Text(printable(f"{record['verb']} {record['target']}")),
             Text(_life(record)),
         )
-    return table
+    others = len(ended) - MOST_ENDED
+    more = Text(f"  and {others} more that ended within an hour", style="dim")
+    return Group(table, *([more] if others > 0 else []))
 
 
 def _life(record: Record) -> str:
@@ -247,13 +268,19 @@ def _doing(record: Record) -> str:
 
 
 def _errors(records: Sequence[Record]) -> RenderableType:
-    lines = []
+    lines: list[RenderableType] = []
     for record in records:
         ago = readable_duration(record["age_s"])
         text = " ".join(printable(record["error"]).split())
         cut = text if len(text) <= ERROR_CHARACTERS else f"{text[: ERROR_CHARACTERS - 1]}…"
-        lines.append(Text(f"  {ago} ago, {printable(record['what'])}").append(f"\n    {cut}"))
+        lines.append(_indented(Text(f"{ago} ago, {printable(record['what'])}")))
+        lines.append(_indented(Text(cut), by=4))
     return Group(*lines)
+
+
+def _indented(text: Text, by: int = 2) -> RenderableType:
+    """Folded lines too."""
+    return Padding(text, (0, 0, 0, by))
 
 
 def _facts(facts: Mapping[str, str]) -> RenderableType:
