@@ -9,7 +9,7 @@ import struct
 from dataclasses import asdict
 
 from pipeline.filters import ImageLimits, Refusal, Verify, examine
-from pipeline.images import sniff
+from pipeline.image_formats import sniff
 from pipeline.records import ImageHeader
 from pipeline.sandbox import DECODER_CRASHED, DecoderDiedError, Sandbox, SandboxLimits
 

@@ -26,7 +26,8 @@ apple_double          macOS leaves these (``._name``) beside the real files
 from pipeline.archives import EntryError
 from pipeline.examiner import OPENED_BY_NATIVE_CODE
 from pipeline.filesystems import public_uri
-from pipeline.images import ImageDecodeError, ReadHeader, read_header, sniff
+from pipeline.image_formats import sniff
+from pipeline.images import ImageDecodeError, ReadHeader, read_header
 from pipeline.member_paths import normalised_text
 from pipeline.parts import Sample, read_part
 from pipeline.records import Drop, Member, Truth

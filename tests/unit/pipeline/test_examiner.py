@@ -11,7 +11,7 @@ from PIL import Image
 
 from pipeline.examiner import Examiner, packed, unpacked
 from pipeline.filters import ImageLimits, Refusal, examine
-from pipeline.images import sniff
+from pipeline.image_formats import sniff
 from pipeline.records import ImageHeader
 from pipeline.sandbox import SandboxLimits
 

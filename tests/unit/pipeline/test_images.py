@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageOps
 
-from pipeline.images import ImageDecodeError, decode_rgb, open_image, sniff
+from pipeline.image_formats import sniff
+from pipeline.images import ImageDecodeError, decode_rgb, open_image
 
 rng = np.random.default_rng(0)
 RGB = rng.integers(0, 256, (36, 48, 3), dtype=np.uint8)
