@@ -2,8 +2,9 @@
 
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -122,3 +123,21 @@ def test_what_workers_of_this_attempt_warn_of_is_told_once(job: TrainingJob) -> 
     assert said.getvalue().count("warning: ") == 2
     assert "training goes on without MLflow" in said.getvalue()
     assert "old story" not in said.getvalue()
+
+
+def test_who_follows_from_elsewhere_is_told_how_far_the_workers_are(job: TrainingJob) -> None:
+    told: list[Callable[[], Mapping[str, Any]]] = []
+
+    class Listening(LineReporter):
+        def tell(self, facts: Callable[[], Mapping[str, Any]]) -> None:
+            told.append(facts)
+
+    files = worker(job)
+    with watched(files, job, Listening(io.StringIO()), why_waiting=nothing):
+        wait_for(lambda: bool(told))
+        assert told[0]() == {"training": {}, "working_s": 0.0}
+        files.claim()
+        files.write_json("progress.json", {"step": 4, "steps": 10, "loss": 0.5})
+        wait_for(lambda: bool(told[0]()["training"].get("step") == 4))
+        wait_for(lambda: told[0]()["working_s"] > 0)
+    assert told[0]()["training"] == {"step": 4, "steps": 10, "loss": 0.5}
