@@ -12,6 +12,7 @@ import numpy as np
 from pipeline.records import ImageRecord, LabelRecord
 
 EACH = 4  # by each criterion
+ODD_RANGE = 2.0  # times the usual one, or the usual one so many times
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ def label_criteria(labels: Sequence[LabelRecord]) -> tuple[Criterion, ...]:
         else None
         for each in labels
     ]
+    usual = float(np.median([each for each in ranges if each is not None] or [0.0]))
     return (
         Criterion(
             [each.flip_correlation for each in labels],
@@ -90,8 +92,13 @@ def label_criteria(labels: Sequence[LabelRecord]) -> tuple[Criterion, ...]:
             ranges,
             lambda value, middle: f"nearly constant: range {value:.3g}, median {middle:.3g}",
             largest=False,
+            harmless=usual / ODD_RANGE,
         ),
-        Criterion(ranges, lambda value, middle: f"extreme range: {value:.3g}, median {middle:.3g}"),
+        Criterion(
+            ranges,
+            lambda value, middle: f"extreme range: {value:.3g}, median {middle:.3g}",
+            harmless=usual * ODD_RANGE,
+        ),
     )
 
 
