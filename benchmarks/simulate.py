@@ -4,25 +4,20 @@
 
 No GPU is behind this. Images per second of one GPU are an assumption to be replaced by what
 `factory plan` measures: 200 stands for ViT-L at 518 pixels in bf16 on a data centre GPU, 50 for an
-older one, 800 for a small teacher. The protocol is the one that is built (`jobs.simulation`), and
-what goes wrong is drawn: in *failures*, a process dies every 100 GPU hours and the driver every 48,
-one shard in 10,000 kills whoever labels it, one GPU in twenty takes half as long again, and catalog
-and store are away for a minute each day; in *spot*, each node besides is lost every five hours
-without notice, another one comes after ten minutes on average, and twice a day the market gives
-half of them for two hours. With several seeds, a cell is the range over them.
+older one, 800 for a small teacher. The protocol is the one that is built (`jobs.simulation`); what
+goes wrong is assumed as `factory plan --simulate` assumes it (`jobs.plan_simulation` says what it
+is). With several seeds, a cell is the range over them.
 """
 
 import argparse
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
+from jobs.plan_simulation import SCENARIOS, SHARD_SPREAD, START_SPREAD, troubled
 from jobs.simulation import SimulatedCluster, SimulatedRun, simulate
-from jobs.simulation_cluster import Failures, Outages, Spot, Stragglers
 
 IMAGES = 62_300_000
 IMAGES_PER_SHARD = 1000
-SCENARIOS = ("calm", "failures", "spot")
 
 Column = tuple[str, Callable[[SimulatedRun], float], str]
 WORK: tuple[Column, ...] = (
@@ -95,40 +90,17 @@ def cluster(
         gpus=gpus,
         images_per_s=rate,
         images_per_shard=IMAGES_PER_SHARD,
-        shard_spread=0.2,
+        shard_spread=SHARD_SPREAD,
         image_bytes=1000 * arguments.image_kb,
         label_bytes=1000 * arguments.label_kb,
         gpus_per_node=arguments.gpus_per_node,
         actor_start_s=arguments.start_s,
-        actor_start_spread=0.3,
+        actor_start_spread=START_SPREAD,
         first_batch_s=0.5,
         last_batch_s=0.5,
         seed=seed,
     )
-    return calm if scenario == "calm" else troubled(calm, is_spot=scenario == "spot")
-
-
-def troubled(calm: SimulatedCluster, *, is_spot: bool) -> SimulatedCluster:
-    away = Outages(per_hour=1 / 24, mean_s=60.0)
-    spot = Spot(
-        losses_per_hour=1 / 5,
-        replacement_s=600.0,
-        droughts_per_hour=1 / 12,
-        drought_s=7200.0,
-        drought_share=0.5,
-    )
-    return replace(
-        calm,
-        failures=Failures(
-            process_deaths_per_hour=1 / 100,
-            poison_shards=max(1, calm.shards // 10_000),
-            driver_deaths_per_hour=1 / 48,
-        ),
-        stragglers=Stragglers(share=0.05, factor=1.5),
-        catalog_outages=away,
-        store_outages=away,
-        spot=spot if is_spot else Spot(),
-    )
+    return troubled(calm, scenario)
 
 
 def leased_again(run: SimulatedRun) -> int:

@@ -5,7 +5,7 @@ once. In *failures* a process dies every 100 device hours and the driver every 4
 10,000 kills whoever labels it, one device in twenty takes half as long again, and catalog and store
 are away for a minute a day. In *spot* each machine of eight is lost every five hours without
 notice, another one comes after ten minutes on average, and twice a day the market gives half of
-them for two hours. None of these figures is a measurement: they are what a bad week looks like.
+them for two hours. None of these figures is a measurement; `benchmarks/simulate.py` has the same.
 """
 
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ def simulated_runs(
     for count in devices:
         calm = _calm(one, work, count)
         for scenario in SCENARIOS:
-            run = simulate(_troubled(calm, scenario))
+            run = simulate(troubled(calm, scenario))
             rows.append(_row(count, scenario, run, per_gpu_hour))
     return rows
 
@@ -70,7 +70,8 @@ def _calm(one: Forecast, work: Work, devices: int) -> SimulatedCluster:
     )
 
 
-def _troubled(calm: SimulatedCluster, scenario: str) -> SimulatedCluster:
+def troubled(calm: SimulatedCluster, scenario: str) -> SimulatedCluster:
+    """The same cluster with what goes wrong in one of `SCENARIOS`."""
     if scenario == "calm":
         return calm
     return replace(
