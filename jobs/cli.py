@@ -6,6 +6,7 @@ Exit status: 0 done; 1 something that should have been done was not; 2 wrong usa
 
 import contextlib
 import json
+import logging
 import math
 import os
 import signal
@@ -30,6 +31,7 @@ from jobs.duplicates_config import CatalogDuplicatesConfig
 from jobs.errors import ConfigError, Interrupted, JobError
 from jobs.evaluate_config import EvaluateConfig, ExportConfig
 from jobs.plan_config import PlanConfig
+from jobs.readable import printable
 from jobs.sample_config import CatalogTraceConfig, CatalogWithdrawConfig
 from jobs.settings import load_settings
 from jobs.status_config import StatusConfig
@@ -120,6 +122,9 @@ def main() -> None:
     """Entry point of the console script."""
     # Pillow has doubts about broken files; what is wrong with them is counted and said elsewhere.
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    # Ctrl-C in the middle of a question to the catalog is told by the command; no other error that
+    # the pool of connections logs is kept from whoever asked.
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     # A batch system that takes its machine back is like somebody who presses Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
@@ -140,7 +145,7 @@ def run(argv: Sequence[str]) -> int:
     try:
         status = build_app(calls.append)(words, prog_name="factory", standalone_mode=False)
     except typer.TyperException as error:
-        return _fail_usage(error, as_json="--json" in argv)
+        return _fail_usage(error, wants_json="--json" in argv)
     return execute(calls[0]) if calls else int(status or DONE)
 
 
@@ -205,7 +210,7 @@ def _resume(config: object) -> str:
 
 
 def as_json(value: object) -> str:
-    """One line of strict JSON; numbers that JSON has no word for become null."""
+    """One line of strict JSON: what it has no number for is null, half surrogates are spelt."""
     return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False)
 
 
@@ -306,15 +311,15 @@ def _explain(error: Exception) -> None:
             lines = [count, *(f"  - {each}" for each in error.problems)]
     elif advice := (type(error).__doc__ or "").partition(": ")[2]:
         lines.append(f"What to do: {advice}")
-    print(without_credentials("Error: " + "\n".join(lines)), file=sys.stderr)
+    print(printable(without_credentials("Error: " + "\n".join(lines))), file=sys.stderr)
 
 
-def _fail_usage(error: typer.TyperException, *, as_json: bool) -> int:
+def _fail_usage(error: typer.TyperException, *, wants_json: bool) -> int:
     context = getattr(error, "ctx", None)
     usage = f"{context.get_usage()}\n" if context else ""
-    print(f"{usage}Error: {error.format_message()}", file=sys.stderr)
-    if as_json:
-        print(json.dumps({"error": error.format_message(), "kind": "usage"}))
+    print(f"{usage}Error: {printable(error.format_message())}", file=sys.stderr)
+    if wants_json:
+        print(as_json({"error": error.format_message(), "kind": "usage"}))
     return WRONG_USAGE
 
 
@@ -339,16 +344,21 @@ def _global_flags(
 def _plain(value: object) -> object:
     """Only what JSON has: mappings, lists, text, numbers, true, false and null."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {_text(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_plain(item) for item in value]
-    if isinstance(value, bool | str | None):
+    if isinstance(value, bool | None):
         return value
     if isinstance(value, Integral):  # numpy's too
         return int(value)
     if isinstance(value, Real):
         return float(value) if math.isfinite(value) else None
-    return str(value)
+    return _text(value)
+
+
+def _text(value: object) -> str:
+    """As text that is valid in any encoding of Unicode; names of files need not be."""
+    return str(value).encode("utf-8", "backslashreplace").decode()
 
 
 if __name__ == "__main__":

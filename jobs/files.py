@@ -16,13 +16,18 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 def written_whole(out: str) -> Iterator[Path]:
     """A scratch file that takes the place of ``out`` at the end; an earlier one stays till then.
 
+    Of a link, what it points to is replaced. A device such as ``/dev/null`` is refused: whoever may
+    do anything would replace it for everybody.
+
     Raises:
-        ConfigError: ``out`` is a folder, or nothing can be written there.
+        ConfigError: ``out`` is a folder, a device or a pipe, or nothing can be written there.
         JobError: The disk is full.
     """
-    path = Path(out).expanduser()
+    path = Path(out).expanduser().resolve()
     if path.is_dir():
         raise ConfigError([f"--out {out} is a folder: name the file to write"])
+    if path.exists() and not path.is_file():
+        raise ConfigError([f"--out {out} is a device or a pipe: name a file to write"])
     scratch = _new_scratch(path, out)
     try:
         yield scratch

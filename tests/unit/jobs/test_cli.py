@@ -253,6 +253,26 @@ def test_credentials_do_not_reach_the_terminal(capfd):
     assert "secret" not in "".join(capfd.readouterr())
 
 
+@pytest.mark.parametrize(
+    "error", [ConfigError(["no \x1b[31m\udcff"]), JobError("no \x1b[31m\udcff")]
+)
+def test_what_a_name_holds_steers_no_terminal_and_breaks_no_json(error, capfd):
+    TO_RAISE.append(error)
+    assert run("label photos --teacher t --json") != 0
+    said = capfd.readouterr()
+    assert "no \\x1b[31m\\udcff" in said.err and "\x1b" not in said.err
+    assert json.loads(said.out)["error"] == "no \x1b[31m\\udcff"
+    TO_RAISE.clear()
+    SUMMARY.update({"\udcff": ["\udcff"]})
+    assert run("label photos --teacher t --json") == 0
+    assert json.loads(capfd.readouterr().out)["\\udcff"] == ["\\udcff"]
+
+
+def test_wrong_usage_steers_no_terminal(capfd):
+    assert run("--json", "\x1b[31m\udcff") == 2
+    assert "\x1b" not in capfd.readouterr().err
+
+
 def test_interrupted(capfd):
     TO_RAISE.append(KeyboardInterrupt())
     assert run("label photos --teacher t --json") == 130
