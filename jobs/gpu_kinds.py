@@ -5,10 +5,8 @@ float32 on tensor cores, and in float32 outside them. A network is bound by arit
 or partly by either, so another kind is faster by something between the two ratios: a range, and no
 more than that. It holds for kinds that do not throttle and are not shared.
 
-Sources, NVIDIA's datasheets of each product unless said otherwise: T4 and V100 with their
-architecture whitepapers (no bfloat16 in hardware); A10G as AWS's G5 has it, with 70 TFLOP/s where
-the A10 has 125; L4, L40S, A100 (40 GB: SXM; 80 GB: SXM), H100, H200; B200 as an eighth of an HGX
-or DGX B200; RTX 3090, 4090 and 5090 by the GA102, Ada and Blackwell whitepapers.
+Beside each row is the NVIDIA document that its figures are from; they were compared with what others
+reproduce of it. What could not be confirmed so is marked.
 """
 
 import math
@@ -16,8 +14,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# No measurement is behind these two: shares of a datasheet's arithmetic that a network of this sort
-# is taken to reach, until somebody measures one batch on the GPU in question.
+# No measurement is behind these: shares of a datasheet's arithmetic that a network of this sort is
+# taken to reach, until somebody measures a few batches on the GPU in question.
 ASSUMED_SHARE = {"bf16": (0.20, 0.45), "fp32": (0.35, 0.70)}
 
 
@@ -45,22 +43,39 @@ class GpuKind:
 
 
 GPU_KINDS: Mapping[str, GpuKind] = {
+    # Datasheet of the T4: 16-bit arithmetic in half precision alone.
     "t4": GpuKind(16, None, 8.1, 320, r"T4"),
+    # Datasheet of the V100, for SXM2 (PCIe: 14 TFLOP/s): likewise.
     "v100": GpuKind(16, None, 15.7, 900, r"V100"),
+    # Only AWS has it, in its G5. Not confirmed: accounts of its arithmetic differ (70 or 125; 31.5
+    # or 35), for its cores are counted as 72 or 80 multiprocessors.
     "a10g": GpuKind(24, 70, 31.5, 600, r"A10G"),
+    # Datasheet of the A10. The 125 is not confirmed, but is what 288 tensor cores of GA102 do at
+    # 1.695 GHz.
     "a10": GpuKind(24, 125, 31.2, 600, r"A10"),
+    # Datasheet of the A100, for SXM (80 GB by PCIe: 1,935 GB/s).
     "a100-40": GpuKind(40, 312, 19.5, 1555, r"A100.*40GB"),
     "a100-80": GpuKind(80, 312, 19.5, 2039, r"A100.*80GB"),
+    # Datasheet of the L4: 242 with sparsity.
     "l4": GpuKind(24, 121, 30.3, 300, r"L4"),
+    # Datasheet of the L40S: 362 without sparsity, 733 with it.
     "l40s": GpuKind(48, 362, 91.6, 864, r"L40S"),
+    # Datasheet of the H100: 1,513 (PCIe) and 1,979 (SXM) with sparsity.
     "h100-pcie": GpuKind(80, 756, 51, 2000, r"H100 PCIe"),
     "h100": GpuKind(80, 989, 67, 3350, r"H100.*HBM3|H100 SXM"),
+    # Datasheet of the H200, for SXM: 1,979 with sparsity.
     "h200": GpuKind(141, 989, 67, 4800, r"H200"),
-    "b200": GpuKind(180, 2250, 75, 8000, r"B200"),
+    # Datasheet of the HGX B200: 4.5 PFLOP/s with sparsity, 7.7 TB/s of each GPU.
+    "b200": GpuKind(180, 2250, 75, 7700, r"B200"),
+    # Whitepapers of GA102, Ada (AD102) and RTX Blackwell: bfloat16 with sums in float32, half of
+    # what they give for half precision with sums in half precision. Of the RTX 5090's that is not
+    # confirmed: it is a quarter of 838 with sparsity.
     "rtx-3090": GpuKind(24, 71, 35.6, 936, r"RTX 3090"),
     "rtx-4090": GpuKind(24, 165, 82.6, 1008, r"RTX 4090"),
     "rtx-5090": GpuKind(32, 209, 104.8, 1792, r"RTX 5090"),
 }
+# Behind the name of a kind: something else, or a part of it (a slice, a share by a hypervisor).
+ANOTHER = r"MIG|NVL|Laptop|Ti\b|D\b|-\d+[ABCQ]\b"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +94,12 @@ class Span:
 def kind_of(device_name: str) -> str | None:
     """Which of the table a driver's name means; None for any other.
 
-    ``NVIDIA A100-SXM4-80GB`` is ``a100-80``, ``NVIDIA L4`` is not ``NVIDIA L40S``.
+    ``NVIDIA A100-SXM4-80GB`` is ``a100-80``, ``NVIDIA L4`` is not ``NVIDIA L40S``, and a slice of
+    a GPU is none of them.
     """
     for kind, facts in GPU_KINDS.items():
-        if re.search(rf"(?<!\w)(?:Tesla )?(?:{facts.named})(?!\w)", device_name):
+        found = re.search(rf"(?<!\w)(?:{facts.named})(?!\w)", device_name)
+        if found and not re.search(ANOTHER, device_name[found.end() :]):
             return kind
     return None
 

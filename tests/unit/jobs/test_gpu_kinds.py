@@ -44,6 +44,22 @@ def test_every_kind_is_recognised_and_others_are_none_of_them():
         assert kind_of(other) is None
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "NVIDIA A100-SXM4-80GB MIG 3g.40gb",
+        "NVIDIA H100 80GB HBM3 MIG 1g.10gb",
+        "NVIDIA H200 NVL",
+        "NVIDIA L40S-8Q",
+        "NVIDIA GeForce RTX 4090 Laptop GPU",
+        "NVIDIA GeForce RTX 4090 D",
+        "NVIDIA GeForce RTX 3090 Ti",
+    ],
+)
+def test_a_slice_or_a_namesake_is_no_kind(name):
+    assert kind_of(name) is None
+
+
 @pytest.mark.parametrize("kind", GPU_KINDS)
 def test_figures_are_in_the_units_they_claim(kind):
     """Sparse figures, TB/s or GFLOP/s among dense TFLOP/s and GB/s would stand out."""
