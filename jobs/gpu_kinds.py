@@ -5,8 +5,8 @@ float32 on tensor cores, and in float32 outside them. A network is bound by arit
 or partly by either, so another kind is faster by something between the two ratios: a range, and no
 more than that. It holds for kinds that do not throttle and are not shared.
 
-Beside each row is the NVIDIA document that its figures are from; they were compared with what others
-reproduce of it. What could not be confirmed so is marked.
+Beside each row is the NVIDIA document that its figures are from; they were compared with what
+others reproduce of it. What could not be confirmed so is marked.
 """
 
 import math
