@@ -107,33 +107,48 @@ def ray_cluster(
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
-    on_termination = signal.getsignal(signal.SIGTERM)
-    if address:
-        check_answers(address)
-        with explained(address):
-            ray.init(
-                address=address,
-                logging_level="ERROR",
-                log_to_driver=False,
-                job_config=job_config(name),
-                runtime_env=worker_environment(),
-            )
-    else:
-        ray.init(
-            address="local",
-            num_cpus=num_cpus,
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            logging_level="ERROR",
-            log_to_driver=False,
-            job_config=job_config(name),
-        )
-    if callable(on_termination):  # Ray's own handler aborts the process with a dump of its stack
-        signal.signal(signal.SIGTERM, on_termination)
+    with _termination_as_before():
+        _init(address, num_cpus=num_cpus, name=name)
     try:
         yield cluster_resources()
     finally:
         ray.shutdown()
+
+
+def _init(address: str | None, *, num_cpus: int | None, name: str) -> None:
+    import ray
+
+    quiet = {"logging_level": "ERROR", "log_to_driver": False, "job_config": job_config(name)}
+    if address:
+        check_answers(address)
+        with explained(address):
+            ray.init(address=address, runtime_env=worker_environment(), **quiet)
+        return
+    ray.init(
+        address="local",
+        num_cpus=num_cpus,
+        include_dashboard=False,
+        object_store_memory=OBJECT_STORE_BYTES,
+        **quiet,
+    )
+
+
+@contextmanager
+def _termination_as_before() -> Iterator[None]:
+    """Ray puts its own in place of what SIGTERM does here, and leaves it there.
+
+    That one exits while Ray starts, and aborts with a dump of the stack from then on.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit:
+        if callable(before):
+            before(signal.SIGTERM, None)
+        raise
+    finally:
+        if callable(before):
+            signal.signal(signal.SIGTERM, before)
 
 
 def check_answers(address: str) -> None:

@@ -1,10 +1,14 @@
 """How processes are sized so that they fit the machines of a cluster."""
 
+import os
+import signal
+import sys
 from itertools import product
 
 import pytest
 
-from jobs.ray_runtime import Node, Resources
+from jobs.interrupts import STOPPING, calm_interrupts
+from jobs.ray_runtime import Node, Resources, _termination_as_before
 
 
 def fits(nodes: tuple[Node, ...], count: int, *, cpus: int, gpus: float) -> bool:
@@ -64,3 +68,15 @@ def test_machines_that_are_alike_are_counted_in_words() -> None:
     two_and_one = Resources((Node(8, gpus=1), Node(4), Node(8, gpus=1)))
     assert two_and_one.in_words() == "2 x (8 CPUs, 1 GPUs) + 1 x (4 CPUs, 0 GPUs)"
     assert Resources(tuple(Node(n) for n in range(1, 8))).in_words().endswith("+ …")
+
+
+def test_a_signal_while_ray_starts_stops_as_it_would_have_before(request) -> None:
+    heard: list[str] = []
+    first = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGTERM, first))
+    with calm_interrupts(heard.append):
+        ours = signal.getsignal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt), _termination_as_before():
+            signal.signal(signal.SIGTERM, lambda number, _: sys.exit(number))  # as Ray does
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert heard == [STOPPING] and signal.getsignal(signal.SIGTERM) is ours
