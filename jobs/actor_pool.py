@@ -3,9 +3,9 @@
 Ray's own restarts are off. A task that kills its process would otherwise loop for ever or take
 innocent neighbours with it (measured on Ray 2.60). So: tasks go only to actors that have answered;
 when an actor dies every task it was running is *lost*; a suspect is run again alone; an actor that
-overruns its deadline is killed; one that fails task after task, as with a broken GPU, gets no more
-and is replaced, and so is one whose machine has been told to go, when it has done what it has; and
-actors that cannot start three times in a row end the run. The pool may grow while it works, and
+overruns a task's deadline is killed; one that fails task after task, as with a broken GPU, gets no
+more and is replaced, and so is one whose machine has been told to go, when it has done what it has;
+and actors that cannot start three times in a row end the run. The pool may grow while it works, and
 never shrinks.
 
 The pool knows nothing of leases or labels: it takes tasks and gives back outcomes.
@@ -59,6 +59,8 @@ class _Slot(Generic[Task]):
     """One place in the pool: an actor, whether it has answered, and what it is running.
 
     Attributes:
+        running: By reference, the oldest first: the task, and whether it is a suspect.
+        oldest_since_s: Since when the first of them has been that, monotonic seconds.
         answered_s: When the actor last showed that it lives, monotonic seconds; None before.
         failures: Tasks that failed on this actor since one succeeded, by its own fault perhaps.
         start_failures: Times that an actor died here while it started, since one started anywhere.
@@ -68,7 +70,8 @@ class _Slot(Generic[Task]):
 
     actor: Any = None
     ready_ref: Any = None
-    running: dict[Any, tuple[Task, float, bool]] = field(default_factory=dict)
+    running: dict[Any, tuple[Task, bool]] = field(default_factory=dict)
+    oldest_since_s: float = 0.0
     answered_s: float | None = None
     failures: int = 0
     start_failures: int = 0
@@ -89,7 +92,23 @@ class _Slot(Generic[Task]):
 
     @property
     def runs_suspect(self) -> bool:
-        return any(alone for _, _, alone in self.running.values())
+        return any(alone for _, alone in self.running.values())
+
+    def begin(self, ref: Any, task: Task, *, alone: bool) -> None:
+        """Note that a task runs."""
+        if not self.running:
+            self.oldest_since_s = time.monotonic()
+        self.running[ref] = (task, alone)
+
+    def end(self, ref: Any) -> Task:
+        """Note that a task does not run any more."""
+        if next(iter(self.running)) == ref:
+            self.oldest_since_s = time.monotonic()
+        return self.running.pop(ref)[0]
+
+    def is_overdue(self, timeout_s: float) -> bool:
+        """Whether its oldest task takes longer than that; the others wait for it."""
+        return bool(self.running) and time.monotonic() - self.oldest_since_s > timeout_s
 
 
 class ActorPool(Generic[Task]):
@@ -100,7 +119,8 @@ class ActorPool(Generic[Task]):
             ``label(task)``, created with ``max_restarts=0, max_task_retries=0``.
         size: Actors wanted; fewer run where Ray has no room for more.
         concurrency: Tasks an actor runs at once (its ``max_concurrency``).
-        task_timeout_s: A task older than this costs its actor its life.
+        task_timeout_s: A task that takes longer costs its actor its life; while it waits for older
+            ones on the same actor its time does not count.
         may_be_actor: Whether a failure may be the actor's fault rather than the task's.
         wanted: Asked now and then how many actors there could be; None for ``size`` for good.
         leaving: Says which of some actors sit on machines that have been told to go.
@@ -231,7 +251,7 @@ class ActorPool(Generic[Task]):
                     break
                 task, alone = self._waiting.popleft()
                 ref = slot.actor.label.remote(task)
-                slot.running[ref] = (task, time.monotonic(), alone)
+                slot.begin(ref, task, alone=alone)
 
     def _can_take(self, slot: _Slot[Task], *, alone: bool) -> bool:
         if slot.gets_no_more:
@@ -257,7 +277,7 @@ class ActorPool(Generic[Task]):
             if slot.ready_ref == ref:
                 self._count_start_failure(slot, error)
                 return self._lose(slot, _last_line(error))
-            task, _, _ = slot.running.pop(ref)
+            task = slot.end(ref)
             outcome = Outcome(task, error=_said(error), kind=type(error.cause), actor=slot.name)
             slot.failures += self._may_be_actor(outcome)
             return [outcome]
@@ -271,7 +291,7 @@ class ActorPool(Generic[Task]):
             slot.name = result if isinstance(result, str) else None
             self._forgive_failed_starts()
             return []
-        task, _, _ = slot.running.pop(ref)
+        task = slot.end(ref)
         slot.failures = 0
         return [Outcome(task, result=result, actor=slot.name)]
 
@@ -300,7 +320,7 @@ class ActorPool(Generic[Task]):
         self.lost_actors += not slot.is_leaving
         lost = [
             Outcome(task, error=why, actor_lost=True, machine_left=slot.is_leaving, actor=slot.name)
-            for task, _, _ in slot.running.values()
+            for task, _ in slot.running.values()
         ]
         slot.running.clear()
         slot.actor = slot.ready_ref = slot.answered_s = slot.name = None
@@ -311,11 +331,10 @@ class ActorPool(Generic[Task]):
     def _expire(self) -> list[Outcome[Task]]:
         if self._task_timeout_s is None:
             return []
-        oldest_allowed = time.monotonic() - self._task_timeout_s
         return [
             outcome
             for slot in self._slots
-            if any(started < oldest_allowed for _, started, _ in slot.running.values())
+            if slot.is_overdue(self._task_timeout_s)
             for outcome in self._lose(
                 slot, f"its actor gave no answer within {self._task_timeout_s:.0f} s"
             )

@@ -231,7 +231,10 @@ class LabelConfig(LabelOptions):
         "CPUs per actor (default: the machine's, shared out).", minimum=0
     )
     shard_timeout_s: float = option(
-        "A shard that takes longer is taken from its actor, seconds.", 3600.0, minimum=1
+        "A shard that takes longer is taken from its actor, seconds; its wait for the actor's "
+        "other shard does not count.",
+        3600.0,
+        minimum=1,
     )
     lease_s: float = option("How long a lease lives without a heartbeat, seconds.", 60.0, minimum=5)
     catalog_patience_s: float = option(

@@ -288,12 +288,14 @@ class SimulatedPool(Generic[Task]):
         if slot.gpu.manned_s is None:  # dead, and nobody has heard of it
             return
         slot.gpu.plan(job, self._seconds(task))
-        timeout_s = self._cluster.shard_timeout_s
+        # The clock of the younger one begins when the older one is answered.
+        older_s = max((each.answer_s for each in slot.running if each is not job), default=0.0)
+        overdue_s = max(job.asked_s, older_s) + self._cluster.shard_timeout_s
         if self._is_poison(task) and job.from_s < NEVER:
             dies_s = job.from_s + self._poison.share() * job.spent_s
             self._later(slot, dies_s, self._die_of_poison)
-        elif job.answer_s - job.asked_s > timeout_s:
-            self._later(slot, job.asked_s + timeout_s, self._die_of_deadline)
+        elif job.answer_s > overdue_s:
+            self._later(slot, overdue_s, self._die_of_deadline)
         else:
             self._later(slot, job.answer_s, partial(self._done, job))
 

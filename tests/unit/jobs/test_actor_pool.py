@@ -134,6 +134,69 @@ def test_a_result_that_waited_for_a_driver_is_not_overdue(monkeypatch: pytest.Mo
     assert fake.killed == 0
 
 
+class Clock:
+    """Time that passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+@pytest.fixture
+def timed(monkeypatch: pytest.MonkeyPatch) -> tuple[FakeRay, ActorPool[str], set[Any], Clock]:
+    """Tasks that end when their reference is in the set, and have ten seconds each."""
+    fake, ended, clock = FakeRay(), set[Any](), Clock()
+    pool = install(fake, monkeypatch, task_timeout_s=10.0)
+
+    def wait(refs: list[Any], **_: Any) -> tuple[list[Any], list[Any]]:
+        done = [ref for ref in refs if ref[0] == "ready" or ref in ended]
+        return done, [ref for ref in refs if ref not in done]
+
+    monkeypatch.setattr(ray, "wait", wait)
+    monkeypatch.setattr(actor_pool, "time", clock)
+    pool.wait(0)
+    for task in ("older", "younger", "third"):
+        pool.submit(task)
+    assert pool.wait(0) == []
+    return fake, pool, ended, clock
+
+
+def test_waiting_for_the_older_task_of_an_actor_is_no_hanging(
+    timed: tuple[FakeRay, ActorPool[str], set[Any], Clock],
+) -> None:
+    fake, pool, ended, clock = timed
+    older = next(iter(pool._slots[0].running))
+    clock.now_s += 8
+    ended.add(older)
+    assert [outcome.task for outcome in pool.wait(0)] == ["older"]
+    clock.now_s += 8
+    assert (pool.wait(0), fake.killed) == ([], 0), "8 s since it was its turn"
+    clock.now_s += 3
+    lost = pool.wait(0)
+    assert [(outcome.task, outcome.actor_lost) for outcome in lost] == [
+        ("younger", True),
+        ("third", True),
+    ]
+    assert (fake.killed, "10 s" in str(lost[0].error)) == (1, True)
+
+
+def test_younger_tasks_that_end_do_not_prolong_the_time_of_one_that_hangs(
+    timed: tuple[FakeRay, ActorPool[str], set[Any], Clock],
+) -> None:
+    fake, pool, ended, clock = timed
+    ended.add(list(pool._slots[0].running)[1])
+    clock.now_s += 8
+    assert [outcome.task for outcome in pool.wait(0)] == ["younger"]
+    clock.now_s += 3
+    assert "older" in [outcome.task for outcome in pool.wait(0) if outcome.actor_lost]
+    assert fake.killed == 1
+
+
 ENDED = """The actor died unexpectedly before finishing this task.
 \tclass_name: LabelEngine
 \tactor_id: 0123
