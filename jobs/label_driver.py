@@ -112,7 +112,7 @@ class LabelDriver:
                 self._settle(outcome)
             if self._stop is not None:
                 raise self._stop
-            self._heartbeat()
+            self._patience.ask(self._renew)
             self._say_why_nothing_starts()
             self._show()
 
@@ -124,15 +124,7 @@ class LabelDriver:
         room = self.pool.room()
         if room == 0 or self._is_enough or self._faults.is_waiting:
             return
-        leases = self._patience.ask(
-            self.catalog.lease,
-            self.label_set,
-            owner=current_owner(),
-            limit=room,
-            ttl_s=self.lease_s,
-            sources=self.sources,
-        )
-        for lease in leases:
+        for lease in self._patience.ask(self._lease, room):
             if self._is_enough:
                 self._patience.ask(self.catalog.release, lease)
                 continue
@@ -144,6 +136,20 @@ class LabelDriver:
             self.pool.submit(task, alone=lease.attempts > 0)
             self.tally.handed_out()
             self._metrics.began(task)
+
+    def _lease(self, limit: int) -> list[WorkLease]:
+        """Up to so many; what is under way is renewed first, or it would be leased here again.
+
+        That is where the catalog was away for longer than a lease lives.
+        """
+        self._renew()
+        return self.catalog.lease(
+            self.label_set,
+            owner=current_owner(),
+            limit=limit,
+            ttl_s=self.lease_s,
+            sources=self.sources,
+        )
 
     def _is_finished(self) -> bool:
         """Nothing left; what another live driver holds is waited for, a dead one's is taken."""
@@ -223,12 +229,11 @@ class LabelDriver:
         if state == "failed":
             self._standing.gave_up(lease)
 
-    def _heartbeat(self) -> None:
+    def _renew(self) -> None:
+        """Let all leases live on, where it is time for that."""
         if time.monotonic() - self._renewed_s < self.lease_s / 3:
             return
-        self._patience.ask(
-            self.catalog.renew, self.label_set, owner=current_owner(), ttl_s=self.lease_s
-        )
+        self.catalog.renew(self.label_set, owner=current_owner(), ttl_s=self.lease_s)
         self._renewed_s = time.monotonic()
 
     def _take_over_from_the_dead(self) -> None:

@@ -6,6 +6,7 @@ question to the catalog against this one's.
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -90,7 +91,7 @@ class SimulatedDriver:
                 self._settle(outcome)
             if self._stop is not None:
                 raise self._stop
-            self._heartbeat()
+            self._patiently(self._renew)
 
     def _wait(self) -> list[Outcome[Lease]]:
         """Outcomes, those that succeeded first."""
@@ -125,7 +126,7 @@ class SimulatedDriver:
         room = self.pool.room()
         if room == 0 or self._faults.is_waiting:
             return
-        for lease in self._ask("lease", lambda: self._lease(room)):
+        for lease in self._patiently(lambda: self._lease(room)):
             self.pool.submit(lease, alone=lease.attempts > 0)
         if self.catalog.pending:
             self.ledger.nothing_left_s = None
@@ -133,8 +134,11 @@ class SimulatedDriver:
             self.ledger.nothing_left_s = self.clock.now_s
 
     def _lease(self, limit: int) -> list[Lease]:
-        ttl_s = self.cluster.control.lease_s
-        return self.catalog.lease(self.number, limit=limit, now_s=self.clock.now_s, ttl_s=ttl_s)
+        self._renew()
+        ttl_s, lease = self.cluster.control.lease_s, self.catalog.lease
+        return self._question(
+            "lease", lambda: lease(self.number, limit=limit, now_s=self.clock.now_s, ttl_s=ttl_s)
+        )
 
     def _is_finished(self) -> bool:
         self._ask("progress", lambda: None, is_count=True)
@@ -184,23 +188,37 @@ class SimulatedDriver:
         else:
             self.ledger.waste("lease", spent_s)
 
-    def _heartbeat(self) -> None:
-        if self.clock.now_s - self._renewed_s >= self._beat_s:
-            self.ledger.renewed.append(self._ask("renew", self._renew))
-            self._renewed_s = self.clock.now_s
-
-    def _renew(self) -> int:
-        ttl_s = self.cluster.control.lease_s
-        return self.catalog.renew(self.number, now_s=self.clock.now_s, ttl_s=ttl_s)
+    def _renew(self) -> None:
+        if self.clock.now_s - self._renewed_s < self._beat_s:
+            return
+        ttl_s, renew = self.cluster.control.lease_s, self.catalog.renew
+        held = self._question(
+            "renew", lambda: renew(self.number, now_s=self.clock.now_s, ttl_s=ttl_s)
+        )
+        self.ledger.renewed.append(held)
+        self._renewed_s = self.clock.now_s
 
     def _ask(self, what: str, question: Callable[[], Answer], *, is_count: bool = False) -> Answer:
-        """An answer of the catalog, which takes its time and may be away for a while."""
+        """An answer of the catalog, however often it has to be asked."""
+        return self._patiently(lambda: self._question(what, question, is_count=is_count))
+
+    def _question(
+        self, what: str, question: Callable[[], Answer], *, is_count: bool = False
+    ) -> Answer:
+        """An answer of the catalog, which takes its time; ``StorageError`` where it is away."""
+        control = self.cluster.control
+        self._pass(control.catalog_count_s if is_count else control.catalog_write_s)
+        if self.outages.until(self.clock.now_s) is not None:
+            raise StorageError("the catalog did not answer")
+        self.ledger.asked(what, self.clock.now_s)
+        return question()
+
+    def _patiently(self, question: Callable[[], Answer]) -> Answer:
+        """As `jobs.patience` asks, and as long."""
         control = self.cluster.control
         began_s, pause_s = self.clock.now_s, FIRST_PAUSE_S
         while True:
-            self._pass(control.catalog_count_s if is_count else control.catalog_write_s)
-            if self.outages.until(self.clock.now_s) is None:
-                self.ledger.asked(what, self.clock.now_s)
+            with suppress(StorageError):
                 return question()
             left_s = began_s + control.catalog_patience_s - self.clock.now_s
             if left_s <= 0:

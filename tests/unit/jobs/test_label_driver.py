@@ -106,6 +106,30 @@ def test_a_driver_that_slept_commits_the_later_attempt_and_only_that(catalog: Ca
     assert Path(committed.key).name.startswith("0002-")
 
 
+def test_a_catalog_that_is_away_at_the_end_costs_nothing_that_is_under_way(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request for more waits until the lease of what runs has long run out."""
+    lease, asked = Catalog.lease, Counter[str]()
+
+    def away_once(self: Catalog, *arguments: Any, **options: Any) -> Any:
+        asked["lease"] += 1
+        if asked["lease"] == 2:
+            expire_leases(catalog)
+            driver._renewed_s -= 1000
+            raise StorageError("away")
+        return lease(self, *arguments, **options)
+
+    monkeypatch.setattr(Catalog, "lease", away_once)
+    pool = FakePool(lambda _: [], lambda _: [], FakePool.finish_oldest)
+    driver, _ = prepare(catalog, pool, shards=1)
+    tally = driver.run()
+    assert asked["lease"] > 2
+    assert (tally.lost_leases, tally.shards) == (0, 1)
+    (committed,) = catalog.label_shards("set")
+    assert Path(committed.key).name.startswith("0001-")
+
+
 def test_metrics_count_what_the_catalog_took_and_nothing_twice(catalog: Catalog) -> None:
     """A shard that fails first, and is then labelled twice."""
     counted: Counter[str] = Counter()
