@@ -24,13 +24,14 @@ Life = Literal["running", "silent", "gone", "done", "failed", "stopped"]
 def life_of(row: DriverRow, *, now: float) -> Life:
     """How a driver is: ``silent`` after three heartbeats without a sign, ``gone`` if surely dead.
 
-    Only on its own machine its process can be looked for.
+    Only on its own machine its process can be looked for. A sign from the future is of before the
+    clock was set back: whoever lives has given another one since.
     """
     if row.state != "running":
         return row.state  # type: ignore[return-value]
     if is_dead(row.owner):
         return "gone"
-    return "silent" if now - row.seen_at > BEATS_OF_PATIENCE * row.heartbeat_s else "running"
+    return "silent" if abs(now - row.seen_at) > BEATS_OF_PATIENCE * row.heartbeat_s else "running"
 
 
 def needs_longer(lately: Iterable[Lately]) -> bool:

@@ -20,11 +20,14 @@ TRAINING_VERBS = ("train-teacher", "train-student", "finetune-metric")
 
 
 def state_of(recorded: str, driver: DriverRow | None, *, now: float) -> str:
-    """How a run is: what is on record as running is as alive as its driver."""
+    """How a run is: what is on record as running is as alive as its driver.
+
+    One that is done tells its run before; it drove another one.
+    """
     if recorded != "running" or driver is None:
         return recorded
     life = life_of(driver, now=now)
-    return life if life in ("silent", "gone") else recorded
+    return recorded if life == "done" else life
 
 
 def ingest_record(
@@ -118,12 +121,13 @@ def driver_record(driver: DriverRow, *, now: float) -> Record:
         "pid": pid,
         "started": readable_time(driver.started_at),
         "ended": readable_time(driver.ended_at),
-        "age_s": round((driver.ended_at or now) - driver.started_at, 1),
+        "age_s": round(max(0.0, (driver.ended_at or now) - driver.started_at), 1),
         "seen_s_ago": round(max(0.0, now - driver.seen_at), 1),
         "heartbeat_s": driver.heartbeat_s,
         "doing": doing.get("title"),
         "done": doing.get("done"),
         "of": doing.get("total"),
+        "unit": doing.get("unit"),
         "command": driver.facts.get("command"),
     }
 

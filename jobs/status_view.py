@@ -20,7 +20,7 @@ WITH_SECTIONS = ("label", "ingest", "evaluate", "train-teacher", "train-student"
 LIVES = ("running", "silent", "gone")
 MOST_SOURCES = 12
 MOST_ENDED = 5
-ERROR_CHARACTERS = 300
+MOST_CHARACTERS = 300
 
 
 def is_status(summary: Record) -> bool:
@@ -211,7 +211,7 @@ def _evaluation(record: Record) -> Iterator[RenderableType]:
 
 
 def _run_title(verb: str, name: str, state: str) -> Text:
-    title = Text(f"\n{verb} {printable(name)}", style="bold")
+    title = Text(f"\n{verb} {_line(name)}", style="bold")
     return title.append(f"  {state}", style=STYLES.get(state, "not bold"))
 
 
@@ -220,7 +220,7 @@ def _waiting(records: Sequence[Record]) -> RenderableType:
     for record in records:
         left = record["left_images"]
         amount = f", {left:,} images left" if left else ""
-        lines.append(_indented(Text(f"{printable(record['what'])}{amount}: {record['why']}")))
+        lines.append(_indented(Text(f"{_line(record['what'])}{amount}: {record['why']}")))
         if record["command"]:
             command = Text(f"→ {printable(record['command'])}", style="italic")
             lines.append(_indented(command, by=4))
@@ -239,7 +239,7 @@ def _drivers(records: Sequence[Record]) -> RenderableType:
         state = record["state"]
         table.add_row(
             Text(f"  {state}", style=STYLES.get(state, "dim")),
-            Text(printable(f"{record['verb']} {record['target']}")),
+            Text(_line(f"{record['verb']} {record['target']}")),
             Text(_life(record)),
         )
     others = len(ended) - MOST_ENDED
@@ -249,7 +249,7 @@ def _drivers(records: Sequence[Record]) -> RenderableType:
 
 def _life(record: Record) -> str:
     pid = "" if record["pid"] is None else f"process {record['pid']} on "
-    where = f"{pid}{printable(record['host'])}"
+    where = f"{pid}{_line(record['host'])}"
     age, seen = readable_duration(record["age_s"]), readable_duration(record["seen_s_ago"])
     if record["state"] == "running":
         return f"{where}, for {age}{_doing(record)}"
@@ -271,11 +271,15 @@ def _errors(records: Sequence[Record]) -> RenderableType:
     lines: list[RenderableType] = []
     for record in records:
         ago = readable_duration(record["age_s"])
-        text = " ".join(printable(record["error"]).split())
-        cut = text if len(text) <= ERROR_CHARACTERS else f"{text[: ERROR_CHARACTERS - 1]}…"
-        lines.append(_indented(Text(f"{ago} ago, {printable(record['what'])}")))
-        lines.append(_indented(Text(cut), by=4))
+        lines.append(_indented(Text(f"{ago} ago, {_line(record['what'])}")))
+        lines.append(_indented(Text(_line(record["error"])), by=4))
     return Group(*lines)
+
+
+def _line(text: str) -> str:
+    """What came from elsewhere, on one line and cut: paths may be long, and have line breaks."""
+    line = " ".join(printable(text).split())
+    return line if len(line) <= MOST_CHARACTERS else f"{line[: MOST_CHARACTERS - 1]}…"
 
 
 def _indented(text: Text, by: int = 2) -> RenderableType:
@@ -289,7 +293,7 @@ def _facts(facts: Mapping[str, str]) -> RenderableType:
     table.add_column(overflow="fold")
     for name, text in facts.items():
         if text:
-            table.add_row(Text(f"  {name}"), Text(printable(text), "yellow" * (name == "bad")))
+            table.add_row(Text(f"  {name}"), Text(_line(text), "yellow" * (name == "bad")))
     return table
 
 

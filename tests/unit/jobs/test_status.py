@@ -21,7 +21,7 @@ from jobs.status_config import StatusConfig
 from jobs.status_view import KEYS, show_each, status_block
 from pipeline.catalog import Catalog
 from pipeline.catalog_tables import database_now, drivers, label_shards
-from pipeline.errors import CatalogConflictError, CatalogMissingError
+from pipeline.errors import CatalogMissingError, CatalogVersionError
 from tests.catalog_factories import (
     begin_ingest,
     fill_source,
@@ -182,6 +182,16 @@ def test_a_training_run_as_its_workers_said_last(catalog, catalog_url):
     assert (record["state"], record["step"], record["eta_s"]) == ("stopped", 30, None)
 
 
+def test_a_training_whose_driver_ended_without_telling_its_run_is_not_at_work(catalog, catalog_url):
+    """The catalog was away for a moment when it failed, or nobody got as far as a new driver."""
+    run = catalog.begin_run("student", name="small", config={}, code_version="1")
+    number = begin(catalog, "train-student", "small", run=run, command="factory train-student")
+    catalog.end_driver(number, state="failed", facts={"run": run, "command": "factory x"})
+    found = look(catalog_url)
+    assert [each["state"] for each in found["trainings"]] == ["failed"]
+    assert [each["command"] for each in found["waiting"]] == [f"factory x --catalog {catalog_url}"]
+
+
 def test_an_evaluation_says_how_many_images_are_scored(catalog, catalog_url):
     begin(catalog, "evaluate", "a b", doing={"title": "evaluate a, b", "done": 5, "total": 20})
     found = look(catalog_url)
@@ -271,13 +281,15 @@ def test_a_catalog_that_is_not_there_is_not_made(tmp_path, database_url):
             look(database_url)
 
 
-def test_a_catalog_of_another_version_is_neither_read_nor_migrated(catalog, catalog_url):
+def test_a_catalog_of_another_version_is_neither_read_nor_migrated(catalog, catalog_url, capfd):
     sql = "UPDATE catalog_version SET version_num = '{}'"
     for version, said in (("0002", "an older version.*factory catalog sources"), ("9", "newer")):
         with catalog.write() as connection:
             connection.exec_driver_sql(sql.format(version))
-        with pytest.raises(CatalogConflictError, match=said):
+        with pytest.raises(CatalogVersionError, match=said):
             look(catalog_url)
+        assert cli.run(["status", "--catalog", catalog_url]) == 2
+        assert "What to do" not in capfd.readouterr().err, "the message itself says it"
     with catalog.read() as connection:
         version = connection.exec_driver_sql("SELECT version_num FROM catalog_version").scalar()
     assert version == "9"
@@ -296,6 +308,17 @@ def test_what_is_shown_fits_80_columns_and_steers_no_terminal(catalog, catalog_u
     text = shown(look(catalog_url), width=80)
     assert max(map(len, text.splitlines())) <= 80
     assert "\x1b" not in text and "\\x1b[2J" in text
+
+
+def test_names_of_any_kind_are_shown_on_a_line(catalog, catalog_url):
+    target = f"models/a\nlabel photos  100%\r{'b' * 5000}"
+    number = begin(catalog, "evaluate", target)
+    move(catalog, drivers, drivers.c.started_at, -3600.0, drivers.c.number == number)
+    found = look(catalog_url)
+    assert [each["age_s"] for each in found["drivers"]] == [0.0]
+    lines = shown(found, width=80).splitlines()
+    assert not any(line.startswith("label photos") for line in lines)
+    assert len(lines) < 30 and max(map(len, lines)) <= 80
 
 
 def test_watching_shows_one_look_after_another_in_a_pipe(catalog, catalog_url):

@@ -34,6 +34,11 @@ def test_a_driver_is_silent_after_three_heartbeats():
     assert life_of(driver(seen_s_ago=99.0, state="done"), now=NOW) == "done"
 
 
+def test_a_sign_from_before_the_clock_was_set_back_is_none():
+    assert life_of(driver(seen_s_ago=-29.0), now=NOW) == "running"
+    assert life_of(driver(seen_s_ago=-3600.0), now=NOW) == "silent"
+
+
 def test_on_its_own_machine_a_dead_one_is_known_at_once():
     host, namespace, *_ = current_owner().rsplit(":", 4)
     dead = f"{host}:{namespace}:999999999:1:n"
