@@ -55,7 +55,7 @@ def status(config: StatusConfig, *, reporter: Reporter | None = None) -> Record:
     Raises:
         ConfigError: There is no such store, or a value is wrong.
         CatalogMissingError: There is no catalog, or nothing has one of these names.
-        CatalogConflictError: Another version wrote the catalog.
+        CatalogVersionError: Another version wrote the catalog.
     """
     _check(config)
     with _opened(config) as catalog:

@@ -43,7 +43,7 @@ class Database:
             ValueError: The URL names neither SQLite nor PostgreSQL.
             PermissionError: The folder of an SQLite file cannot be written.
             StorageError: The database cannot be reached.
-            CatalogConflictError: Newer code wrote the catalog.
+            CatalogVersionError: Newer code wrote the catalog.
         """
         parsed = parse_url(url)
         name = without_credentials(parsed.render_as_string(hide_password=False))

@@ -19,7 +19,7 @@ from pipeline.catalog_database import make_engine, parse_url
 from pipeline.catalog_look import sqlite_file
 from pipeline.catalog_schema import SchemaState, schema_of
 from pipeline.catalog_values import without_credentials
-from pipeline.errors import CatalogConflictError, CatalogMissingError
+from pipeline.errors import CatalogMissingError, CatalogVersionError
 
 BUSY_S = 5.0  # a reader waits only for whoever opens or closes the file
 
@@ -31,7 +31,7 @@ def catalog_to_read(url: str) -> Iterator[Catalog]:
     Raises:
         ValueError: The URL names neither SQLite nor PostgreSQL, or no file.
         CatalogMissingError: There is none.
-        CatalogConflictError: It is of another version; says how to bring it up to date.
+        CatalogVersionError: It is of another version; says how to bring it up to date.
         StorageError: It does not answer.
     """
     parsed = parse_url(url)
@@ -57,7 +57,7 @@ def _check(state: SchemaState, name: str) -> None:
             if state.is_known
             else "update this code"
         )
-        raise CatalogConflictError(
+        raise CatalogVersionError(
             f"catalog {name} was written by {other} version (schema {state.found!r}, this code "
             f"reads {state.newest!r}): {advice}"
         )

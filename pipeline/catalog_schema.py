@@ -14,7 +14,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 
-from pipeline.errors import CatalogConflictError
+from pipeline.errors import CatalogVersionError
 
 VERSION_TABLE = "catalog_version"
 _MIGRATIONS = Path(__file__).with_name("migrations")
@@ -46,7 +46,7 @@ def bring_up_to_date(*, reader: Engine, writer: Engine, name: str) -> None:
         name: Of the catalog, for the message.
 
     Raises:
-        CatalogConflictError: Newer code wrote the catalog.
+        CatalogVersionError: Newer code wrote the catalog.
     """
     with reader.begin() as connection:
         if _is_current(connection, name=name):
@@ -83,5 +83,5 @@ def _is_current(connection: Connection, *, name: str) -> bool:
             f"catalog {name} has schema {state.found!r}, which this code does not know "
             f"(its own is {state.newest!r}): newer code wrote it, update this one"
         )
-        raise CatalogConflictError(msg)
+        raise CatalogVersionError(msg)
     return state.found == state.newest

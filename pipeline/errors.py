@@ -17,6 +17,10 @@ class CatalogConflictError(PipelineError):
     """The catalog holds something else under that name: use another name or the same settings."""
 
 
+class CatalogVersionError(CatalogConflictError):
+    """Another version of this code wrote the catalog; the message says which one has to move."""
+
+
 class WithdrawnError(CatalogConflictError):
     """It was withdrawn, and is not used again: leave it out, or give new data another name."""
 

@@ -189,7 +189,7 @@ def test_a_training_whose_driver_ended_without_telling_its_run_is_not_at_work(ca
     catalog.end_driver(number, state="failed", facts={"run": run, "command": "factory x"})
     found = look(catalog_url)
     assert [each["state"] for each in found["trainings"]] == ["failed"]
-    assert [each["command"] for each in found["waiting"]] == [f"factory x --catalog {catalog_url}"]
+    assert found["waiting"][0]["command"].startswith("factory x --catalog ")
 
 
 def test_an_evaluation_says_how_many_images_are_scored(catalog, catalog_url):

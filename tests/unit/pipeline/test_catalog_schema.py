@@ -15,7 +15,7 @@ from pipeline import catalog_schema
 from pipeline.catalog import Catalog
 from pipeline.catalog_schema import VERSION_TABLE
 from pipeline.catalog_tables import metadata
-from pipeline.errors import CatalogConflictError
+from pipeline.errors import CatalogVersionError
 from tests.catalog_factories import begin_ingest
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -72,7 +72,7 @@ def test_opening_again_changes_nothing(catalog_url, monkeypatch):
 def test_a_catalog_of_newer_code_is_refused_by_name(catalog_url):
     with Catalog.open(catalog_url) as catalog, catalog.write() as connection:
         connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
-    with pytest.raises(CatalogConflictError, match=r"schema '9999'.*newer code"):
+    with pytest.raises(CatalogVersionError, match=r"schema '9999'.*newer code"):
         Catalog.open(catalog_url)
 
 
