@@ -17,9 +17,11 @@ from jobs.console import Bar, Reporter, Screen
 from jobs.driver_command import command_again
 from jobs.owner import current_owner, is_dead
 from pipeline.catalog import Catalog, DriverRow
+from pipeline.catalog_values import storable_text
 from pipeline.errors import CatalogMissingError, PipelineError
 
 HEARTBEAT_S = 10.0
+LAST_WORD_S = 10.0  # a command that has ended waits no longer for a catalog that does not answer
 WARNINGS_KEPT = 5
 TEXT_CHARACTERS = 500
 SURELY_GONE_S = 600.0  # of silence; its leases have run out long before
@@ -43,15 +45,16 @@ def at_work(
     command = {"command": command_again(verb, config)}
     record.tell(lambda: command)
     done = threading.Event()
+    state = "done"
 
-    def beat() -> None:
+    def live() -> None:
         while not done.wait(heartbeat_s):
             record.beat()
+        record.end(state)
 
     record.beat()
-    thread = threading.Thread(target=beat, name="driver-record", daemon=True)
+    thread = threading.Thread(target=live, name="driver-record", daemon=True)
     thread.start()
-    state = "done"
     try:
         yield _RecordedReporter(reporter, record)
     except KeyboardInterrupt:
@@ -64,8 +67,7 @@ def at_work(
         raise
     finally:
         done.set()
-        thread.join()
-        record.end(state)
+        thread.join(LAST_WORD_S)
 
 
 @dataclass(slots=True)
@@ -130,7 +132,8 @@ class DriverRecord:
         )
         self._row, self._clock_ahead_s = row, row.started_at - self.clock()
         for other in self.catalog.drivers_of([self.verb], self.target):
-            if other.state == "running" and _is_gone(other, now=row.started_at):
+            unheard = other.owner == row.owner and other.number != row.number
+            if other.state == "running" and (unheard or _is_gone(other, now=row.started_at)):
                 self.catalog.bury_driver(other.number)
 
     @contextmanager
@@ -208,4 +211,5 @@ def _is_gone(row: DriverRow, *, now: float) -> bool:
 
 
 def _cut(text: str) -> str:
+    text = storable_text(text)  # before it is cut: half a password is not known for one
     return text if len(text) <= TEXT_CHARACTERS else f"{text[: TEXT_CHARACTERS - 1]}…"

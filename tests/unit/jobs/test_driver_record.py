@@ -1,10 +1,12 @@
 """Commands are on record while they work, whatever the catalog does."""
 
+import threading
 import time
 from dataclasses import replace
 
 import pytest
 
+from jobs import driver_record
 from jobs.config import IngestConfig, LabelConfig
 from jobs.console import Reporter
 from jobs.driver_command import command_again
@@ -113,6 +115,47 @@ def test_a_catalog_that_is_away_harms_nothing_and_hears_of_it_later(catalog):
         wait_for(lambda: catalog.drivers_of(["label"], "by-dav2"))
         away.is_away = True
     assert row_of(catalog).state == "running"  # the end could not be told; silence tells it
+
+
+def test_a_catalog_that_never_answers_keeps_no_command_and_hides_no_error(catalog, monkeypatch):
+    monkeypatch.setattr(driver_record, "LAST_WORD_S", 0.05)
+    asked, answer = threading.Event(), threading.Event()
+
+    def never(*arguments, **options):
+        asked.set()
+        answer.wait(60)
+
+    monkeypatch.setattr(Catalog, "beat_driver", never)
+    began = time.monotonic()
+    with pytest.raises(ValueError, match="bad"), working(catalog, heartbeat_s=0.01):
+        assert asked.wait(20)
+        raise ValueError("bad")
+    assert time.monotonic() - began < 20
+    answer.set()
+    wait_for(lambda: row_of(catalog).state == "failed")  # where it answers in the end
+
+
+def test_a_beginning_that_was_heard_and_not_answered_leaves_no_silent_driver(catalog, monkeypatch):
+    begin = Catalog.begin_driver
+
+    def unanswered(*arguments, **options):
+        begin(*arguments, **options)
+        raise StorageError("the server closed the connection")
+
+    record = DriverRecord(catalog, "label", "by-dav2")
+    with monkeypatch.context() as context:
+        context.setattr(Catalog, "begin_driver", unanswered)
+        record.beat()
+    record.beat()
+    rows = catalog.drivers_of(["label"], "by-dav2")
+    assert [row.state for row in rows] == ["failed", "running"]
+
+
+def test_a_password_is_not_half_shown_where_a_text_is_cut(catalog):
+    record = DriverRecord(catalog, "label", "by-dav2")
+    record.warned(f"{'x' * 460} postgresql://me:{'secret' * 9}@there/x")
+    (warning,) = record.facts()["warnings"]
+    assert "secret" not in warning["text"]
 
 
 def test_a_catalog_that_was_made_anew_gets_a_new_row(catalog):
