@@ -100,8 +100,10 @@ def recorded(run: TrainingRun, workspace: Workspace) -> Iterator[None]:
         raise
     except BaseException as error:
         state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
-        workspace.catalog.finish_run(run.run_id, state=state, metrics={})
-        with suppress(OSError, PipelineError):  # what went wrong before is what counts
+        # What went wrong before is what counts, whether or not catalog and store hear of it.
+        with suppress(PipelineError):
+            workspace.catalog.finish_run(run.run_id, state=state, metrics={})
+        with suppress(OSError, PipelineError):
             run.files.remember(state, error=type(error).__name__, text=storable_text(str(error)))
             record_run(workspace.store, workspace.catalog, run.run_id)
         raise

@@ -8,7 +8,7 @@ worker that was killed goes on with the same images in the same order.
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,7 @@ from model.flops import StepWork, peak_flops, training_flops
 from model.training import fit
 from model.training_step import TrainingStep
 from model.transfer import on_device
-from pipeline.errors import LeaseLostError
+from pipeline.errors import LeaseLostError, PipelineError
 from pipeline.storage import model_prefix, run_prefix
 
 PREFETCHED_BATCHES = 3
@@ -139,7 +139,8 @@ def _opened_log(
         except BaseException as error:
             if isinstance(error, NonFiniteLossError) and worker.rank == 0:
                 exported.not_finite()
-            training_log.close(failed=True)
+            with suppress(OSError, PipelineError):  # what went wrong before is what counts
+                training_log.close(failed=True)
             raise
         training_log.close()
 

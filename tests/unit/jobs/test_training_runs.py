@@ -14,7 +14,13 @@ from jobs.training_config import TrainStudentConfig
 from jobs.training_owner import heartbeat
 from jobs.training_runs import open_run, recorded
 from jobs.workspace import Workspace, open_workspace
-from pipeline.errors import CatalogConflictError, CatalogMissingError, LeaseLostError
+from pipeline.catalog import Catalog
+from pipeline.errors import (
+    CatalogConflictError,
+    CatalogMissingError,
+    LeaseLostError,
+    StorageError,
+)
 from tests.catalog_factories import fill_source, label_all, open_label_set
 
 
@@ -125,6 +131,20 @@ def test_why_a_run_failed_is_kept_without_passwords(
     assert (event["what"], event["error"]) == ("failed", "ValueError")
     assert event["text"].startswith("no answer from https://")
     assert "secret" not in event["text"]
+
+
+def test_why_a_run_failed_is_not_hidden_by_a_catalog_that_is_away(
+    config: TrainStudentConfig, labelled: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = open_run(config, "student", config.pseudo, labelled)
+
+    def away(*_: Any, **__: Any) -> None:
+        raise StorageError("the catalog did not answer")
+
+    monkeypatch.setattr(Catalog, "finish_run", away)
+    with pytest.raises(ValueError, match="why"), recorded(run, labelled):
+        raise ValueError("why")
+    assert [event["text"] for event in run.files.history()] == ["why"], "the store hears of it"
 
 
 def test_what_only_concerns_watching_may_change(

@@ -20,7 +20,7 @@ from model.errors import NonFiniteLossError, ScaleDriftError
 from model.metric_recipe import V2_METRIC
 from model.recipes import V1, V2, override
 from model.training import TIMINGS
-from pipeline.errors import ShardCorruptError
+from pipeline.errors import ShardCorruptError, StorageError
 from pipeline.label_filter import LabelFilter
 from pipeline.storage import Store
 from pipeline.training_input import TrainingShard
@@ -299,6 +299,20 @@ def test_a_loss_that_is_not_a_number_ends_the_run_before_the_step(
     with pytest.raises(NonFiniteLossError, match="step"):
         run_training(job(store, "reckless", shards, recipe=reckless))
     assert RunFiles(store, "reckless").read_json("result.json") is None
+
+
+def test_a_store_that_is_away_does_not_hide_why_a_run_ends(
+    store: Store, shards: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were it hidden, the run would be started again, and end the same way."""
+
+    def away(*_: Any) -> None:
+        raise StorageError("away")
+
+    monkeypatch.setattr(RunFiles, "write_metrics", away)
+    reckless = override(V1, size=42, batch_size=6, learning_rate=1e30)
+    with pytest.raises(NonFiniteLossError, match="step"):
+        run_training(job(store, "unheard", shards, recipe=reckless))
 
 
 def test_a_tracker_is_told_the_steps_of_the_run(
