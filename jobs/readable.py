@@ -39,6 +39,15 @@ def readable_time(seconds: float | None) -> str | None:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def readable_setting(value: object) -> str:
+    """A setting's value in words: ``yes``, ``none``, ``a, b``."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(readable_setting, value))
+    return "none" if value is None else str(value)
+
+
 def printable(text: str) -> str:
     """Spell control characters, which could steer a terminal; line breaks and tabs stay."""
     return "".join(

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.readable import readable_bytes, readable_time
+from jobs.readable import readable_bytes, readable_setting, readable_time
 from jobs.report_charts import Chart, histogram
 from jobs.report_figures import chosen_figures, labelled_figures, quarantined
 from jobs.report_images import LONGEST_SIDE, side_for
@@ -95,6 +95,8 @@ def _worst(workspace: Workspace, placed: Sequence[tuple[Placed, LabelRecord]]) -
 
 
 def _sampled(shown: int, row: LabelSetRow) -> str:
+    if not row.labelled:
+        return "No image is labelled yet."
     unit = "1 / metres" if row.recipe.get("geometry") == "disparity_metric" else "no unit"
     return (
         f"{shown:,} of {row.labelled:,} labelled images, evenly spread. "
@@ -105,7 +107,7 @@ def _sampled(shown: int, row: LabelSetRow) -> str:
 def _summary(row: LabelSetRow, progress: LabelProgress, shards: Sequence[LabelShardRow]) -> str:
     sources = sorted({shard.shard.source for shard in shards})
     names = ", ".join(sources[:4]) + (f" and {len(sources) - 4} more" if len(sources) > 4 else "")
-    state = "complete"
+    state = "complete" if progress.done else "nothing is planned"
     if progress.failed:
         state = f"{progress.failed:,} shards failed"
     elif progress.pending + progress.leased:
@@ -201,7 +203,7 @@ def _quarantine(
 
 def _provenance(row: LabelSetRow) -> tuple[Fact, ...]:
     recipe = [
-        Fact(key.replace("_", " ").capitalize(), str(value))
+        Fact(key.replace("_", " ").capitalize(), readable_setting(value))
         for key, value in row.recipe.items()
         if key != "teacher_sha256"
     ]

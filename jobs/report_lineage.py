@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jobs.readable import readable_bytes
+from jobs.readable import readable_bytes, readable_setting
 from jobs.report_licences import NOT_GIVEN
 from jobs.report_lineage_graph import lineage_graph
 from jobs.report_page import Fact, Section
@@ -83,4 +83,6 @@ def _fact(key: str, value: object) -> Fact:
         return Fact(label, short(str(value)), code=True)
     if key == "bytes" and isinstance(value, int):
         return Fact(label, readable_bytes(value))
-    return Fact(label, f"{value:,}" if isinstance(value, int) and value is not True else str(value))
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Fact(label, f"{value:,}")
+    return Fact(label, readable_setting(value))

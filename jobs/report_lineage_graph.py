@@ -40,7 +40,8 @@ def lineage_graph(behind: Node, ahead: Node) -> Drawing | None:
 def drawing(graph: Graph) -> Drawing:
     """A graph as marks of a page."""
     paths = (Mark("path", {"class": "link", "d": path}) for path in graph.paths)
-    count = f"{len(graph.boxes)} boxes, {len(graph.paths)} links"
+    links = len(graph.paths)
+    count = f"{len(graph.boxes)} boxes, {links} link{'' if links == 1 else 's'}"
     return Drawing(
         title="Where it stands",
         caption=f"From left to right, what was made of what ({count}); the lists say the same.",

@@ -8,7 +8,7 @@ is shown. All text goes through the template's escaping; nothing is marked as sa
 import base64
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -127,10 +127,16 @@ class Section:
     below: bool = False
     folded: bool = False
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing below its heading."""
+        about = {"anchor", "title", "scale", "below", "folded"}
+        return not any(getattr(self, each.name) for each in fields(self) if each.name not in about)
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A whole report."""
+    """A whole report; sections with nothing below their heading are not shown."""
 
     kind: str
     name: str
@@ -150,6 +156,7 @@ class Page:
 
 def render(page: Page) -> str:
     """The HTML of a page."""
+    page = replace(page, sections=tuple(each for each in page.sections if not each.is_empty))
     environment = Environment(
         loader=PackageLoader("jobs"),
         autoescape=True,

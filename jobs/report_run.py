@@ -4,7 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.readable import readable_bytes, readable_duration, readable_time
+from jobs.readable import (
+    readable_bytes,
+    readable_duration,
+    readable_setting,
+    readable_time,
+)
 from jobs.report_licences import licences_section
 from jobs.report_lineage import lineage_sections, short
 from jobs.report_page import Fact, Page, Section, Table
@@ -202,7 +207,9 @@ def _checkpoints(entries: Sequence[CheckpointEntry]) -> Section | None:
 
 def _recipe(written: Mapping[str, Any]) -> Section | None:
     recipe = written.get("recipe") or {}
-    facts = tuple(Fact(key.replace("_", " "), str(value)) for key, value in recipe.items())
+    facts = tuple(
+        Fact(key.replace("_", " "), readable_setting(value)) for key, value in recipe.items()
+    )
     if not facts:
         return None
     return Section("recipe", "Every value of the recipe", facts=facts, below=True, folded=True)

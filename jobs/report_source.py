@@ -54,7 +54,7 @@ def source_page(workspace: Workspace, name: str, *, samples: int, colophon: str)
             Section(
                 "sizes",
                 "Sizes and formats",
-                text=f"Of {len(images):,} images.",
+                text=f"Of {len(images):,} images." if images else "",
                 charts=size_charts(images),
                 table=_formats(images),
             ),
@@ -110,6 +110,8 @@ def _odd(workspace: Workspace, placed: Sequence[tuple[Placed, ImageRecord]]) -> 
 
 
 def _sampled(figures: Sequence[Figure], row: SourceRow, samples: int) -> str:
+    if not row.images:
+        return "It has no images yet; factory ingest brings them in."
     text = f"{len(figures):,} of {row.images:,} images, evenly spread."
     unreadable = min(samples, row.images) - len(figures)
     if unreadable:
@@ -156,7 +158,7 @@ def _formats(images: Sequence[ImageRecord]) -> Table | None:
 def _dropped(workspace: Workspace, row: SourceRow) -> Section:
     total = sum(row.dropped.values())
     if not total:
-        return Section("refused", "Refused", text="Every file was taken.")
+        return Section("refused", "Refused", "Every file was taken." if row.images else "")
     seen = row.images + total
     examples = example_drops(workspace.store, row.name)
     return Section(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.readable import readable_number
+from jobs.readable import readable_number, readable_setting
 from jobs.report_charts import Chart
 from jobs.report_page import Fact
 from jobs.report_series import step_series
@@ -70,14 +70,10 @@ def not_finite(lines: Lines) -> dict[str, int]:
 def settings_facts(config: Mapping[str, Any]) -> tuple[Fact, ...]:
     """The options that were given or have a value, without places of this machine."""
     return tuple(
-        Fact(key.replace("_", " ").capitalize(), _setting(value))
+        Fact(key.replace("_", " ").capitalize(), readable_setting(value))
         for key, value in config.items()
         if value not in (None, "", [], (), False) and key not in _PLACES
     )
-
-
-def _setting(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _chart(
