@@ -117,7 +117,7 @@ def histogram(
         values: Any shape; what is not finite (with ``log``: not positive) is left out.
         caption: What is counted.
         unit: Of the values, after the median.
-        bins: How many; one suffices where all values are equal.
+        bins: How many; a bar in the middle where all values are equal.
         log: Equal width on a logarithmic axis.
         marks: Values to name on the axis where they fall on it, in place of round numbers.
         span: Ends of the axis, which all values lie between; None for those of the values.
@@ -129,6 +129,11 @@ def histogram(
         return None
     edges = _edges(given if span is None else np.asarray(span), bins, log=log)
     counts = np.histogram(given, edges)[0]
+    middle, is_one = text(float(np.median(given))), span is None and given.min() == given.max()
+
+    def said(i: int) -> str:
+        return middle if is_one else f"{text(edges[i])} – {text(edges[i + 1])}"
+
     place = np.log(edges) if log else edges
     xs = scale(place, place[0], place[-1], LEFT, WIDTH - RIGHT)
     top = max(nice_ceiling(float(counts.max())), 4.0)  # whole numbers on the axis
@@ -139,7 +144,7 @@ def histogram(
             y=_round(ys[i]),
             width=_round(max(xs[i + 1] - xs[i] - 1, 1)),
             height=_round(HEIGHT - BOTTOM - ys[i]),
-            text=f"{text(edges[i])} – {text(edges[i + 1])}: {counts[i]:,}",
+            text=f"{said(i)}: {counts[i]:,}",
         )
         for i in range(len(counts))
         if counts[i]
@@ -147,8 +152,10 @@ def histogram(
     return Chart(
         title=title,
         caption=caption,
-        note=f"median {text(float(np.median(given)))}{' ' + unit if unit else ''}",
-        x_ticks=x_ticks(edges[0], edges[-1], text, log=log, marks=marks),
+        note=f"{'all' if is_one else 'median'} {middle}{' ' + unit if unit else ''}",
+        x_ticks=(Tick((LEFT + WIDTH - RIGHT) / 2, middle),)
+        if is_one
+        else x_ticks(edges[0], edges[-1], text, log=log, marks=marks),
         y_ticks=y_ticks(0, top, lambda count: f"{count:,.0f}"),
         bars=bars,
     )
@@ -204,8 +211,9 @@ def ticks(low: float, high: float, *, most: int = 6) -> list[float]:
 
 def _edges(values: NDArray[np.float64], bins: int, *, log: bool) -> NDArray[np.float64]:
     low, high = float(values.min()), float(values.max())
-    if low == high:
-        return np.array([low * 0.9, low * 1.1] if low > 0 else [low - 1, low + 1])
+    if low == high:  # one bar, in the middle of as many as there would be
+        reach, count = abs(low) / 10 or 1.0, bins // 2 * 2 + 2
+        return np.linspace(low - reach, low + reach, count)
     if log:
         edges = np.geomspace(low, high, bins + 1)
         edges[0], edges[-1] = low, high  # rounding must not lose the extremes

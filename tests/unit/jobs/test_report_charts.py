@@ -38,8 +38,13 @@ def test_what_is_not_a_number_is_left_out():
 
 @pytest.mark.parametrize("value", [0.0, -3.0, 7.0, 1e-30])
 def test_equal_values_are_one_bar(value):
-    chart = histogram("t", [value] * 9, caption="c")
+    chart = histogram("t", [value] * 9, caption="c", unit="m")
     assert counted(chart) == [9]
+    [bar], [tick] = chart.bars, chart.x_ticks
+    assert bar.width < (WIDTH - LEFT - RIGHT) / 20, "a bar among many, not all of the axis"
+    assert bar.x < tick.at < bar.x + bar.width
+    assert chart.note == f"all {tick.text} m"
+    assert float(tick.text) == value
 
 
 def test_nothing_to_count_is_no_chart():
