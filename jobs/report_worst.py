@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.records import ImageRecord, LabelRecord
 
 EACH = 4  # by each criterion
-ODD_RANGE = 2.0  # times the usual one, or the usual one so many times
+ODD = 2.0  # a range, a size, …: times the usual one, or the usual one so many times
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,6 @@ def label_criteria(labels: Sequence[LabelRecord]) -> tuple[Criterion, ...]:
         else None
         for each in labels
     ]
-    usual = float(np.median([each for each in ranges if each is not None] or [0.0]))
     return (
         Criterion(
             [each.flip_correlation for each in labels],
@@ -92,12 +91,12 @@ def label_criteria(labels: Sequence[LabelRecord]) -> tuple[Criterion, ...]:
             ranges,
             lambda value, middle: f"nearly constant: range {value:.3g}, median {middle:.3g}",
             largest=False,
-            harmless=usual / ODD_RANGE,
+            harmless=_usual(ranges) / ODD,
         ),
         Criterion(
             ranges,
             lambda value, middle: f"extreme range: {value:.3g}, median {middle:.3g}",
-            harmless=usual * ODD_RANGE,
+            harmless=_usual(ranges) * ODD,
         ),
     )
 
@@ -107,13 +106,24 @@ def image_criteria(images: Sequence[ImageRecord]) -> tuple[Criterion, ...]:
     headers = [each.header for each in images]
     pixels = [float(each.width * each.height) for each in headers]
     aspects = [each.width / each.height for each in headers]
+    shapes = [max(aspect, 1 / aspect) for aspect in aspects]
     density = [each.length / each.header.width / each.header.height for each in images]
     return (
-        Criterion(pixels, lambda value, _: f"smallest: {_megapixels(value)}", largest=False),
-        Criterion(pixels, lambda value, _: f"largest: {_megapixels(value)}"),
         Criterion(
-            [max(aspect, 1 / aspect) for aspect in aspects],
+            pixels,
+            lambda value, _: f"smallest: {_megapixels(value)}",
+            largest=False,
+            harmless=_usual(pixels) / ODD,
+        ),
+        Criterion(
+            pixels,
+            lambda value, _: f"largest: {_megapixels(value)}",
+            harmless=_usual(pixels) * ODD,
+        ),
+        Criterion(
+            shapes,
             lambda value, _: f"oddest shape: {value:.3g} times as long as wide",
+            harmless=_usual(shapes) * ODD,
         ),
         Criterion(
             density,
@@ -121,8 +131,13 @@ def image_criteria(images: Sequence[ImageRecord]) -> tuple[Criterion, ...]:
                 f"most compressed: {value:.2g} bytes per pixel, median {middle:.2g}"
             ),
             largest=False,
+            harmless=_usual(density) / ODD,
         ),
     )
+
+
+def _usual(values: Sequence[float | None]) -> float:
+    return float(np.median([each for each in values if each is not None] or [0.0]))
 
 
 def _percent(share: float) -> str:

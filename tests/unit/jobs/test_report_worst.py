@@ -75,6 +75,11 @@ def test_labels_stand_out_by_what_they_say_of_themselves():
     }
 
 
+def test_photographs_of_usual_sizes_are_not_odd():
+    sizes = [(512, 512), (512, 512), (451, 300), (600, 400), (640, 427), (512, 400)]
+    assert worst(image_criteria([image(*size, size[0] * size[1] // 2) for size in sizes])) == []
+
+
 def test_images_stand_out_by_their_headers():
     ordinary = [image(1000, 800, 200_000) for _ in range(9)]
     odd = [image(90, 72, 1620), image(6000, 4800, 7_200_000), image(2400, 300, 180_000)]
