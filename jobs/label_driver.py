@@ -183,10 +183,10 @@ class LabelDriver:
         except ShardCorruptError as error:  # the counts do not add up
             self._charge(lease, replace(outcome, kind=type(error)), str(error))
             return
+        seconds = time.monotonic() - began_s
         self._faults.success()
         self.tally.committed(manifest)
         self._standing.committed(lease, manifest)
-        seconds = time.monotonic() - began_s
         self._metrics.committed(lease, manifest, actor=outcome.actor, seconds=seconds)
 
     def _put_down(self, lease: WorkLease, outcome: Outcome[LabelTask], error: str) -> None:

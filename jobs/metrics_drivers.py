@@ -7,8 +7,8 @@ import sys
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Protocol
 
+from jobs.driver_facts import Pool
 from jobs.label_standing import Standing
 from jobs.metrics_recording import Recorder, Sink
 from pipeline.leases import WorkLease
@@ -16,25 +16,6 @@ from pipeline.records import LabelManifest
 
 TELL_INTERVAL_S = 5.0
 NOBODY = "unknown"  # an actor that did not say where it is
-
-
-class Pool(Protocol):
-    """What is asked of `jobs.actor_pool.ActorPool`."""
-
-    @property
-    def ready_actors(self) -> int:
-        """Actors that have answered."""
-        ...
-
-    @property
-    def starting_actors(self) -> int:
-        """Actors that have not answered yet."""
-        ...
-
-    @property
-    def lost_actors(self) -> int:
-        """Actors that were lost so far."""
-        ...
 
 
 @dataclass(slots=True)
