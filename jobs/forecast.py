@@ -2,8 +2,9 @@
 
 A device that computes ``network_s`` seconds per image labels ``1 / network_s`` images a second if
 the rest is as fast: the store, through the threads that read and write, and the threads that decode
-and encode. On a GPU all this goes on beside it, so the slowest decides; on a CPU everything shares
-the cores, so the times add up.
+and encode. On a GPU all this goes on beside it, so the slowest decides. On a CPU the network shares
+the cores with decoding, encoding and the building of label shards, so these times add up, and only
+what waits for the store goes on beside them.
 
 The wall's time has three more parts: the start of the actors, the devices that have nothing left
 while others end their last shard, and that shard's writing. Not in it: machines that a cloud has to
@@ -19,7 +20,8 @@ from jobs.label_actors import SHARDS_PER_ACTOR
 from jobs.readable import readable_duration
 
 BYTES_PER_GB = 1e9
-# Ray, a worker's process and its imports, on a machine that is there already; 8 to 20 s were seen.
+# Ray, a worker's process and its imports, on a machine that is there already: an assumption, which
+# `benchmarks/plan.py` shows beside what it was.
 PROCESS_START_S = 15.0
 SCALES = ("low", "middle", "high")
 
@@ -103,10 +105,12 @@ class Forecast:
 
     @property
     def beside_s(self) -> dict[str, float]:
-        """Seconds per image of what is not the network, with all threads that do it."""
+        """Seconds per image of what goes on beside the network, with all threads that do it."""
         probe, threads = self.probe, self.host.threads
-        return {
-            "read": probe.read_s / SHARDS_PER_ACTOR,
+        reading = {"read": probe.read_s / SHARDS_PER_ACTOR}
+        if not self.host.on_gpu:
+            return reading
+        return reading | {
             "threads": (probe.decode_s + probe.encode_s) / threads,
             "write": probe.write_s / SHARDS_PER_ACTOR,
         }
@@ -117,17 +121,20 @@ class Forecast:
         return Span(*(self._seconds(getattr(self.network_s, each)) for each in SCALES))
 
     def _seconds(self, network_s: float) -> float:
+        return max(self._device_s(network_s), *self.beside_s.values())
+
+    def _device_s(self, network_s: float) -> float:
+        """Seconds in which the device is busy: with the network, and on a CPU with the rest too."""
         if self.host.on_gpu:
-            return max(network_s, *self.beside_s.values())
+            return network_s
         probe = self.probe
-        host_s = probe.read_s + probe.decode_s + probe.encode_s + probe.write_s
-        return network_s + host_s / self.host.threads
+        return network_s + (probe.decode_s + probe.encode_s + probe.write_s) / self.host.threads
 
     @property
     def limited_by(self) -> str:
         """What would have to be faster: ``network``, ``threads``, ``read`` or ``write``."""
         slowest = max(self.beside_s, key=lambda stage: self.beside_s[stage])
-        is_slower = self.host.on_gpu and self.beside_s[slowest] > self.network_s.middle
+        is_slower = self.beside_s[slowest] > self._device_s(self.network_s.middle)
         return slowest if is_slower else "network"
 
     def rates(self, work: Work) -> dict[str, Any]:

@@ -46,11 +46,23 @@ def test_what_is_slowest_decides_the_rate(probe, threads, stage, rate):
         assert alone[stage] == pytest.approx(rate)
 
 
+CPU = Host(threads=2, on_gpu=False)
+
+
 def test_on_a_cpu_all_stages_share_the_cores():
-    rates = Forecast(PROBE, Host(threads=2, on_gpu=False), NETWORK_S).rates(WORK)
-    host_s = 0.002 + 0.018 + 0.012 + 0.001
+    rates = Forecast(PROBE, CPU, NETWORK_S).rates(WORK)
+    host_s = 0.018 + 0.012 + 0.001
     assert rates["images_per_s"] == pytest.approx(1 / (0.01 + host_s / 2))
     assert rates["limited_by"] == "network"
+
+
+def test_a_cpu_computes_while_it_waits_for_the_store():
+    before = Forecast(PROBE, CPU, NETWORK_S).rates(WORK)
+    waiting = Forecast(replace(PROBE, read_s=0.05), CPU, NETWORK_S).rates(WORK)
+    assert waiting["images_per_s"] == before["images_per_s"], "25 ms of 25.5: two shards at a time"
+    slow = Forecast(replace(PROBE, read_s=0.2), CPU, NETWORK_S).rates(WORK)
+    assert slow["images_per_s"] == pytest.approx(2 / 0.2)
+    assert slow["limited_by"] == "read"
 
 
 def test_each_stage_alone():
