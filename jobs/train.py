@@ -87,12 +87,10 @@ def train(
             check_metric_sources(config.validation, workspace)
         run = open_run(config, kind, pseudo, workspace, note=reporter.note)
         verb = VERBS[kind]
-        with (
-            at_work(workspace.catalog, verb, config.name, config=config, reporter=reporter) as said,
-            recorded(run, workspace),
-            heartbeat(run.files),
-        ):
-            reporter = said
+        reporter = stack.enter_context(
+            at_work(workspace.catalog, verb, config.name, config=config, reporter=reporter)
+        )
+        with recorded(run, workspace), heartbeat(run.files):
             with ray_cluster(config.ray, name=name) as resources:
                 place = choose_place(config, resources)
                 sky = find_sky(

@@ -121,7 +121,7 @@ def test_a_catalog_that_is_away_at_the_end_costs_nothing_that_is_under_way(
         return lease(self, *arguments, **options)
 
     monkeypatch.setattr(Catalog, "lease", away_once)
-    pool = FakePool(lambda _: [], lambda _: [], FakePool.finish_oldest)
+    pool = FakePool(lambda _: [], lambda _: [], *[FakePool.finish_oldest] * 3)
     driver, _ = prepare(catalog, pool, shards=1)
     tally = driver.run()
     assert asked["lease"] > 2
