@@ -73,12 +73,12 @@ def _notes(rows: Sequence[EvaluationRow], *, older: int) -> Iterator[str]:
 def _table(rows: Sequence[EvaluationRow]) -> Table:
     spaces = [(row, *space) for row in rows for space in by_space(row.metrics).items()]
     metrics = list(dict.fromkeys(name for _, _, scores in spaces for name in scores))
-    before = ("Protocol", "Source", "Images", "Valid pixels", "Space")
-    after = ("Input", "Device", "When (UTC)")
+    before = ("Protocol", "Source", "Space")  # few, so that scores are seen on a narrow screen
+    after = ("Images", "Valid pixels", "Input", "Device", "When (UTC)")
     return Table(
         (*before, *metrics, *after),
         tuple(_line(row, space, scores, metrics) for row, space, scores in spaces),
-        (False, False, True, True, False, *(True for _ in metrics), False, False, False),
+        (False, False, False, *(True for _ in metrics), True, True, False, False, False),
     )
 
 
@@ -88,10 +88,10 @@ def _line(
     return (
         _ref(row),
         row.source,
-        f"{row.images:,}",
-        f"{row.valid_pixels:,}",
         space,
         *(_cell(row, space, name, scores.get(name)) for name in metrics),
+        f"{row.images:,}",
+        f"{row.valid_pixels:,}",
         _input(row.config),
         _unbroken(str(row.config.get("device") or "–")),
         _unbroken(readable_time(row.created_at) or ""),

@@ -46,6 +46,10 @@ def test_a_result_stands_with_its_interval_its_settings_and_its_protocol():
     assert line["Input"].replace("\u00a0", " ") == "518 px, fp32, bilinear"
     assert line["Device"] == "cpu"
     assert found.notes == ("kitti@1: Garg's crop.",)
+    numeric = dict(zip(found.table.columns, found.table.numeric, strict=True))
+    assert [name for name, is_number in numeric.items() if is_number] == [
+        "abs_rel", "rmse", "Images", "Valid pixels",
+    ]  # fmt: skip
 
 
 def test_results_of_earlier_versions_have_neither():
