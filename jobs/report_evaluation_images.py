@@ -16,10 +16,12 @@ from jobs.report_evaluations import SETTINGS, newest
 from jobs.report_figures import image_figures
 from jobs.report_images import side_for
 from jobs.report_page import Figure, Section
+from jobs.report_reading import Reading
 from jobs.report_samples import Placed, grouped
 from jobs.workspace import Workspace
 from model.metrics import HIGHER_IS_BETTER
 from pipeline.catalog import EvaluationRow, ModelRow
+from pipeline.records import ShardRef
 from pipeline.scores import PartScores, ScorePart, ScoreRow, scores_of
 from pipeline.shards import read_sample_keys
 
@@ -48,13 +50,16 @@ def worst_sections(
         model: Whose weights count.
     """
     found: list[Section] = []
+    reading = Reading(workspace.store)
     for row in reversed(newest([row for row in rows if row.model_sha256 == model.sha256])):
         name = _measure(row)
         scored = [] if name is None else list(_scored(workspace, row, name))
         if name is not None and scored and len(found) < RESULTS_SHOWN:
             anchor = f"worst-{len(found) + 1}"
-            found.append(_section(workspace, row, name, ranked(scored, name), anchor=anchor))
-    return tuple(found)
+            shards = {each.shard_id: each for each in workspace.catalog.image_shards(row.source)}
+            worst = ranked(scored, name)
+            found.append(_section(reading, row, name, worst, shards=shards, anchor=anchor))
+    return (*found, *filter(None, [reading.section()]))
 
 
 def ranked(scored: Sequence[Scored], name: str) -> list[Scored]:
@@ -98,7 +103,13 @@ def _is_way_of(row: EvaluationRow, settings: Mapping[str, Any]) -> bool:
 
 
 def _section(
-    workspace: Workspace, row: EvaluationRow, name: str, scored: Sequence[Scored], *, anchor: str
+    reading: Reading,
+    row: EvaluationRow,
+    name: str,
+    scored: Sequence[Scored],
+    *,
+    shards: Mapping[str, ShardRef],
+    anchor: str,
 ) -> Section:
     space, _, metric = name.partition("/")
     measure = f"{space} {metric}{arrow(metric)}"
@@ -107,7 +118,7 @@ def _section(
         [each.value for each in scored],
         caption=f"Of {len(scored):,} images of {row.source}.",
     )
-    figures = _figures(workspace, row, scored[:SHOWN], metric)
+    figures = _figures(reading, scored[:SHOWN], shards=shards, metric=metric)
     title = f"Where it did worst: {row.protocol}@{row.version} on {row.source}"
     text = (
         f"{len(figures)} of {len(scored):,} images, that of the worst {measure} first; the mean is "
@@ -118,13 +129,12 @@ def _section(
 
 
 def _figures(
-    workspace: Workspace, row: EvaluationRow, worst: Sequence[Scored], metric: str
+    reading: Reading, worst: Sequence[Scored], *, shards: Mapping[str, ShardRef], metric: str
 ) -> tuple[Figure, ...]:
     """Images with their truth, worst first; those that cannot be read are left out."""
-    shards = {shard.shard_id: shard for shard in workspace.catalog.image_shards(row.source)}
     places = []
     for shard_id in dict.fromkeys(each.shard_id for each in worst):
-        keys = read_sample_keys(workspace.store, shards[shard_id].key)
+        keys = reading.rows(read_sample_keys, shards[shard_id].key)
         index = {sample_id: number for number, (sample_id, _, _) in enumerate(keys)}
         places += [
             Placed(
@@ -136,6 +146,6 @@ def _figures(
             if each.shard_id == shard_id and each.row.sample_id in index
         ]
     rank = {each.row.sample_id: place for place, each in enumerate(worst)}
-    look = partial(image_figures, workspace.store, side=side_for(len(worst)))
+    look = partial(image_figures, reading, side=side_for(len(worst)))
     seen = sorted(look(grouped(places)), key=lambda each: rank[each.sample_id])
     return tuple(each.figure for each in seen)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from jobs.colour import limits_of
 from jobs.report_images import disparity_map, photograph, truth_map
 from jobs.report_page import Figure, Picture, Reason, Spread
+from jobs.report_reading import Reading
 from jobs.report_samples import (
     LabelledImage,
     Placed,
@@ -34,7 +35,6 @@ from pipeline.images import ImageDecodeError, decode_rgb
 from pipeline.raw_files import found_file, read_uri
 from pipeline.records import Drop, ImageRecord, LabelRecord
 from pipeline.shards import load_bytes
-from pipeline.storage import Store
 
 MOST_THREADS = 8
 BARS = 40  # of the distribution of one map
@@ -60,24 +60,24 @@ def in_threads(look: Callable[[Item], Result], items: Iterable[Item]) -> Iterato
         yield from pool.map(look, items)
 
 
-def labelled_figures(store: Store, groups: Sequence[RowGroup], *, side: int) -> list[Seen]:
+def labelled_figures(reading: Reading, groups: Sequence[RowGroup], *, side: int) -> list[Seen]:
     """Images beside their depth; what cannot be read is left out."""
 
     def look(group: RowGroup) -> list[Seen]:
         found = (
             _labelled(pair, group.whys.get(row, ()), side)
-            for row, pair in read_labelled(store, group)
+            for row, pair in read_labelled(reading, group)
         )
         return [seen for seen in found if seen is not None]
 
     return [seen for some in in_threads(look, groups) for seen in some]
 
 
-def image_figures(store: Store, groups: Sequence[RowGroup], *, side: int) -> list[Seen]:
+def image_figures(reading: Reading, groups: Sequence[RowGroup], *, side: int) -> list[Seen]:
     """Images, beside their ground truth where they have one; what cannot be read is left out."""
 
     def look(group: RowGroup) -> list[Seen]:
-        records = zip(group.rows, read_images(store, group), strict=True)
+        records = zip(group.rows, read_images(reading, group), strict=False)
         found = (_image(record, group.whys.get(row, ()), side) for row, record in records)
         return [seen for seen in found if seen is not None]
 

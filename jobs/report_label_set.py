@@ -13,6 +13,7 @@ from jobs.report_images import LONGEST_SIDE, side_for
 from jobs.report_licences import licences_section
 from jobs.report_lineage import lineage_sections, short
 from jobs.report_page import Fact, Page, Section
+from jobs.report_reading import Reading
 from jobs.report_samples import (
     Placed,
     example_quarantined,
@@ -46,8 +47,9 @@ def label_set_page(workspace: Workspace, name: str, *, samples: int, colophon: s
     shards = catalog.label_shards(name)
     ref = f"label-set:{name}"
     groups = sampled_labels(shards, samples)
-    seen = labelled_figures(workspace.store, groups, side=side_for(samples))
-    placed = list(placed_labels(workspace.store, shards))
+    reading = Reading(workspace.store)
+    seen = labelled_figures(reading, groups, side=side_for(samples))
+    placed = list(placed_labels(reading, shards))
     facts = [label for _, label in placed]
     return Page(
         kind="label set",
@@ -64,14 +66,15 @@ def label_set_page(workspace: Workspace, name: str, *, samples: int, colophon: s
                     figures=tuple(each.figure for each in seen),
                     scale=("far", "near") if seen else (),
                 ),
-                _worst(workspace, placed),
+                _worst(reading, placed),
                 Section(
                     "values",
                     "Distributions",
-                    charts=_charts(workspace, shards, facts, [each.values for each in seen]),
+                    charts=_charts(reading, shards, facts, [each.values for each in seen]),
                 ),
                 _quality(facts),
-                _quarantine(workspace, row, shards),
+                _quarantine(reading, row, shards),
+                reading.section(),
                 Section("provenance", "Provenance", facts=_provenance(row)),
                 throughput_section(label_commits(catalog, name), what="labelled"),
                 licences_section(catalog, ref),
@@ -83,10 +86,10 @@ def label_set_page(workspace: Workspace, name: str, *, samples: int, colophon: s
     )
 
 
-def _worst(workspace: Workspace, placed: Sequence[tuple[Placed, LabelRecord]]) -> Section | None:
+def _worst(reading: Reading, placed: Sequence[tuple[Placed, LabelRecord]]) -> Section | None:
     """The labels that are worst by what is known of all; None where they are alike."""
     chosen = worst(label_criteria([label for _, label in placed]))
-    look = partial(labelled_figures, workspace.store, side=LONGEST_SIDE)
+    look = partial(labelled_figures, reading, side=LONGEST_SIDE)
     figures = chosen_figures(look, placed, chosen)
     text = f"{len(figures)} of {len(placed):,} labels that were compared, and why each stands out."
     scale = ("far", "near")
@@ -137,7 +140,7 @@ def _share(part: int, whole: int) -> str:
 
 
 def _charts(
-    workspace: Workspace,
+    reading: Reading,
     shards: Sequence[LabelShardRow],
     facts: Sequence[LabelRecord],
     maps: Sequence[NDArray[np.float32]],
@@ -152,7 +155,7 @@ def _charts(
     shown = f"Values of {len(maps):,} maps, those above."
     relative = "The same, each from the smallest (0) to the largest (1) of its own map."
     measured = f"Largest minus smallest disparity of {len(ranges):,} maps."
-    images = list(image_facts(workspace.store, [shard.shard for shard in shards]))
+    images = list(image_facts(reading, [shard.shard for shard in shards]))
     charts = (
         histogram("Disparity", values, caption=shown),
         histogram("Disparity within a map", shares, caption=relative, span=(0, 1)),
@@ -183,12 +186,12 @@ def _quality(facts: Sequence[LabelRecord]) -> Section | None:
 
 
 def _quarantine(
-    workspace: Workspace, row: LabelSetRow, shards: Sequence[LabelShardRow]
+    reading: Reading, row: LabelSetRow, shards: Sequence[LabelShardRow]
 ) -> Section | None:
     total = sum(row.quarantined.values())
     if not total:
         return Section("quarantine", "Quarantined", "Every image has a label.") if shards else None
-    examples = example_quarantined(workspace.store, shards)
+    examples = example_quarantined(reading, shards)
     most_first = sorted(row.quarantined.items(), key=lambda item: (-item[1], item[0]))
     return Section(
         "quarantine",

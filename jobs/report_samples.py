@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from jobs.report_reading import Reading
 from pipeline.catalog import LabelShardRow
 from pipeline.errors import ShardCorruptError
 from pipeline.images import ImageDecodeError, decode_rgb
@@ -108,25 +109,26 @@ def sampled_labels(shards: Sequence[LabelShardRow], most: int) -> list[RowGroup]
     return [replace(each, labels=keys[each.shard.key]) for each in groups]
 
 
-def read_images(store: Store, wanted: RowGroup, *, truth: bool = True) -> Iterator[ImageRecord]:
-    """The wanted rows, whole."""
-    rows = read_image_rows(store, wanted.shard.key, row_groups=[wanted.group], truth=truth)
+def read_images(reading: Reading, wanted: RowGroup, *, truth: bool = True) -> Iterator[ImageRecord]:
+    """The wanted rows, whole; fewer where the shard cannot be read to the end."""
+    groups = [wanted.group]
+    rows = reading.rows(read_image_rows, wanted.shard.key, row_groups=groups, truth=truth)
     chosen = set(wanted.rows)
     return (record for number, record in enumerate(rows) if number in chosen)
 
 
-def read_labelled(store: Store, wanted: RowGroup) -> Iterator[tuple[int, LabelledImage]]:
+def read_labelled(reading: Reading, wanted: RowGroup) -> Iterator[tuple[int, LabelledImage]]:
     """The wanted rows with their number; for a quarantined one the next free one of its group."""
-    labels = list(read_label_rows(store, wanted.labels, row_groups=[wanted.group]))
+    labels = list(reading.rows(read_label_rows, wanted.labels, row_groups=[wanted.group]))
     chosen: dict[int, LabelRecord] = {}
     for row in wanted.rows:
-        order = itertools.chain(range(row, len(labels)), range(row))
+        order = itertools.chain(range(row, len(labels)), range(min(row, len(labels))))
         free = (i for i in order if labels[i].disparity and i not in chosen)
         chosen |= {i: labels[i] for i in itertools.islice(free, 1)}
     if chosen:
         found = replace(wanted, rows=tuple(sorted(chosen)))
-        images = read_images(store, found, truth=False)
-        for row, image in zip(found.rows, images, strict=True):
+        images = read_images(reading, found, truth=False)
+        for row, image in zip(found.rows, images, strict=False):
             yield row, _pair(image, chosen[row], wanted.shard)
 
 
@@ -138,47 +140,51 @@ def pixels_of(record: ImageRecord, *, least_side: int | None = None) -> NDArray[
         return None
 
 
-def image_facts(store: Store, shards: Sequence[ShardRef]) -> Iterator[ImageRecord]:
+def image_facts(reading: Reading, shards: Sequence[ShardRef]) -> Iterator[ImageRecord]:
     """All rows of some shards without bytes and ground truth."""
-    return (record for _, record in placed_images(store, shards))
+    return (record for _, record in placed_images(reading, shards))
 
 
-def placed_images(store: Store, shards: Sequence[ShardRef]) -> Iterator[tuple[Placed, ImageRecord]]:
+def placed_images(
+    reading: Reading, shards: Sequence[ShardRef]
+) -> Iterator[tuple[Placed, ImageRecord]]:
     """All rows of some shards without bytes and ground truth, and where they are."""
     for shard in spread(shards, STATISTICS_SHARDS):
-        rows = read_image_rows(store, shard.key, image=False, truth=False)
+        rows = reading.rows(read_image_rows, shard.key, image=False, truth=False)
         yield from ((Placed(shard, number), record) for number, record in enumerate(rows))
 
 
 def label_facts(store: Store, shards: Sequence[LabelShardRow]) -> Iterator[LabelRecord]:
-    """All rows of some label shards without the maps."""
-    return (record for _, record in placed_labels(store, shards))
+    """All rows of some label shards without the maps; raises where one cannot be read."""
+    for shard in spread(shards, STATISTICS_SHARDS):
+        yield from read_label_rows(store, shard.key, maps=False)
 
 
 def placed_labels(
-    store: Store, shards: Sequence[LabelShardRow]
+    reading: Reading, shards: Sequence[LabelShardRow]
 ) -> Iterator[tuple[Placed, LabelRecord]]:
     """All rows of some label shards without the maps, and where they are."""
     for shard in spread(shards, STATISTICS_SHARDS):
-        rows = read_label_rows(store, shard.key, maps=False)
+        rows = reading.rows(read_label_rows, shard.key, maps=False)
         yield from (
             (Placed(shard.shard, number, labels=shard.key), record)
             for number, record in enumerate(rows)
         )
 
 
-def example_drops(store: Store, source: str) -> dict[str, list[Drop]]:
+def example_drops(reading: Reading, source: str) -> dict[str, list[Drop]]:
     """Some of what was refused, by reason."""
     examples: dict[str, list[Drop]] = {}
-    for key in spread(list(store.list(f"sources/{source}/dropped")), EXAMPLE_SHARDS):
-        for drop in read_drops(store, key):
+    keys = list(reading.store.list(f"sources/{source}/dropped"))
+    for key in spread(keys, EXAMPLE_SHARDS):
+        for drop in reading.rows(read_drops, key):
             if len(examples.setdefault(drop.reason, [])) < EXAMPLES:
                 examples[drop.reason].append(drop)
     return examples
 
 
 def example_quarantined(
-    store: Store, shards: Sequence[LabelShardRow]
+    reading: Reading, shards: Sequence[LabelShardRow]
 ) -> dict[str, list[LabelledImage]]:
     """Some quarantined rows by reason, with the whole image rows they belong to."""
     examples: dict[str, list[LabelledImage]] = {}
@@ -186,14 +192,14 @@ def example_quarantined(
         if all(len(examples.get(reason, [])) >= EXAMPLES for reason in shard.quarantined):
             continue
         found: dict[int, LabelRecord] = {}
-        for number, label in enumerate(read_label_rows(store, shard.key, maps=False)):
+        for number, label in enumerate(reading.rows(read_label_rows, shard.key, maps=False)):
             so_far = sum(each.reason == label.reason for each in found.values())
             so_far += len(examples.get(label.reason or "", []))
             if label.reason and so_far < EXAMPLES:
                 found[number] = label
         for wanted in grouped(Placed(shard.shard, number) for number in found):
-            images = read_images(store, wanted, truth=False)
-            for row, image in zip(wanted.rows, images, strict=True):
+            images = read_images(reading, wanted, truth=False)
+            for row, image in zip(wanted.rows, images, strict=False):
                 label = found[wanted.group * ROW_GROUP_ROWS + row]
                 examples.setdefault(label.reason or "", []).append(_pair(image, label, shard.shard))
     return examples

@@ -10,6 +10,7 @@ from jobs.report_figures import chosen_figures, image_figures, refused
 from jobs.report_images import LONGEST_SIDE, side_for
 from jobs.report_lineage import in_short, lineage_sections
 from jobs.report_page import Fact, Figure, Page, Section, Table
+from jobs.report_reading import Reading
 from jobs.report_samples import Placed, example_drops, placed_images, sampled
 from jobs.report_terms import aside_section, terms_section, withdrawn_section
 from jobs.report_throughput import throughput_section
@@ -25,10 +26,11 @@ ASPECTS = (1 / 8, 1 / 4, 1 / 2, 9 / 16, 2 / 3, 3 / 4, 1, 4 / 3, 3 / 2, 16 / 9, 2
 def source_page(workspace: Workspace, name: str, *, samples: int, colophon: str) -> Page:
     """Build the page of a source."""
     row, shards = workspace.catalog.source(name), workspace.catalog.image_shards(name)
-    seen = image_figures(workspace.store, sampled(shards, samples), side=side_for(samples))
+    reading = Reading(workspace.store)
+    seen = image_figures(reading, sampled(shards, samples), side=side_for(samples))
     figures = [each.figure for each in seen]
     has_truth = any(len(figure.pictures) > 1 for figure in figures)
-    placed = list(placed_images(workspace.store, shards))
+    placed = list(placed_images(reading, shards))
     images = [image for _, image in placed]
     # A withdrawal holds the source as an ingest does, and ingests nothing.
     runs = [run for run in workspace.catalog.ingests(name) if "withdraw" not in run.config]
@@ -50,7 +52,7 @@ def source_page(workspace: Workspace, name: str, *, samples: int, colophon: str)
                 figures=tuple(figures),
                 scale=("far", "near", "no value") if has_truth else (),
             ),
-            *filter(None, [_odd(workspace, placed)]),
+            *filter(None, [_odd(reading, placed)]),
             Section(
                 "sizes",
                 "Sizes and formats",
@@ -58,7 +60,8 @@ def source_page(workspace: Workspace, name: str, *, samples: int, colophon: str)
                 charts=size_charts(images),
                 table=_formats(images),
             ),
-            _dropped(workspace, row),
+            _dropped(reading, row),
+            *filter(None, [reading.section()]),
             *(section for section in if_any if section is not None),
             terms_section(row),
             Section("provenance", "Provenance", facts=_provenance(workspace, row, runs)),
@@ -100,10 +103,10 @@ def readable_aspect(ratio: float) -> str:
     return f"{ratio:.3g} : 1" if ratio > 1 else f"1 : {1 / ratio:.3g}"
 
 
-def _odd(workspace: Workspace, placed: Sequence[tuple[Placed, ImageRecord]]) -> Section | None:
+def _odd(reading: Reading, placed: Sequence[tuple[Placed, ImageRecord]]) -> Section | None:
     """Images at the ends of what headers say; None where all are alike."""
     chosen = worst(image_criteria([image for _, image in placed]))
-    look = partial(image_figures, workspace.store, side=LONGEST_SIDE)
+    look = partial(image_figures, reading, side=LONGEST_SIDE)
     figures = chosen_figures(look, placed, chosen)
     text = f"{len(figures)} of {len(placed):,} images that were compared, and why each stands out."
     return Section("odd", "Oddest images", text, figures=figures) if figures else None
@@ -155,12 +158,12 @@ def _formats(images: Sequence[ImageRecord]) -> Table | None:
     )
 
 
-def _dropped(workspace: Workspace, row: SourceRow) -> Section:
+def _dropped(reading: Reading, row: SourceRow) -> Section:
     total = sum(row.dropped.values())
     if not total:
         return Section("refused", "Refused", "Every file was taken." if row.images else "")
     seen = row.images + total
-    examples = example_drops(workspace.store, row.name)
+    examples = example_drops(reading, row.name)
     return Section(
         "refused",
         "Refused",

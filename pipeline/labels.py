@@ -80,13 +80,17 @@ def write_label_shard(
 def read_label_rows(
     store: Store, key: str, *, row_groups: Sequence[int] | None = None, maps: bool = True
 ) -> Iterator[LabelRecord]:
-    """Stream a label shard row group by row group; ``maps=False`` leaves the blobs unread."""
-    with store.open(key) as file, pq.ParquetFile(file) as parquet:
-        wanted = COLUMNS if maps else PLAIN_COLUMNS  # older shards lack the quality columns
-        columns = [name for name in wanted if name in parquet.schema_arrow.names]
+    """Stream a label shard row group by row group; ``maps=False`` leaves the blobs unread.
+
+    Raises:
+        FileNotFoundError: There is no such object.
+        ShardCorruptError: It cannot be read as a label shard.
+    """
+    with opened_shard(store, key) as parquet:
+        columns = _columns(parquet, COLUMNS if maps else PLAIN_COLUMNS)
         groups = range(parquet.num_row_groups) if row_groups is None else row_groups
         for group in groups:
-            for row in parquet.read_row_group(group, columns=columns).to_pylist():
+            for row in read_columns(parquet, group, columns):
                 yield LabelRecord(**row)
 
 
@@ -102,14 +106,19 @@ def read_label_group(
         ShardCorruptError: It cannot be read as a label shard.
     """
     with opened_shard(store, key) as parquet:
-        there = parquet.schema_arrow.names
-        columns = [n for n in PLAIN_COLUMNS if n in there or n not in QUALITY_COLUMNS]
+        columns = _columns(parquet, PLAIN_COLUMNS)
         rows = [LabelRecord(**row) for row in read_columns(parquet, group, columns)]
         chosen = [place for place, row in enumerate(rows) if wanted(row)]
         maps = read_columns(parquet, group, ["disparity"], rows=chosen)
         for place, found in zip(chosen, maps, strict=True):
             rows[place] = replace(rows[place], disparity=found["disparity"])
     return rows
+
+
+def _columns(parquet: pq.ParquetFile, wanted: Sequence[str]) -> list[str]:
+    """Those to read; older shards lack the quality columns."""
+    there = parquet.schema_arrow.names
+    return [name for name in wanted if name in there or name not in QUALITY_COLUMNS]
 
 
 def label_footer(store: Store, key: str) -> dict[str, str]:

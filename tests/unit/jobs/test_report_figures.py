@@ -19,6 +19,7 @@ from jobs.report_figures import (
 )
 from jobs.report_images import LONGEST_SIDE, disparity_map, side_for
 from jobs.report_page import Spread
+from jobs.report_reading import Reading
 from jobs.report_samples import placed_labels, sampled_labels
 from jobs.report_worst import Chosen
 from jobs.workspace import open_workspace
@@ -58,11 +59,13 @@ def test_figures_come_in_order_and_let_go_of_their_maps(tmp_path):
     fill_store(tmp_path)
     with open_workspace(Common(store=str(tmp_path))) as workspace:
         shards = workspace.catalog.label_shards("labels")
-        seen = labelled_figures(workspace.store, sampled_labels(shards, 12), side=32)
-        placed = [each for each in placed_labels(workspace.store, shards) if not each[1].reason]
+        seen = labelled_figures(Reading(workspace.store), sampled_labels(shards, 12), side=32)
+        placed = [
+            each for each in placed_labels(Reading(workspace.store), shards) if not each[1].reason
+        ]
         chosen = [Chosen(index, (f"why {index}",)) for index in (7, 0, 3)]
         figures = chosen_figures(
-            partial(labelled_figures, workspace.store, side=32), placed, chosen
+            partial(labelled_figures, Reading(workspace.store), side=32), placed, chosen
         )
     assert [each.sample_id for each in seen] == [label.sample_id for _, label in placed]
     assert all(each.values.base is None for each in seen)  # else a page would hold all maps

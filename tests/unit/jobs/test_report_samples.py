@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from jobs.config import Common
+from jobs.report_reading import Reading
 from jobs.report_samples import (
     MOST_GROUPS,
     STATISTICS_SHARDS,
@@ -55,7 +56,9 @@ def test_spread_keeps_few_items_whole():
 
 def test_images_come_from_all_shards_with_their_bytes(workspace):
     shards = workspace.catalog.image_shards("photos")
-    found = [row for each in sampled(shards, 4) for row in read_images(workspace.store, each)]
+    found = [
+        row for each in sampled(shards, 4) for row in read_images(Reading(workspace.store), each)
+    ]
     assert [record.path[:3] for record in found] == ["001", "004", "007", "010"]
     assert all(record.data for record in found)
 
@@ -63,7 +66,7 @@ def test_images_come_from_all_shards_with_their_bytes(workspace):
 def test_labels_belong_to_their_images_and_none_is_shown_twice(workspace):
     shards = workspace.catalog.label_shards("labels")
     groups = sampled_labels(shards, 100)
-    found = [pair for each in groups for _, pair in read_labelled(workspace.store, each)]
+    found = [pair for each in groups for _, pair in read_labelled(Reading(workspace.store), each)]
     assert len(found) == 10  # of 12 images two are quarantined
     assert len({pair.image.sample_id for pair in found}) == 10
     for pair in found:
@@ -72,7 +75,7 @@ def test_labels_belong_to_their_images_and_none_is_shown_twice(workspace):
 
 
 def test_facts_are_read_without_blobs(workspace):
-    images = list(image_facts(workspace.store, workspace.catalog.image_shards("rooms")))
+    images = list(image_facts(Reading(workspace.store), workspace.catalog.image_shards("rooms")))
     assert len(images) == 3
     assert all(record.data is None and record.truth is None for record in images)
     labels = list(label_facts(workspace.store, workspace.catalog.label_shards("labels")))
@@ -82,16 +85,16 @@ def test_facts_are_read_without_blobs(workspace):
 
 def test_statistics_read_a_bounded_number_of_shards(workspace):
     [shard] = workspace.catalog.image_shards("rooms")
-    assert len(list(image_facts(workspace.store, [shard] * 1000))) == 3 * STATISTICS_SHARDS
+    assert len(list(image_facts(Reading(workspace.store), [shard] * 1000))) == 3 * STATISTICS_SHARDS
 
 
 def test_examples_say_what_was_left_out_and_why(workspace):
-    drops = example_drops(workspace.store, "photos")
+    drops = example_drops(Reading(workspace.store), "photos")
     assert set(drops) == {f"truncated_{HOSTILE}", "too_small"}
     assert drops["too_small"][0].detail == "8 × 8 pixels"
-    assert example_drops(workspace.store, "nothing") == {}
+    assert example_drops(Reading(workspace.store), "nothing") == {}
     shards = workspace.catalog.label_shards("labels")
-    quarantined = example_quarantined(workspace.store, shards)["decode_failed"]
+    quarantined = example_quarantined(Reading(workspace.store), shards)["decode_failed"]
     assert [pair.image.path[:3] for pair in quarantined] == ["001", "007"]
     assert all(pair.label.status == "quarantined" and pair.image.data for pair in quarantined)
 
@@ -136,10 +139,12 @@ def test_thousands_of_rows_come_from_few_row_groups_that_are_evenly_spread():
 
 def test_what_is_placed_is_found_where_it_is_said_to_be(workspace):
     shards = workspace.catalog.label_shards("labels")
-    placed = [each for each in placed_labels(workspace.store, shards) if each[1].reason is None]
+    placed = [
+        each for each in placed_labels(Reading(workspace.store), shards) if each[1].reason is None
+    ]
     chosen = [replace(place, whys=(label.sample_id,)) for place, label in placed[::-3]]
     found = {}
     for group in grouped(chosen):
-        for row, pair in read_labelled(workspace.store, group):
+        for row, pair in read_labelled(Reading(workspace.store), group):
             found[pair.label.sample_id] = group.whys[row]
     assert found == {label.sample_id: (label.sample_id,) for _, label in placed[::-3]}

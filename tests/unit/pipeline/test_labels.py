@@ -6,6 +6,7 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.errors import ShardCorruptError
 from pipeline.labels import label_footer, read_label_rows
 from pipeline.shards import read_image_rows
 from pipeline.storage import Store
@@ -63,3 +64,13 @@ def test_other_tools_read_it_and_blobs_are_stored_plainly(store: Store) -> None:
 def test_rows_can_be_read_without_their_maps(store: Store) -> None:
     key = label_shard(store, image_shard(store, range(3)))
     assert all(row.disparity is None for row in read_label_rows(store, key, maps=False))
+
+
+@pytest.mark.parametrize("maps", [True, False])
+@pytest.mark.parametrize("left", [0, 100, 2000])
+def test_what_is_no_label_shard_is_said_to_be_none(store: Store, left: int, maps: bool) -> None:
+    key = label_shard(store, image_shard(store, range(20)))
+    file = Path(store.uri) / key
+    file.write_bytes(file.read_bytes()[:left])
+    with pytest.raises(ShardCorruptError, match=key):
+        list(read_label_rows(store, key, maps=maps))
