@@ -264,7 +264,8 @@ def _doing(record: Record) -> str:
     """Of verbs that have no section of their own."""
     if record["verb"] in WITH_SECTIONS or not record["of"]:
         return ""
-    return f", {_percent(record['done'], record['of'])}{record['done']:,} of {record['of']:,}"
+    done, total, unit = record["done"], record["of"], record["unit"] or ""
+    return f", {_percent(done, total)}{done:,} of {total:,} {unit}".rstrip()
 
 
 def _errors(records: Sequence[Record]) -> RenderableType:

@@ -200,6 +200,14 @@ def test_an_evaluation_says_how_many_images_are_scored(catalog, catalog_url):
     assert "25%, 5 of 20 images" in shown(found)
 
 
+def test_what_has_no_section_of_its_own_says_how_far_it_is_and_of_what(catalog, catalog_url):
+    doing = {"title": "export", "done": 5, "total": 20, "unit": "parts"}
+    begin(catalog, "export", "by-t", doing=doing)
+    found = look(catalog_url)
+    assert (found["drivers"][0]["done"], found["drivers"][0]["unit"]) == (5, "parts")
+    assert "25%, 5 of 20 parts" in shown(found)
+
+
 def test_errors_come_newest_first_and_once(catalog, catalog_url):
     half_labelled(catalog, catalog_url)
     (lease,) = catalog.lease("by-t", owner=FAR, limit=1, ttl_s=60.0)
