@@ -37,7 +37,12 @@ class RaySink:
             self._made[metric.name] = _made(metric)
         made = self._made[metric.name]
         by_kind = {"counter": "inc", "gauge": "set", "histogram": "observe"}
-        getattr(made, by_kind[metric.kind])(value, dict(tags))
+        getattr(made, by_kind[metric.kind])(value, {key: _ascii(tags[key]) for key in tags})
+
+
+def _ascii(text: str) -> str:
+    """Ray raises for any other character: one in a model's path must not end a run."""
+    return text.encode("ascii", "backslashreplace").decode()
 
 
 def _made(metric: Metric) -> Any:

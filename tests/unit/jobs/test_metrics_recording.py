@@ -2,8 +2,11 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
+import ray
+from ray.util.metrics import Counter
 
 from jobs.metrics import Metric
 from jobs.metrics_recording import RaySink, Recorder
@@ -30,6 +33,28 @@ def test_fixed_tags_go_where_they_belong():
         ("factory_actors", 2.0, {"verb": "label", "target": "set", "state": "ready"}),
         ("factory_commit_seconds", 0.5, {"label_set": "set"}),
     ]
+
+
+@pytest.mark.parametrize("name", ["größe", "日本", "half \ud800"])
+def test_a_name_that_ray_cannot_take_is_spelt_and_ends_no_run(
+    name: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Ray's own objects, which raise for what is not ASCII; nobody collects what they are told."""
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    sink, taken = RaySink(), []
+    monkeypatch.setattr(Counter, "inc", _noted(Counter.inc, taken))
+    Recorder(sink, model=name, source="photos").count("factory_evaluated_images_total", 7)
+    assert taken == [
+        (7.0, {"model": name.encode("ascii", "backslashreplace").decode(), "source": "photos"})
+    ]
+
+
+def _noted(inc: Any, taken: list[Any]) -> Any:
+    def noted(self: Counter, value: float, tags: dict[str, str]) -> None:
+        inc(self, value, tags)
+        taken.append((value, tags))
+
+    return noted
 
 
 def test_counters_only_grow():
