@@ -11,7 +11,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.catalog_values import without_credentials
+from pipeline.catalog_values import storable_text
 
 MOST_NAMED = 3  # sources, models: further ones are counted
 _NUMBERS = itertools.count(1)
@@ -20,7 +20,8 @@ _NUMBERS = itertools.count(1)
 def title(verb: str, targets: Sequence[str], *, by: str = "") -> str:
     """What a job does: ``label photos, places365 with dav2-l``, where ``by`` is a model.
 
-    Of a path or an address the last part is shown: an address may have a password in it.
+    Of a path or an address the last part is shown: an address may have a password in it, and a
+    path half a letter.
     """
     named = ", ".join(_last_part(each) for each in targets[:MOST_NAMED])
     more = len(targets) - MOST_NAMED
@@ -30,7 +31,7 @@ def title(verb: str, targets: Sequence[str], *, by: str = "") -> str:
 
 
 def _last_part(name: str) -> str:
-    return without_credentials(name).rstrip("/").rpartition("/")[2] or name
+    return storable_text(name).rstrip("/").rpartition("/")[2] or name
 
 
 def job_config(said: str) -> Any:

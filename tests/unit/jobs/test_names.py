@@ -3,7 +3,7 @@ import socket
 
 import pytest
 
-from jobs.names import actor_name, place, title
+from jobs.names import actor_name, job_config, place, title
 
 
 def test_titles_name_what_is_worked_on_and_count_the_rest():
@@ -13,6 +13,11 @@ def test_titles_name_what_is_worked_on_and_count_the_rest():
     assert "secret" not in title("evaluate", ["https://key:secret@host"])
     assert title("evaluate", list("abcde")) == "evaluate a, b, c and 2 more"
     assert title("", ["a", "b"]) == "a, b"
+
+
+def test_ray_takes_a_title_with_any_letters():
+    for name in ("größe", "日本", "half \udcff"):
+        job_config(title("label", ["a"], by=f"/models/{name}")).get_proto_job_config()
 
 
 def test_no_two_actors_have_one_name():
