@@ -4,7 +4,6 @@
 """
 
 import json
-import math
 import typing
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -16,6 +15,8 @@ from jobs.forecast import Probe
 from jobs.gpu_kinds import Span, kind_of
 
 FORMAT = 1
+MOST = 1e18  # of anything; arithmetic on more would overflow
+LEAST_S = 1e-9  # for an image in any network
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,21 +68,24 @@ def read_measurement(path: str) -> Measurement:
         if measured.get("format") != FORMAT:
             raise ValueError(f"expected format {FORMAT}, got {measured.get('format')!r}")
         measurement: Measurement = _read(Measurement, measured, where="measurement")
-        _check(measurement.probe)
-    except (OSError, ValueError, AttributeError) as error:
+        _check(measurement)
+    except (OSError, ValueError, OverflowError, RecursionError, AttributeError) as error:
         problem = f"--measured {path}: not what `factory plan --json` writes: {error}"
         raise ConfigError([problem]) from error
     return measurement
 
 
-def _check(probe: Probe) -> None:
-    span = probe.network_s
-    if not 0 < span.low <= span.middle <= span.high:
+def _check(measurement: Measurement) -> None:
+    probe, span = measurement.probe, measurement.probe.network_s
+    if not LEAST_S <= span.low <= span.middle <= span.high:
         raise ValueError(f"measurement.probe.network_s is {span}: not above 0 and in order")
+    if measurement.threads < 1 or probe.flops < 1:
+        what = f"threads {measurement.threads}, flops {probe.flops:g}"
+        raise ValueError(f"measurement has {what}: less than 1")
 
 
 def _read(kind: Any, given: object, *, where: str) -> Any:
-    """A value of that class or plain type; numbers are finite and not negative."""
+    """A value of that class or plain type; numbers are between 0 and `MOST`."""
     if kind in (Measurement, Probe, Span):
         if not isinstance(given, Mapping):
             raise ValueError(f"{where} is no mapping")
@@ -96,6 +100,6 @@ def _read(kind: Any, given: object, *, where: str) -> Any:
         given = float(given)
     if not isinstance(given, kind) or (kind is int and isinstance(given, bool)):
         raise ValueError(f"{where} is {given!r}, expected {kind.__name__}")
-    if isinstance(given, int | float) and not (math.isfinite(given) and given >= 0):
+    if isinstance(given, int | float) and not 0 <= given <= MOST:
         raise ValueError(f"{where} is {given!r}")
     return given

@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from jobs.errors import ConfigError
 from jobs.forecast import Forecast, Work
 from jobs.simulation import SimulatedCluster, SimulatedRun, simulate
 from jobs.simulation_cluster import Failures, Outages, Spot, Stragglers
 
 SCENARIOS = ("calm", "failures", "spot")
+MOST_DEVICES, MOST_SHARDS = 4096, 1_000_000
 SHARD_SPREAD = 0.2  # of the time a shard takes, over its mean
 START_SPREAD = 0.3
 
@@ -39,9 +41,15 @@ def simulated_runs(
     ``wasted`` and ``idle`` shares of these (0..1), ``tail_minutes`` from the last lease to the
     end, ``shards_failed``, ``catalog_per_s`` and ``catalog_peak_per_s`` (transactions, mean and in
     the busiest second), ``cost_low`` and ``cost_high`` where there are prices.
+
+    Raises:
+        ConfigError: There is too much of it.
     """
     if not work.images:
         return []
+    if max(devices) > MOST_DEVICES or work.shards > MOST_SHARDS:
+        most = f"{MOST_DEVICES:,} devices and {MOST_SHARDS:,} shards"
+        raise ConfigError([f"--simulate: at most {most}; more would take hours"])
     rows = []
     for count in devices:
         calm = _calm(one, work, count)

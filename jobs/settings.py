@@ -5,6 +5,7 @@ environment variable), so that nobody has to correct a file one error at a time.
 """
 
 import difflib
+import math
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -247,7 +248,7 @@ def _scalar(value: Any, kind: type) -> Any:
         number = kind(value)  # YAML reads 5e-6 as text: numbers written as text are numbers
     except (ValueError, OverflowError):
         raise ValueError(f"expected {expected}, got {value!r}") from None
-    if number != number:
+    if isinstance(number, float) and not math.isfinite(number):
         raise ValueError(f"expected {expected}, got {value!r}")
     return number
 

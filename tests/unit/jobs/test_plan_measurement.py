@@ -1,7 +1,7 @@
 """A measurement as a file: there and back, and what is refused."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -36,6 +36,10 @@ def test_only_a_gpu_has_a_kind():
         ({"threads": "7"}, "measurement.threads is '7', expected int"),
         ({"threads": True}, "measurement.threads is True"),
         ({"start_s": float("nan")}, "measurement.start_s is nan"),
+        ({"start_s": 1e300}, "measurement.start_s is 1e+300"),
+        ({"start_s": 10**400}, "int too large"),
+        ({"threads": 0}, "threads 0, "),
+        ({"probe": asdict(replace(PROBE, flops=0.0))}, "flops 0: less than 1"),
         ({"probe": 1}, "measurement.probe is no mapping"),
         ({"probe": {"images": 1}}, "measurement.probe has no refused, sizes"),
     ],
@@ -48,7 +52,9 @@ def test_what_is_wrong_is_named(file, change, said):
     assert str(file) in str(refused.value)
 
 
-@pytest.mark.parametrize("span", [Span(0.0, 1.0, 2.0), Span(2.0, 1.0, 3.0), Span(1.0, 3.0, 2.0)])
+@pytest.mark.parametrize(
+    "span", [Span(0.0, 1.0, 2.0), Span(1e-300, 1.0, 2.0), Span(2.0, 1.0, 3.0), Span(1.0, 3.0, 2.0)]
+)
 def test_a_network_takes_time(file, span):
     wrong = replace(MEASURED, probe=replace(PROBE, network_s=span))
     file.write_text(json.dumps(wrong.as_dict()))
@@ -56,7 +62,7 @@ def test_a_network_takes_time(file, span):
         read_measurement(str(file))
 
 
-@pytest.mark.parametrize("text", ["", "[]", "3", "null", "{}", "\xff"])
+@pytest.mark.parametrize("text", ["", "[]", "3", "null", "{}", "\xff", "[" * 100_000])
 def test_other_files_are_refused(file, text):
     file.write_bytes(text.encode("latin-1"))
     with pytest.raises(ConfigError, match="factory plan --json"):

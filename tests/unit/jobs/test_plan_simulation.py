@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from jobs.errors import ConfigError
 from jobs.forecast import Forecast, Host, Work
 from jobs.gpu_kinds import Span
 from jobs.plan_simulation import SCENARIOS, simulated_runs
@@ -43,6 +44,12 @@ def test_a_slow_device_with_large_shards_is_not_taken_for_one_that_hangs():
     calm, *_ = simulated_runs(slow, Work(10_000, 10), [2])
     assert calm["hours"] == pytest.approx(10, rel=0.3)
     assert calm["shards_failed"] == 0
+
+
+@pytest.mark.parametrize(("devices", "shards"), [(1_000_000, 1), (1, 10**18)])
+def test_what_would_take_hours_is_refused_at_once(devices, shards):
+    with pytest.raises(ConfigError, match="at most 4,096 devices and 1,000,000 shards"):
+        simulated_runs(ONE, Work(shards, shards), [8, devices])
 
 
 def test_nothing_to_do_is_not_simulated():

@@ -125,7 +125,7 @@ def test_text_that_yaml_takes_for_something_else_is_refused_not_converted(yaml, 
 
 
 @pytest.mark.parametrize(
-    "text", ["count: 1.5", "count: true", "share: .nan", "share: nan", "share: [1]"]
+    "text", ["count: 1.5", "count: true", "share: .nan", "share: nan", "share: -inf", "share: [1]"]
 )
 def test_near_numbers_are_refused(yaml, text):
     [problem] = problems_of(file=yaml(f"name: a\n{text}"))
