@@ -302,7 +302,8 @@ def _stdout_for_result(as_one_object: bool) -> Iterator[Callable[[object], None]
 def _explain(error: Exception) -> None:
     """Tell a person what went wrong; a traceback only where the error is not one of ours."""
     if not isinstance(error, EXPLAINED_ERRORS) or os.environ.get("FACTORY_TRACEBACK") == "1":
-        traceback.print_exception(error)
+        said = "".join(traceback.format_exception(error))
+        print(printable(without_credentials(said)), end="", file=sys.stderr)
         return
     lines = [str(error)]
     if isinstance(error, ConfigError):

@@ -79,7 +79,15 @@ def checked_address(uri: str) -> str:
 
 
 def filesystem(uri: str) -> tuple[Any, str]:
-    """The fsspec file system of a URL, and the path in it."""
+    """The fsspec file system of a URL, and the path in it.
+
+    Raises:
+        StorageError: It cannot be had, or there are credentials where S3 has none: its client would
+            take them for a part of the bucket's name, and name it in every error.
+    """
+    if re.search(r"\bs3a?://[^/]*@", uri):
+        where = "the environment (AWS_ACCESS_KEY_ID, AWS_PROFILE, …)"
+        raise StorageError(f"{public_uri(uri)}: S3 takes credentials from {where}, not from a URL")
     with ordinary_errors(public_uri(uri)):
         # A listing kept in memory would hide what other processes write.
         fs, path = fsspec.core.url_to_fs(uri, use_listings_cache=False, **_s3_options(uri))

@@ -247,8 +247,9 @@ def test_an_error_that_is_not_ours_keeps_its_traceback(capfd):
     assert json.loads(out) == {"error": "oops", "kind": "ZeroDivisionError"}
 
 
-def test_credentials_do_not_reach_the_terminal(capfd):
-    TO_RAISE.append(StorageError("cannot reach postgresql://me:secret@host/db"))
+@pytest.mark.parametrize("kind", [StorageError, ZeroDivisionError])
+def test_credentials_do_not_reach_the_terminal(kind, capfd):
+    TO_RAISE.append(kind("cannot reach postgresql://me:secret@host/db"))
     run("label photos --teacher t --json")
     assert "secret" not in "".join(capfd.readouterr())
 

@@ -37,6 +37,13 @@ def test_faults_while_reading_are_storage_errors(tmp_path):
         reading.read()
 
 
+@pytest.mark.parametrize("address", ["s3://me:pa55@photos/a", "zip://b.jpg::s3://pa55@photos/a"])
+def test_s3_has_no_credentials_in_its_address_and_none_in_its_errors(address):
+    with pytest.raises(StorageError, match="from the environment") as refused:
+        read_uri(address)
+    assert "me:pa55" not in str(refused.value)
+
+
 def test_walk_is_sorted_and_does_not_follow_links(tmp_path):
     outside = tmp_path / "outside.jpg"
     outside.write_bytes(b"o")
