@@ -71,6 +71,19 @@ class Browser:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
+    def broken_images(self) -> int:
+        """How many cannot be shown; those further down are only loaded when somebody asks."""
+        each = "i => (i.loading = 'eager', i.decode().then(() => 0, () => 1))"
+        shown = "[...document.images].filter(i => i.hasAttribute('src'))"
+        answer = self.call(
+            "Runtime.evaluate",
+            expression=f"Promise.all({shown}.map({each})).then(all => all.filter(Boolean).length)",
+            awaitPromise=True,
+            returnByValue=True,
+        )
+        assert "exceptionDetails" not in answer, answer
+        return int(answer["result"]["value"])
+
     def press(self, key: str) -> None:
         """Press and release a key: one of ``KEY_CODES``, or a character."""
         text = {"text": {"Enter": "\r"}.get(key, key)} if len(key) == 1 or key == "Enter" else {}

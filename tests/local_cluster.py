@@ -89,8 +89,7 @@ def local_cluster(environment: Mapping[str, str], *, machines: int) -> Iterator[
     folder = Path(tempfile.mkdtemp(prefix="r"))  # a socket's path has 107 bytes
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     shared = os.environ | token | {"RAY_TMPDIR": str(folder), "PYTHONPATH": str(ROOT)}
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = _free_port()
     server = subprocess.Popen(
         [sys.executable, "-c", _SERVER],
         env=shared | handed_on() | {"CLUSTER_HEAD": json.dumps(dict(environment))},
@@ -135,6 +134,8 @@ def serve() -> None:
             os.environ.update(head)
             options = {"num_cpus": 0, "object_store_memory": 80 * 2**20, "include_dashboard": True}
             options |= {"dashboard_host": "127.0.0.1", "dashboard_port": int(words[0])}
+            # Not Ray's own: with another Ray on this machine no agent of the head would begin.
+            options |= {"dashboard_agent_listen_port": _free_port()}
             cluster = Nodes(initialize_head=True, head_node_args=options)
             for name in head:
                 del os.environ[name]
@@ -152,6 +153,11 @@ def serve() -> None:
             answer = list(nodes)
         print(BEGINS + json.dumps(answer), flush=True)
     cluster.shutdown()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
 
 
 def _wait_for_agent(cluster: Any) -> None:

@@ -52,7 +52,7 @@ def test_it_renders_without_complaint_and_asks_for_nothing(browser: Browser, pag
     browser.look(width=1280)
     browser.open(page)
     assert browser.evaluate("document.querySelector('h1').textContent") == "3 models on 1 benchmark"
-    assert browser.evaluate("[...document.images].filter(i => !i.naturalWidth).length") == 0
+    assert browser.broken_images() == 0
     assert browser.evaluate("document.querySelectorAll('circle').length") > 3
     assert browser.evaluate("document.querySelectorAll('b').length") == 0, "names are text"
     assert browser.complaints() == []
@@ -80,11 +80,12 @@ def test_labels_of_points_stay_inside_their_chart(browser: Browser, page: Path):
 def test_images_are_enlarged_and_folded_ones_opened_with_the_keyboard(browser: Browser, page: Path):
     browser.look(width=1280)
     browser.open(page)
-    wide = "document.querySelector('.pictures').getBoundingClientRect().width"
-    small = browser.evaluate(wide)
+    small = browser.evaluate("document.images[0].getBoundingClientRect().width")
     browser.evaluate("document.querySelector('.pictures').focus()")
     browser.press("Enter")
-    assert browser.evaluate(wide) > small
+    large = "document.querySelector('dialog[open] .stage').getBoundingClientRect().width"
+    assert browser.evaluate(large) > 1.5 * small
+    browser.press("Escape")
     browser.evaluate("document.querySelector('details.fold > summary').focus()")
     browser.press("Enter")
     assert browser.evaluate("document.querySelector('details.fold').open")

@@ -1,8 +1,6 @@
 """`factory status` beside real drivers: while they work, when they are killed, and taken over."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import threading
@@ -64,7 +62,7 @@ def watcher(options: dict[str, Any]) -> Iterator[Callable[[], dict[str, Any]]]:
         reader = threading.Thread(target=read)
         reader.start()
         yield lambda: newest[0] if newest else {"label_sets": [], "drivers": [], "waiting": []}
-        os.kill(process.pid, signal.SIGINT)
+        process.terminate()  # as Ctrl-C, which a process of a background job does not get
         reader.join(timeout=30)
     assert process.returncode == 0
 
