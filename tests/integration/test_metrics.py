@@ -70,7 +70,6 @@ from jobs.label import label
 from jobs.label_driver import LabelDriver
 from jobs.train_teacher import train_teacher
 from jobs.training_config import TrainTeacherConfig
-from model.errors import NonFiniteLossError
 
 told = json.loads(sys.argv[1])
 there = {"store": told["store"]}
@@ -98,10 +97,6 @@ label(LabelConfig(
 runs = {"labelled": ("rendered",), "encoder": "scratch:tiny", "size": 42, "batch_size": 6,
     "device": "cpu", **where}
 train_teacher(TrainTeacherConfig(name="steady", steps=told["steps"], learning_rate=1e-4, **runs))
-try:
-    train_teacher(TrainTeacherConfig(name="reckless", steps=5, learning_rate=1e30, **runs))
-except NonFiniteLossError:
-    print("not finite")
 """
 
 
@@ -211,7 +206,6 @@ def _run(
             cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-3000:]
-        assert "not finite" in done.stdout
         assert head.stdin is not None
         head.stdin.write("close\n")
         head.stdin.flush()
@@ -308,20 +302,11 @@ def test_training_says_how_it_goes(world: World, workspace: Workspace) -> None:
     assert not said("factory_training_not_finite_total", **of)
 
 
-def test_a_loss_that_is_not_finite_is_told_by_a_worker_that_ends_at_once(
-    world: World, workspace: Workspace
-) -> None:
-    run = workspace.catalog.newest_run("reckless")
-    assert run is not None
-    of = {"run": run.run_id, "model": "reckless"}
-    assert world.scraped.of("factory_training_not_finite_total", **of)[-1] == 1
-
-
 def test_jobs_have_names(world: World) -> None:
     names = [job["metadata"].get("job_name") for job in world.jobs]
     teacher = next(name for name in names if name and name.startswith("label"))
     assert teacher == "label pictures with teacher"
-    assert {"ingest pictures", "train-teacher steady", "train-teacher reckless"} <= set(names)
+    assert {"ingest pictures", "train-teacher steady"} <= set(names)
 
 
 def test_actors_say_what_they_do_and_where(world: World) -> None:
