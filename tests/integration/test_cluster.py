@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
 SECRET = "never-to-be-written"
 BUCKET = "on-a-cluster"
-IMAGES, SHARD_IMAGES = 90, 2
+IMAGES, SHARD_IMAGES = 60, 2
 SHOWN = ("api/jobs/", "api/v0/jobs?detail=1", "api/v0/actors?detail=1", "api/v0/workers?detail=1",
          "api/v0/runtime_envs?detail=1", "api/v0/tasks?detail=1")  # fmt: skip
 
