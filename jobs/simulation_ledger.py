@@ -1,6 +1,6 @@
 """The ledger of a simulated run: written while it runs, added up at its end."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -42,7 +42,7 @@ class Ledger:
     paid: list[Span] = field(default_factory=list)
     manned: list[Span] = field(default_factory=list)
     idle: list[Span] = field(default_factory=list)
-    wasted: Counter[str] = field(default_factory=Counter)
+    wasted: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     useful_s: float = 0.0
     operations: dict[str, list[float]] = field(default_factory=dict)
     renewed: list[int] = field(default_factory=list)
@@ -58,7 +58,7 @@ class Ledger:
     def waste(self, cause: str, seconds: float) -> None:
         """Note what was computed for nothing."""
         if seconds:
-            self.wasted[cause] += seconds  # type: ignore[assignment]
+            self.wasted[cause] += seconds
 
     def asked(self, what: str, now_s: float) -> None:
         """Note an answer of the catalog."""

@@ -28,7 +28,7 @@ def life_of(row: DriverRow, *, now: float) -> Life:
     clock was set back: whoever lives has given another one since.
     """
     if row.state != "running":
-        return row.state  # type: ignore[return-value]
+        return row.state
     if is_dead(row.owner):
         return "gone"
     return "silent" if abs(now - row.seen_at) > BEATS_OF_PATIENCE * row.heartbeat_s else "running"

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.records import ShardRef
 
@@ -290,7 +290,7 @@ class DriverRow:
     owner: str
     verb: str
     target: str
-    state: str
+    state: Literal["running", "done", "failed", "stopped"]
     heartbeat_s: float
     started_at: float
     seen_at: float

@@ -7,6 +7,7 @@ loopback only and understands as much HTTP as S3 clients speak.
         proxy.fail("lost", method="PUT", times=2)
 """
 
+import os
 import random
 import threading
 import time
@@ -16,8 +17,11 @@ from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from unittest import mock
 from urllib.parse import urlsplit
 
+import boto3
+import fsspec
 from moto.server import ThreadedMotoServer
 
 # What is answered in place of the server: status and S3 code.
@@ -225,3 +229,24 @@ def s3_server() -> Iterator[str]:
         yield f"http://{host}:{port}"
     finally:
         server.stop()
+
+
+def s3_environment(url: str, *, secret: str) -> dict[str, str]:
+    """All that a process is told of a store."""
+    return {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": "somebody",
+        "AWS_SECRET_ACCESS_KEY": secret,
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+
+
+@contextmanager
+def new_bucket(name: str, environment: Mapping[str, str]) -> Iterator[None]:
+    """This process is told too, and makes a bucket there."""
+    s3 = fsspec.filesystem("s3")
+    with mock.patch.dict(os.environ, environment):
+        s3.clear_instance_cache()  # it does not notice another endpoint
+        boto3.client("s3").create_bucket(Bucket=name)
+        yield
+    s3.clear_instance_cache()

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
-import fsspec
 import psutil
 import pytest
 
@@ -28,7 +26,7 @@ from jobs.ray_runtime import Node, Resources
 from jobs.workspace import open_workspace
 from pipeline.catalog_rows import LabelProgress
 from tests.factories import tiny_teacher
-from tests.faulty_s3 import FaultyS3, s3_server
+from tests.faulty_s3 import FaultyS3, new_bucket, s3_environment, s3_server
 from tests.label_checks import Labels, check_exactly_once, ingest_pictures, labels_of
 from tests.local_cluster import PROGRAMS, Cluster, local_cluster
 
@@ -71,27 +69,13 @@ def world(tmp_path_factory: pytest.TempPathFactory, warm: None) -> Iterator[Worl
     folder = tmp_path_factory.mktemp("cluster")
     options = {"teacher": str(tiny_teacher(folder / "teacher")), "sources": ("pictures",)}
     undisturbed = labelled_on_a_disk(folder / "disk", options | {"batch_size": 2, "actors": 1})
-    with (
-        s3_server() as url,
-        FaultyS3(url) as network,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        environment = {
-            "AWS_ENDPOINT_URL": network.url,
-            "AWS_ACCESS_KEY_ID": "somebody",
-            "AWS_SECRET_ACCESS_KEY": SECRET,
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }
+    where = {"store": f"s3://{BUCKET}/factory", "catalog": f"sqlite:///{folder}/c.sqlite"}
+    with s3_server() as url, FaultyS3(url) as network:
+        environment = s3_environment(network.url, secret=SECRET)
         head = environment | {"RAY_JOB_STOP_WAIT_TIME_S": "30"}  # as in infra/Dockerfile
-        with local_cluster(head, machines=2) as cluster:
-            for name, value in environment.items():
-                patch.setenv(name, value)
-            fsspec.filesystem("s3").clear_instance_cache()  # it does not notice another endpoint
-            boto3.client("s3").create_bucket(Bucket=BUCKET)
-            where = {"store": f"s3://{BUCKET}/factory", "catalog": f"sqlite:///{folder}/c.sqlite"}
+        with local_cluster(head, machines=2) as cluster, new_bucket(BUCKET, environment):
             ingest_pictures(folder, IMAGES, shard_images=SHARD_IMAGES, **where)
             yield World(cluster, network, options | where, folder, undisturbed)
-        fsspec.filesystem("s3").clear_instance_cache()
 
 
 def labelled_on_a_disk(folder: Path, options: dict[str, Any]) -> Labels:
@@ -193,7 +177,9 @@ def test_who_has_no_token_is_told_what_to_do(world: World) -> None:
     none = {"RAY_AUTH_TOKEN": "", "HOME": str(world.folder)}
     command = [*world.label_command()[1:], "--ray", world.cluster.address]
     processes = [
-        world.cluster.start("factory", *command, **environment, **aws(world))
+        world.cluster.start(
+            "factory", *command, **environment, **s3_environment(world.network.url, secret=SECRET)
+        )
         for environment in (wrong, none)
     ]
     submit = ("job", "submit", "--address", world.cluster.dashboard, "--", "true")
@@ -206,11 +192,6 @@ def test_who_has_no_token_is_told_what_to_do(world: World) -> None:
     said, _ = refused.communicate(timeout=60)
     assert refused.returncode != 0
     assert "oken" in said
-
-
-def aws(world: World) -> dict[str, str]:
-    return {"AWS_ENDPOINT_URL": world.network.url, "AWS_ACCESS_KEY_ID": "somebody",
-            "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_DEFAULT_REGION": "us-east-1"}  # fmt: skip
 
 
 def test_only_the_dashboard_stays_on_loopback(world: World) -> None:

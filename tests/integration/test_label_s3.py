@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import fsspec
 import pytest
 
 from jobs.config import LabelConfig
@@ -20,7 +19,7 @@ from jobs.label import label
 from jobs.workspace import open_workspace
 from tests.deadly_label import said_by, start_driver
 from tests.factories import tiny_teacher
-from tests.faulty_s3 import FaultyS3, s3_server
+from tests.faulty_s3 import FaultyS3, new_bucket, s3_environment, s3_server
 from tests.label_checks import Labels, check_exactly_once, ingest_pictures, labels_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -48,25 +47,12 @@ def world(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Iterat
     options = {"teacher": str(tiny_teacher(folder / "teacher")), "sources": ("pictures",)}
     options |= {"batch_size": 2, "actors": 1}
     undisturbed = labelled_on_a_disk(folder / "disk", options)
-    with (
-        s3_server() as url,
-        FaultyS3(url, seed=7) as network,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        environment = {  # all that a process is told of the store
-            "AWS_ENDPOINT_URL": network.url,
-            "AWS_ACCESS_KEY_ID": "somebody",
-            "AWS_SECRET_ACCESS_KEY": SECRET,
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        fsspec.filesystem("s3").clear_instance_cache()  # it does not notice another endpoint
-        boto3.client("s3").create_bucket(Bucket=BUCKET)
-        where = {"store": f"s3://{BUCKET}/factory", "catalog": f"sqlite:///{folder}/c.sqlite"}
-        ingest_pictures(folder, IMAGES, shard_images=SHARD_IMAGES, **where)
-        yield World(network, environment, options | where, folder, undisturbed)
-        fsspec.filesystem("s3").clear_instance_cache()
+    where = {"store": f"s3://{BUCKET}/factory", "catalog": f"sqlite:///{folder}/c.sqlite"}
+    with s3_server() as url, FaultyS3(url, seed=7) as network:
+        environment = s3_environment(network.url, secret=SECRET)
+        with new_bucket(BUCKET, environment):
+            ingest_pictures(folder, IMAGES, shard_images=SHARD_IMAGES, **where)
+            yield World(network, environment, options | where, folder, undisturbed)
 
 
 def labelled_on_a_disk(folder: Path, options: dict[str, Any]) -> Labels:
